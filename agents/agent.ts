@@ -1,0 +1,59 @@
+// What an agent is to Ambient: how it is installed, started, pointed at a model, and what is peculiar about it.
+import type { AgentName, PermissionPolicy, ProviderName } from '../domain/harness.ts'
+
+export interface LaunchContext {
+  /** Paths as seen inside the sandbox. */
+  home: string
+  workspace: string
+  toolkit: string
+  node: string
+  /** Base URL of this agent's provider at the gateway, without a trailing slash; and the credential that is good for this run alone. */
+  gatewayUrl: string
+  gatewayToken: string
+  /** Null: the agent's own default for its provider. */
+  model: string | null
+  reasoningLevel: string | null
+  policy: PermissionPolicy
+  /** True in a container: the sandbox is the boundary, the agent needs none of its own. */
+  isolated: boolean
+  runsAsRoot: boolean
+}
+
+export interface Launch {
+  command: string[]
+  env: Record<string, string>
+  /** Written into the agent's home before it starts. Must hold no secret. */
+  files: { path: string; content: string }[]
+}
+
+/** What the driver of the Agent Client Protocol must do differently for an agent. Every field is a measured peculiarity. */
+export interface AcpQuirks {
+  /** How a session of a former process is opened again. */
+  resume: 'load' | 'none'
+  /** After a cancelled turn its shell commands may run on; closing the session (and loading it again) ends them. */
+  closeSessionAfterCancel?: boolean
+  /** Set with `session/set_mode` once the session is open, by policy. */
+  sessionMode?: Partial<Record<PermissionPolicy, string>>
+  /** Recognises a failure of the model that the agent reports as a normal end of the turn. Returns what to tell the person. */
+  disguisedFailure?(turn: { stopReason: string; text: string; usage: unknown }): string | null
+}
+
+export interface AcpAgent {
+  readonly protocol: 'acp'
+  readonly name: Exclude<AgentName, 'command'>
+  readonly title: string
+  readonly provider: ProviderName
+  /** npm packages at exact versions. */
+  readonly packages: Readonly<Record<string, string>>
+  launch(context: LaunchContext): Launch
+  readonly quirks: AcpQuirks
+}
+
+/** A program that takes a prompt and prints lines: no protocol, no session. */
+export interface CommandAgent {
+  readonly protocol: 'command'
+  readonly name: 'command'
+  readonly title: string
+}
+
+export type Agent = AcpAgent | CommandAgent

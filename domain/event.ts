@@ -1,0 +1,63 @@
+// One row of a run's transcript.
+import { z } from 'zod'
+
+/**
+ * What a transcript event can be. The first group keeps the meaning of the
+ * Agent Client Protocol's session updates; the second is the run's own.
+ */
+export const eventKinds = [
+  'message', // the agent speaks; a chunk of text: {text}
+  'thought', // the agent thinks aloud; a chunk: {text}
+  'tool_call', // ACP ToolCall, as the agent sent it
+  'tool_update', // ACP ToolCallUpdate: only what changed
+  'plan', // {entries: [{content, priority, status}]}
+  'usage', // {used?, size?, cost?, ...}: context and money so far
+  'mode', // {mode_id}
+  'commands', // {commands: [{name, description}]}
+  'session_info', // {title?, ...}
+  'unknown_update', // an update of a kind newer than this server; kept whole
+  'prompt', // a person's message, at the moment the agent got it: {message_id, text}
+  'question', // the agent asks: {question_id, tool_call, options: [{option_id, name, kind}]}
+  'answer', // a person (or the policy) answered: {question_id, option_id, by}
+  'turn_end', // {stop_reason, usage?}
+  'setup', // a line of set-up output: {step, stream, text} or {step, command} or {step, exit_code, duration_ms}
+  'output', // a line of a command agent's output: {stream, text}
+  'state', // the run's state changed: {state, execution, failure?, message?}
+  'result', // the work product: {repos: [{path, branch, commits, files_changed, insertions, deletions}]}
+  'warning', // {code, message}
+  'error', // {failure}
+] as const
+
+export type EventKind = (typeof eventKinds)[number]
+
+/** A transcript event as it is served. */
+export const RunEvent = z
+  .object({
+    sequence: z.number().int().min(1).describe('Counts from 1 over the whole run, without holes.'),
+    time: z.iso.datetime().describe('When it happened, as seen by the host.'),
+    kind: z.enum(eventKinds),
+    execution: z.number().int().min(1).describe('The execution of the run it belongs to.'),
+    data: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: 'RunEvent' })
+
+export type RunEvent = z.infer<typeof RunEvent>
+
+/**
+ * A transcript event before it has a sequence, keyed by where it came from: the
+ * `line` of a `journal` (an agent process's output, a set-up step's log, the
+ * run's own notes), and the `part` where one line gives several events. The
+ * same key stored twice is one event.
+ */
+export const NewEvent = z.object({
+  line: z.number().int().min(1),
+  part: z.number().int().min(0).default(0),
+  time: z.iso.datetime(),
+  kind: z.enum(eventKinds),
+  data: z.record(z.string(), z.unknown()),
+})
+
+export type NewEvent = z.infer<typeof NewEvent>
+
+/** Longest text that one event keeps, in characters; what is cut is said in the event (`truncated_chars`). */
+export const EVENT_TEXT_LIMIT = 256 * 1024

@@ -1,0 +1,18 @@
+// Which agents there are, and what they may do without asking.
+import { z } from 'zod'
+
+/** Agents by their name in requests. `oz` is not one of them: it means the server's default. */
+export const agentNames = ['claude', 'codex', 'gemini', 'opencode', 'qwen', 'command'] as const
+export const AgentName = z.enum(agentNames)
+export type AgentName = z.infer<typeof AgentName>
+
+export const HarnessType = z.enum(['oz', ...agentNames])
+export type HarnessType = z.infer<typeof HarnessType>
+
+/** What happens when an agent wants to act: `allow` it, `ask` a person (the run is BLOCKED), or `deny` it. */
+export const PermissionPolicy = z.enum(['allow', 'ask', 'deny'])
+export type PermissionPolicy = z.infer<typeof PermissionPolicy>
+
+/** The wire formats that model providers speak, as the gateway routes them. */
+export const providerNames = ['anthropic', 'openai', 'gemini'] as const
+export type ProviderName = (typeof providerNames)[number]

@@ -1,0 +1,16 @@
+// The limits of a request. Each is refused with a message that names it; none cuts silently.
+
+/** Longest prompt or follow-up, in bytes of UTF-8. */
+export const PROMPT_BYTES = 2 * 1024 * 1024
+/** Largest request body, in bytes: five attachments in base64 and the prompt. */
+export const REQUEST_BYTES = 40 * 1024 * 1024
+/** Longest title, in characters. A generated title is cut to a tenth of it. */
+export const TITLE_CHARS = 500
+export const METADATA_KEYS = 20
+export const METADATA_KEY_BYTES = 64
+export const METADATA_VALUE_BYTES = 256
+export const REPOSITORIES = 20
+export const SETUP_COMMANDS = 50
+export const ATTACHMENTS = 5
+/** Largest page of any list. */
+export const PAGE_LIMIT = 500
