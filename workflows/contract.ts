@@ -112,6 +112,8 @@ export interface HostActivities {
   prepare(input: ExecutionRef): Promise<{ origin: SandboxOrigin }>
   /** One turn of the agent. Ends at the answer to its prompt, or when the agent asks something only a person can decide. */
   runTurn(input: ExecutionRef & { turn: TurnInput }): Promise<TurnOutcome>
+  /** Ends every process of the run within 5 s. What is on disk stays. */
+  stop(input: ExecutionRef): Promise<void>
   /** The work product: diff, branch and commits of each repository, stored with the run. */
   collect(input: ExecutionRef): Promise<void>
   /** Ends every process of the run. Keeps the workspace and the agent's state for a follow-up, or removes all. */

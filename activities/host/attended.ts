@@ -1,0 +1,94 @@
+// Runs on the worker that holds the sandbox. What every long host activity needs around its work.
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Context } from '@temporalio/activity'
+import { ApplicationFailure, type Client } from '@temporalio/client'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { withTypedFailures } from '../failures.ts'
+
+/**
+ * 1 s between heartbeats: a cancel reaches an activity only in a heartbeat's
+ * answer. The worker's throttle is set to the same.
+ */
+export const HEARTBEAT_MS = 1_000
+
+/** Why an activity is told to stop. `interrupt`: people want it; `detach`: this worker is going away, the sandbox is not. */
+export interface StopSignals {
+  interrupt: AbortSignal
+  detach: AbortSignal
+}
+
+/** The work goes on in another attempt; nothing in the sandbox is to be touched. */
+export class DetachedError extends Error {
+  override readonly name = 'DetachedError'
+}
+
+const Held = z.object({ workflowId: z.string(), runId: z.string(), activityId: z.string() })
+
+/**
+ * The activities that this host has in hand, noted on disk. A worker that was
+ * killed cannot give them back; the one that follows it does, so that they go
+ * on at once instead of after the heartbeat's timeout.
+ */
+export function createAttendance(directory: string) {
+  const noteOf = (activityId: string, workflowRunId: string) => join(directory, `${workflowRunId}.${activityId}.json`)
+
+  return {
+    /** Runs the work of one activity with heartbeats, typed failures, and the reason of an abort told apart. */
+    async attend<T>(work: (signals: StopSignals) => Promise<T>): Promise<T> {
+      const context = Context.current()
+      const { activityId, workflowExecution, attempt } = context.info
+      const runId = workflowExecution?.runId ?? ''
+      const note = noteOf(activityId, runId)
+      await mkdir(directory, { recursive: true })
+      await writeFile(note, JSON.stringify({ workflowId: workflowExecution?.workflowId ?? '', runId, activityId }))
+
+      const interrupt = new AbortController()
+      const detach = new AbortController()
+      const onAbort = () => {
+        const reason: unknown = context.cancellationSignal.reason
+        if (context.cancellationDetails?.cancelRequested) interrupt.abort(reason)
+        else detach.abort(new DetachedError('this worker no longer owns the activity', { cause: reason }))
+      }
+      if (context.cancellationSignal.aborted) onAbort()
+      else context.cancellationSignal.addEventListener('abort', onAbort, { once: true })
+      const heartbeat = setInterval(() => context.heartbeat(), HEARTBEAT_MS)
+      context.heartbeat()
+      try {
+        return await withTypedFailures(attempt, () => work({ interrupt: interrupt.signal, detach: detach.signal }))
+      } finally {
+        clearInterval(heartbeat)
+        context.cancellationSignal.removeEventListener('abort', onAbort)
+        await rm(note, { force: true })
+      }
+    },
+
+    /** Gives back what a killed predecessor had in hand. To be called before this worker polls. */
+    async handBack(client: Client, log: Logger): Promise<void> {
+      const names = await readdir(directory).catch(() => [] as string[])
+      await Promise.all(
+        names.map(async (name) => {
+          const path = join(directory, name)
+          const held = Held.parse(JSON.parse(await readFile(path, 'utf8')))
+          try {
+            await client.activity.fail(
+              held,
+              ApplicationFailure.retryable('The host worker was started again.', 'HostRestarted'),
+            )
+            log.info({ run: held.workflowId, activity: held.activityId }, 'gave back an activity of the former worker')
+          } catch (error) {
+            // It has ended or timed out meanwhile: there is nothing to give back.
+            log.debug(
+              { run: held.workflowId, reason: String(error) },
+              'an activity of the former worker is no longer open',
+            )
+          }
+          await rm(path, { force: true })
+        }),
+      )
+    },
+  }
+}
+
+export type Attendance = ReturnType<typeof createAttendance>

@@ -1,0 +1,61 @@
+// Runs on the worker that holds the sandbox. What host activities are made with.
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import type { Host } from '../../environments/host.ts'
+import { type RunPaths, readState, runPaths, writeState } from '../../environments/run-directory.ts'
+import type { HostServer } from './server.ts'
+
+export interface HostDeps {
+  hostId: string
+  host: Host
+  server: HostServer
+  log: Logger
+  runsDirectory: string
+  agentsDirectory: string
+  /** Port of the model gateway on this machine. */
+  gatewayPort: number
+  /** Runs this host holds at once. */
+  capacity: number
+  /** Largest diff or bundle of one repository that is kept, in bytes. */
+  resultBytes: number
+}
+
+/** What a host remembers of a run between activities. */
+export const RunState = z.object({
+  workspaceReady: z.boolean(),
+  setupDone: z.boolean(),
+  /** The latest sandbox of the run; 0 before the first one. */
+  generation: z.number().int().min(0),
+  /** The agent's session, which a later sandbox loads again. */
+  sessionId: z.string().nullable(),
+  /** The session that has been given the base prompt. */
+  greetedSession: z.string().nullable(),
+  /** This host ended the latest sandbox's agent on purpose, so the next message starts another one. */
+  agentEnded: z.boolean(),
+})
+export type RunState = z.infer<typeof RunState>
+
+const FRESH: RunState = {
+  workspaceReady: false,
+  setupDone: false,
+  generation: 0,
+  sessionId: null,
+  greetedSession: null,
+  agentEnded: false,
+}
+
+/** The run's lasting state on this host. One activity of a run works at a time, so writes do not race. */
+export async function openRunState(runsDirectory: string, runId: string) {
+  const paths: RunPaths = runPaths(runsDirectory, runId)
+  let current = (await readState(paths, RunState)) ?? FRESH
+  return {
+    paths,
+    get: () => current,
+    async set(change: Partial<RunState>): Promise<void> {
+      current = { ...current, ...change }
+      await writeState(paths, RunState, current)
+    },
+  }
+}
+
+export type RunStateFile = Awaited<ReturnType<typeof openRunState>>

@@ -1,0 +1,63 @@
+// Runs on the worker that holds the sandbox. Where events go.
+import type { EventKind, NewEvent } from '../../domain/event.ts'
+import type { HostServer } from './server.ts'
+
+/** Most events that one request carries. */
+const BATCH = 500
+
+/** The transcript of one execution, as a host writes it. */
+export interface Transcript {
+  /** How far a journal has been stored. */
+  storedLine(journal: string): Promise<number>
+  /** Stores events of a journal, and that it was read up to `readTo`. Safe to repeat. */
+  record(journal: string, events: NewEvent[], readTo: number): Promise<void>
+  /**
+   * A journal of our own: what the host itself has to say about a step. A step
+   * that is carried out again says the same under the same numbers, which is
+   * stored once.
+   */
+  notes(journal: string): Notes
+}
+
+export interface Notes {
+  add(kind: EventKind, data: Record<string, unknown>): Promise<void>
+}
+
+export function createTranscript(
+  server: HostServer,
+  ref: { runId: string; execution: number },
+  signal: AbortSignal,
+): Transcript {
+  async function record(journal: string, events: NewEvent[], readTo: number): Promise<void> {
+    if (events.length === 0) {
+      await server.append(ref.runId, ref.execution, { journal, events: [], read_to: readTo }, signal)
+      return
+    }
+    for (let at = 0; at < events.length; at += BATCH) {
+      const batch = events.slice(at, at + BATCH)
+      const isLast = at + BATCH >= events.length
+      const lastLine = batch.at(-1)?.line ?? readTo
+      // A line's parts may be split over two batches, so only the line before it counts as read.
+      await server.append(
+        ref.runId,
+        ref.execution,
+        { journal, events: batch, read_to: isLast ? readTo : lastLine - 1 },
+        signal,
+      )
+    }
+  }
+
+  return {
+    storedLine: (journal) => server.position(ref.runId, journal, signal),
+    record,
+    notes(journal) {
+      let line = 0
+      return {
+        async add(kind, data) {
+          line += 1
+          await record(journal, [{ line, part: 0, time: new Date().toISOString(), kind, data }], line)
+        },
+      }
+    },
+  }
+}

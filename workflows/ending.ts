@@ -1,0 +1,78 @@
+// How an execution ends, and how errors become endings. Workflow sandbox: no Node imports.
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  isCancellation,
+  TemporalFailure,
+  TimeoutFailure,
+} from '@temporalio/workflow'
+import { failureCodes, type RunFailure } from '../domain/failure.ts'
+import type { Phase, TerminalState } from '../domain/state.ts'
+import { RUN_FAILURE } from './options.ts'
+
+export interface Ending {
+  state: TerminalState
+  message?: string
+  failure?: RunFailure
+}
+
+export const failed = (failure: RunFailure): Ending => ({
+  state: failureCodes[failure.code].category === 'user' ? 'FAILED' : 'ERROR',
+  failure,
+})
+
+/** The ending of a turn that ended by itself. */
+export function endingOfStop(stopReason: string): Ending {
+  switch (stopReason) {
+    case 'max_tokens':
+    case 'max_turn_requests':
+      return failed({
+        code: 'agent_limit',
+        phase: 'turn',
+        message: `The agent stopped at its own limit (${stopReason}).`,
+        nextStep: 'Send a follow-up to let it go on.',
+      })
+    case 'cancelled':
+      return { state: 'SUCCEEDED', message: 'The agent ended its turn early, after a refused permission.' }
+    default:
+      return { state: 'SUCCEEDED' }
+  }
+}
+
+/**
+ * The ending that an error means. A bug in workflow code is no ending: it is
+ * thrown on, and the workflow task is tried again until the code is mended.
+ */
+export function endingOfError(error: unknown, phase: Phase, cancelReason: string | null): Ending {
+  if (isCancellation(error)) return { state: 'CANCELLED', message: cancelReason ?? 'Cancelled by an operator.' }
+  if (!(error instanceof TemporalFailure)) throw error
+  const cause = error instanceof ActivityFailure ? error.cause : error
+  if (cause instanceof ApplicationFailure && cause.type === RUN_FAILURE) {
+    const failure = cause.details?.[0] as RunFailure | undefined
+    if (failure) return failed(failure)
+  }
+  if (cause instanceof TimeoutFailure) return failed(timeout(cause, phase))
+  return failed({
+    code: 'internal_error',
+    phase,
+    message: cause?.message ?? error.message,
+    nextStep: 'This is a fault of the platform. Its details are in the Temporal history of the run.',
+  })
+}
+
+function timeout(cause: TimeoutFailure, phase: Phase): RunFailure {
+  if (cause.timeoutType === 'SCHEDULE_TO_START') {
+    return {
+      code: 'host_unavailable',
+      phase,
+      message: 'The host that holds this run does not answer.',
+      nextStep: 'Start the host again, or start the run again to have it on another one.',
+    }
+  }
+  return {
+    code: 'timed_out',
+    phase,
+    message: phase === 'turn' ? 'The turn took longer than it may.' : `The phase "${phase}" took longer than it may.`,
+    nextStep: 'Ask for less at once, or raise the limit (AMBIENT_TURN_MINUTES).',
+  }
+}

@@ -1,0 +1,2 @@
+// Everything exported here is a workflow.
+export { agentRun } from './run.ts'
