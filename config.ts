@@ -179,3 +179,9 @@ export const serverUrl = (config: Config): string => config.AMBIENT_URL ?? `http
 
 /** This machine's name, for people. */
 export const machineName = hostname()
+
+/** A variable of whoever calls the command line, for `--env NAME`. */
+export const callerVariable = (name: string): string | undefined => process.env[name]
+
+/** What this process was started with, for the programs that it starts in turn. */
+export const inheritedEnvironment = (): Record<string, string | undefined> => ({ ...process.env })

@@ -24,7 +24,8 @@ export const ExecutionOrder = z.object({
   reasoning_level: z.string().nullable(),
   /** Only for the `command` agent. */
   command: z.array(z.string()).nullable(),
-  policy: PermissionPolicy,
+  /** Null: the host's default, `allow` in a container and `ask` on the bare machine. */
+  policy: PermissionPolicy.nullable(),
   base_prompt: z.string().nullable(),
   environment: InlineEnvironment,
 })

@@ -1,0 +1,111 @@
+// Every error the API answers with, as problem+json (RFC 7807).
+import type { ErrorRequestHandler, Response } from 'express'
+import type { Logger } from 'pino'
+import { FencedError, RunNotFoundError } from '../store/locking.ts'
+
+/** Error codes, their titles, and whether the same request sent again can be expected to do better. */
+const codes = {
+  invalid_request: { title: 'Invalid request', retryable: false },
+  authentication_required: { title: 'Authentication required', retryable: false },
+  resource_not_found: { title: 'Not found', retryable: false },
+  method_not_allowed: { title: 'Method not allowed', retryable: false },
+  conflict: { title: 'Conflict', retryable: false },
+  payload_too_large: { title: 'Payload too large', retryable: false },
+  unsupported_media_type: { title: 'Unsupported media type', retryable: false },
+  idempotency_key_reused: { title: 'Idempotency key reused', retryable: false },
+  resource_unavailable: { title: 'Temporarily unavailable', retryable: true },
+  internal_error: { title: 'Internal error', retryable: true },
+} as const
+
+export type ErrorCode = keyof typeof codes
+
+/** Thrown by routes; rendered in one place. */
+export class HttpError extends Error {
+  override readonly name = 'HttpError'
+  readonly status: number
+  readonly code: ErrorCode
+
+  constructor(status: number, code: ErrorCode, detail: string, options?: ErrorOptions) {
+    super(detail, options)
+    this.status = status
+    this.code = code
+  }
+}
+
+export const invalid = (detail: string) => new HttpError(400, 'invalid_request', detail)
+export const notFound = (what: string) => new HttpError(404, 'resource_not_found', what)
+
+/** The last handler: whatever was thrown becomes one answer. What is our own fault is logged, and not told. */
+export function renderErrors(log: Logger): ErrorRequestHandler {
+  return (error: unknown, request, response, _next) => {
+    const problem = toHttpError(error)
+    if (problem.status >= 500)
+      log.error({ err: error, method: request.method, path: request.path, trace: traceOf(response) }, 'request failed')
+    // Part of the answer is out already (a stream): only breaking the connection tells the reader.
+    if (response.headersSent) return void response.destroy()
+    sendProblem(response, problem, request.originalUrl)
+  }
+}
+
+function sendProblem(response: Response, { status, code, message }: HttpError, url: string): void {
+  const { title, retryable } = codes[code]
+  if (status === 401) response.set('www-authenticate', 'Bearer')
+  // Official clients send 409 and 5xx again unless they are told not to.
+  response.set('x-should-retry', String(retryable))
+  response.status(status).type('application/problem+json')
+  response.send(
+    JSON.stringify({
+      type: `/errors/${code.replaceAll('_', '-')}`,
+      title,
+      status,
+      detail: message,
+      instance: url.split('?')[0],
+      error: `${title} (${message})`,
+      retryable,
+      trace_id: traceOf(response),
+    }),
+  )
+}
+
+const traceOf = (response: Response) => response.get('x-request-id') ?? ''
+
+function toHttpError(error: unknown): HttpError {
+  if (error instanceof HttpError) return error
+  if (error instanceof RunNotFoundError) return notFound(error.message)
+  if (error instanceof FencedError) return new HttpError(409, 'conflict', error.message)
+  if (error instanceof RangeError && error.message.includes('call stack'))
+    return invalid('The body is nested too deeply.')
+  const fromBody = bodyError(error)
+  if (fromBody) return fromBody
+  if (isDatabaseAway(error)) {
+    return new HttpError(503, 'resource_unavailable', 'The database does not answer. Try again in a moment.')
+  }
+  return new HttpError(500, 'internal_error', 'Something went wrong on the server. The trace_id finds it in the log.')
+}
+
+/** Errors of Express and its body parser name themselves by `type` or `status`. */
+function bodyError(error: unknown): HttpError | null {
+  if (!(error instanceof Error)) return null
+  const { type, status, limit } = error as Error & { type?: unknown; status?: unknown; limit?: unknown }
+  switch (type) {
+    case 'entity.too.large':
+      return new HttpError(413, 'payload_too_large', `The body is larger than ${String(limit)} bytes.`)
+    case 'entity.parse.failed':
+      return invalid(`The body is not JSON: ${error.message}`)
+    case 'charset.unsupported':
+    case 'encoding.unsupported':
+      return new HttpError(415, 'unsupported_media_type', error.message)
+  }
+  return typeof status === 'number' && status >= 400 && status < 500 ? invalid(error.message) : null
+}
+
+/** SQLSTATE classes 08 and 57P0x: broken connection, shutting down; 53: out of connections or space. */
+const awaySqlStates = /^(08|53|57P0)/
+const awayCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'ENOTFOUND', 'ENOENT'])
+
+function isDatabaseAway(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const { code } = error as Error & { code?: unknown }
+  if (typeof code === 'string' && (awaySqlStates.test(code) || awayCodes.has(code))) return true
+  return /Connection terminated|timeout exceeded when trying to connect/.test(error.message)
+}

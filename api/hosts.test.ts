@@ -1,0 +1,167 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { findCredential } from '../store/credentials.ts'
+import { beginExecution } from '../store/executions.ts'
+import { insertMail, promptBody } from '../store/mail.ts'
+import { startTestApi, type TestApi } from '../test/support/api.ts'
+import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
+import { givenRun } from '../test/support/runs.ts'
+
+let postgres: TestPostgres
+let api: TestApi
+beforeAll(async () => {
+  postgres = await startTestPostgres()
+  api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
+})
+afterAll(async () => {
+  await api.close()
+  await postgres.stop()
+})
+
+const begin = async (runId: string, key: string) => {
+  const mail = await api.db.transaction().execute((tx) => insertMail(tx, runId, 'prompt', promptBody('go', 'queue')))
+  await beginExecution(api.db, { runId, key, mail: [mail] }, { idleMinutes: 10, turnMinutes: 10 })
+}
+const event = { line: 1, time: '2026-01-02T03:04:05.000Z', kind: 'message', data: { text: 'hi' } }
+
+const repository = (path: string, patch: Buffer | null, bundle: Buffer | null, note: string | null = null) => ({
+  path,
+  url: 'file:///a',
+  base_commit: 'a'.repeat(40),
+  head_commit: null,
+  branch: 'main',
+  commits: [],
+  files_changed: 1,
+  insertions: 2,
+  deletions: 3,
+  patch: patch?.toString('base64') ?? null,
+  bundle: bundle?.toString('base64') ?? null,
+  note,
+})
+
+test('a host gets what it needs to carry out an execution', async () => {
+  const { runId } = await givenRun(api.db, {
+    agent: 'command',
+    command: ['sh', '-c', 'true'],
+    environment: { repos: [], setup_commands: ['make'], env: { A: 'secret value' } },
+  })
+  expect(await api.host('GET', `/runs/${runId}/executions/1`)).toMatchObject({
+    status: 200,
+    body: {
+      run_id: runId,
+      execution: 1,
+      agent: 'command',
+      model: null,
+      reasoning_level: null,
+      command: ['sh', '-c', 'true'],
+      policy: null,
+      base_prompt: null,
+      environment: { repos: [], setup_commands: ['make'], env: { A: 'secret value' } },
+    },
+  })
+})
+
+test('events are stored once and the journal says how far', async () => {
+  const { runId } = await givenRun(api.db)
+  const append = (read_to: number) =>
+    api.host('POST', `/runs/${runId}/executions/1/events`, { journal: 'agent 1/x', events: [event], read_to })
+  expect((await append(4)).body).toEqual({ line: 4 })
+  expect((await append(2)).body).toEqual({ line: 4 })
+  const position = await api.host('GET', `/runs/${runId}/journals/${encodeURIComponent('agent 1/x')}`)
+  expect(position.body).toEqual({ line: 4 })
+  expect((await api.call('GET', `/agent/runs/${runId}/events`)).body.events).toHaveLength(2)
+})
+
+test('an execution that is over is refused everywhere', async () => {
+  const { runId } = await givenRun(api.db)
+  await begin(runId, 'a')
+  await begin(runId, 'b')
+  const first = `/runs/${runId}/executions/1`
+  const replies = [
+    await api.host('GET', first),
+    await api.host('POST', `${first}/credential`),
+    await api.host('POST', `${first}/events`, { journal: 'agent-1', events: [event], read_to: 1 }),
+    await api.host('PUT', `${first}/result`, { repositories: [] }),
+  ]
+  for (const reply of replies)
+    expect(reply).toMatchObject({ status: 409, body: { title: 'Conflict', retryable: false } })
+  expect(await api.host('GET', `/runs/${runId}/executions/2`)).toMatchObject({ status: 200 })
+})
+
+test('what does not fit is refused by name', async () => {
+  const { runId } = await givenRun(api.db)
+  const append = (body: object) => api.host('POST', `/runs/${runId}/executions/1/events`, body)
+  expect(await append({ journal: 'a', events: [{ ...event, line: 0 }], read_to: 1 })).toMatchObject({
+    status: 400,
+    body: { detail: expect.stringContaining('events.0.line') },
+  })
+  expect(await append({ journal: 'state', events: [event], read_to: 1 })).toMatchObject({ status: 400 })
+  expect(await api.host('GET', `/runs/${randomUUID()}/executions/1`)).toMatchObject({ status: 404 })
+  expect(await api.host('GET', `/runs/${runId}/executions/0`)).toMatchObject({ status: 404 })
+})
+
+test('a credential is handed out, and known by its hash alone', async () => {
+  const { runId } = await givenRun(api.db)
+  const { body } = await api.host('POST', `/runs/${runId}/executions/1/credential`, {})
+  expect(await findCredential(api.db, body.token)).toEqual({ runId, execution: 1 })
+})
+
+test('a pool is full when its live hosts hold as many runs as they may', async () => {
+  const start = async () =>
+    (await api.call('POST', '/agent/runs', { prompt: 'x', config: { worker_host: 'small' } })).body.at_capacity
+  expect(await start()).toBe(true)
+  const report = { pool: 'small', kind: 'direct', version: '1', capacity: 2 }
+  expect(await api.host('PUT', '/hosts/machine-1', report)).toMatchObject({ status: 200 })
+  expect(await start()).toBe(false)
+  expect(await start()).toBe(true)
+  await api.db.updateTable('hosts').set({ capacity: 100 }).execute()
+  expect(await start()).toBe(false)
+  await api.db.updateTable('hosts').set({ reported_at: '2026-01-01T00:00:00Z' }).execute()
+  expect(await start()).toBe(true)
+})
+
+test('a host is told what to throw away', async () => {
+  const { runId } = await givenRun(api.db)
+  await api.db.updateTable('runs').set({ state: 'SUCCEEDED', host_id: 'machine-1' }).where('id', '=', runId).execute()
+  await api.db.updateTable('mail').set({ accepted_at: new Date() }).where('run_id', '=', runId).execute()
+  const stranger = randomUUID()
+  const { body } = await api.host('POST', '/hosts/machine-1/sweep', { run_ids: [runId, stranger] })
+  expect(body).toEqual({ remove: [runId] })
+})
+
+test('the result of a single repository is its patch, byte for byte', async () => {
+  const { runId } = await givenRun(api.db)
+  const patch = Buffer.from('diff --git a/x b/x\n\xff\xfe\n', 'latin1')
+  const bundle = randomBytes(3_000_000)
+  await api.host('PUT', `/runs/${runId}/executions/1/result`, { repositories: [repository('app', patch, bundle)] })
+  const get = (query: string) =>
+    fetch(`${api.url}/api/v1/agent/runs/${runId}/diff${query}`, { headers: { authorization: `Bearer ${api.key}` } })
+  expect(Buffer.from(await (await get('')).arrayBuffer())).toEqual(patch)
+  expect(Buffer.from(await (await get('?format=bundle&repo=app')).arrayBuffer())).toEqual(bundle)
+  const { patch: _patch, bundle: _bundle, ...listed } = repository('app', patch, bundle)
+  expect(await (await get('?format=json')).json()).toEqual({
+    repositories: [{ ...listed, execution: 1, patch_bytes: patch.length, bundle_bytes: bundle.length }],
+  })
+})
+
+test('the newest execution with a result counts, and several repositories are told apart', async () => {
+  const { runId } = await givenRun(api.db)
+  const put = (execution: number, repositories: object[]) =>
+    api.host('PUT', `/runs/${runId}/executions/${execution}/result`, { repositories })
+  await put(1, [repository('old', Buffer.from('old'), null)])
+  await begin(runId, 'a')
+  await begin(runId, 'b')
+  const repositories = [
+    repository('a', Buffer.from('patch of a\n'), null),
+    repository('b', null, null, 'The patch is larger than 16 MiB.'),
+  ]
+  await put(2, repositories)
+  await put(2, repositories)
+  const diff = (query = '') => api.call('GET', `/agent/runs/${runId}/diff${query}`)
+  expect((await diff()).body).toBe('# Repository: a\npatch of a\n# Repository: b (The patch is larger than 16 MiB.)\n')
+  expect((await diff('?repo=a')).body).toBe('patch of a\n')
+  expect(await diff('?repo=b')).toMatchObject({ status: 404, body: { detail: 'The patch is larger than 16 MiB.' } })
+  expect(await diff('?repo=c')).toMatchObject({ status: 404 })
+  expect(await diff('?format=bundle')).toMatchObject({ status: 400, body: { detail: expect.stringContaining('a, b') } })
+  expect(await diff('?format=zip')).toMatchObject({ status: 400 })
+})

@@ -1,0 +1,119 @@
+// Starting, reading and listing runs.
+import { type Request, type Response, Router } from 'express'
+import type { z } from 'zod'
+import type { Config } from '../config.ts'
+import { TITLE_CHARS } from '../domain/limits.ts'
+import { Metadata, StartRun, type StartRunResponse } from '../domain/run.ts'
+import type { Tx } from '../store/database.ts'
+import { isPoolFull } from '../store/hosts.ts'
+import { listRuns } from '../store/run-list.ts'
+import { findParent, findRun, insertRun } from '../store/runs.ts'
+import type { ApiDeps } from './app.ts'
+import { invalid, notFound } from './errors.ts'
+import { resolveHarness } from './harness.ts'
+import { cursorOf, parseListQuery } from './list-query.ts'
+import { once } from './once.ts'
+import { onlyMethods, parse, parseBody, queryOf, runId } from './parse.ts'
+
+type Started = z.infer<typeof StartRunResponse>
+
+export function runRoutes(deps: ApiDeps): Router {
+  const router = Router()
+
+  const start = async (request: Request, response: Response) => {
+    const body = parseBody(StartRun, request)
+    const source = sourceOf(request)
+    const answer = await once(deps, request, response, 'POST /agent/runs', async (tx) => ({
+      status: 200,
+      response: await startRun(tx, deps.config, body, source),
+    }))
+    deps.dispatcher.nudge((answer.response as Started).run_id)
+    response.status(answer.status).json(answer.response)
+  }
+  router.route('/runs').post(start)
+  // The older path of the same, which one of the official clients uses.
+  router.route('/run').post(start).all(onlyMethods('POST'))
+
+  router.get('/runs', async (request, response) => {
+    const query = parseListQuery(queryOf(request))
+    const page = query.matchesNothing ? { runs: [], next: null } : await listRuns(deps.db, query)
+    response.json({
+      runs: page.runs,
+      page_info: {
+        has_next_page: page.next !== null,
+        ...(page.next === null ? {} : { next_cursor: cursorOf(query.order, page.next) }),
+      },
+    })
+  })
+  router.all('/runs', onlyMethods('GET', 'POST'))
+
+  router
+    .route('/runs/:runId')
+    .get(async (request, response) => {
+      const id = runId(request)
+      const run = await findRun(deps.db, id)
+      if (!run) throw notFound(`There is no run ${id}.`)
+      response.json(run)
+    })
+    .all(onlyMethods('GET'))
+
+  return router
+}
+
+/** The run as it is written down: everything the server decides is decided here and stays with the run. */
+async function startRun(tx: Tx, settings: Config, body: StartRun, source: string): Promise<Started> {
+  const config = body.config ?? null
+  const harness = resolveHarness(settings, config)
+  const pool = poolOf(settings, config?.worker_host ?? null)
+  const parent = body.parent_run_id ? await findParent(tx, body.parent_run_id) : null
+  if (body.parent_run_id && !parent) throw invalid(`parent_run_id: there is no run ${body.parent_run_id}`)
+  const atCapacity = await isPoolFull(tx, pool)
+  const id = await insertRun(tx, {
+    title: body.title ?? titleOf(body.prompt),
+    prompt: body.prompt,
+    source,
+    name: config?.name ?? null,
+    agent: harness.agent,
+    model: harness.model,
+    reasoning_level: harness.reasoningLevel,
+    command: harness.command,
+    policy: config?.permission_policy ?? null,
+    base_prompt: config?.base_prompt ?? null,
+    pool,
+    idle_minutes: config?.idle_timeout_minutes ?? null,
+    config: config ?? {},
+    environment: body.environment ?? null,
+    metadata: parse(Metadata, { ...parent?.metadata, ...body.metadata }),
+    demo: harness.demo,
+    parent,
+  })
+  return { run_id: id, task_id: id, state: 'QUEUED', at_capacity: atCapacity }
+}
+
+/** `warp` is what official clients call the hosts of the service itself. */
+const poolOf = (settings: Config, asked: string | null) =>
+  asked === null || asked === 'warp' ? settings.AMBIENT_POOL : asked
+
+/** A generated title is a tenth as long as a given one may be. */
+const GENERATED_TITLE_CHARS = TITLE_CHARS / 10
+
+/** The first line of the prompt that says something. */
+function titleOf(prompt: string): string {
+  const line = prompt.trim().split('\n', 1)[0]?.trim() ?? ''
+  const characters = [...line]
+  return characters.length <= GENERATED_TITLE_CHARS
+    ? line
+    : `${characters.slice(0, GENERATED_TITLE_CHARS - 1).join('')}…`
+}
+
+/** The sources that official clients know. */
+const sources = new Set([
+  ...['LINEAR', 'API', 'SLACK', 'LOCAL', 'SCHEDULED_AGENT', 'WEB_APP', 'GITHUB_ACTION', 'CLOUD_MODE', 'CLI', 'JIRA'],
+  ...['SELF_IMPROVEMENT', 'GITHUB_WEBHOOK', 'GITLAB_WEBHOOK', 'AUTOFIX', 'RUN_SCORER', 'ORCHESTRATION'],
+])
+
+function sourceOf(request: Request): string {
+  const named = request.get('x-oz-api-source')?.toUpperCase()
+  if (named !== undefined && sources.has(named)) return named
+  return request.get('user-agent')?.startsWith('ambient-cli') ? 'CLI' : 'API'
+}

@@ -1,0 +1,120 @@
+// A run's transcript as server-sent events: each one once, in order, from where the reader asks.
+import { once } from 'node:events'
+import type { Request, Response } from 'express'
+import type { RunEvent } from '../domain/event.ts'
+import { readEvents, transcriptEnd } from '../store/events.ts'
+import type { ApiDeps } from './app.ts'
+
+/** Proxies drop a silent connection after 30 to 60 s. */
+const KEEP_ALIVE_MS = 15_000
+/** Should a notification be lost, the table is looked into this often. */
+const SAFETY_POLL_MS = 5_000
+/** Events of one read. */
+const PAGE = 200
+
+export interface StreamRequest {
+  runId: string
+  after: number
+  /** Go on when the run is over: a follow-up may come. */
+  endless: boolean
+}
+
+/**
+ * Sends what there is, then what comes, until the run is over and everything is
+ * sent, the reader goes, or the server stops. Of two readers that come back at
+ * any point, both get the same.
+ */
+export async function streamEvents(
+  deps: ApiDeps,
+  request: Request,
+  response: Response,
+  { runId, after, endless }: StreamRequest,
+): Promise<void> {
+  const gone = new AbortController()
+  response.once('close', () => gone.abort())
+  const stop = AbortSignal.any([gone.signal, deps.closing])
+  const news = createBell()
+  const unsubscribe = deps.listener.subscribe(runId, news.ring)
+  request.socket.setNoDelay(true)
+  response.writeHead(200, {
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-cache, no-transform',
+    'x-accel-buffering': 'no',
+  })
+  response.write('retry: 500\n\n')
+  const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS)
+  try {
+    let sent = after
+    while (!stop.aborted) {
+      // Asked before reading, so that nothing stored up to this answer is missed by the read that follows.
+      const end = await transcriptEnd(deps.db, runId)
+      sent = await sendFrom(deps, response, stop, runId, sent)
+      if (end?.isOver && !endless && sent >= end.lastSequence) {
+        response.write(`event: end\ndata: ${JSON.stringify({ state: end.state, last_sequence: sent })}\n\n`)
+        break
+      }
+      await news.heard(stop, SAFETY_POLL_MS)
+    }
+    response.end()
+  } finally {
+    clearInterval(keepAlive)
+    unsubscribe()
+  }
+}
+
+/** Sends everything after a sequence; returns the last one sent. */
+async function sendFrom(
+  deps: ApiDeps,
+  response: Response,
+  stop: AbortSignal,
+  runId: string,
+  after: number,
+): Promise<number> {
+  let sent = after
+  while (!stop.aborted) {
+    const events = await readEvents(deps.db, runId, sent, PAGE)
+    const last = events.at(-1)
+    if (!last) break
+    // A slow reader holds this loop up, not the memory of the process.
+    if (!response.write(events.map(frame).join(''))) await drained(response, stop)
+    sent = last.sequence
+    if (events.length < PAGE) break
+  }
+  return sent
+}
+
+const frame = (event: RunEvent) => `id: ${event.sequence}\ndata: ${JSON.stringify(event)}\n\n`
+
+async function drained(response: Response, stop: AbortSignal): Promise<void> {
+  await once(response, 'drain', { signal: stop }).catch(() => {
+    // Stopped: the loops above end by themselves.
+  })
+}
+
+/** Remembers that it was rung while nobody listened. */
+function createBell() {
+  let hasRung = false
+  let wake = () => {}
+  return {
+    ring() {
+      hasRung = true
+      wake()
+    },
+    async heard(stop: AbortSignal, longest: number): Promise<void> {
+      if (!hasRung && !stop.aborted) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(finish, longest)
+          function finish() {
+            clearTimeout(timer)
+            stop.removeEventListener('abort', finish)
+            wake = () => {}
+            resolve()
+          }
+          wake = finish
+          stop.addEventListener('abort', finish, { once: true })
+        })
+      }
+      hasRung = false
+    },
+  }
+}

@@ -1,0 +1,38 @@
+// The credentials by which a run's sandbox reaches the model gateway. Only their hashes are kept.
+import { createHash, randomBytes } from 'node:crypto'
+import type { ExecutionRef } from '../workflows/contract.ts'
+import type { Db, Queryable, Tx } from './database.ts'
+import { lockRun, refuseOlder } from './locking.ts'
+
+const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex')
+
+/**
+ * A new credential of an execution, in place of the one it had.
+ * @throws {FencedError} when a newer execution has begun.
+ */
+export async function issueCredential(db: Db, { runId, execution }: ExecutionRef): Promise<string> {
+  const token = `amb_${randomBytes(32).toString('base64url')}`
+  await db.transaction().execute(async (tx) => {
+    refuseOlder(await lockRun(tx, runId), execution)
+    await tx
+      .insertInto('run_credentials')
+      .values({ run_id: runId, execution, token_hash: hashOf(token) })
+      .onConflict((conflict) => conflict.columns(['run_id', 'execution']).doUpdateSet({ token_hash: hashOf(token) }))
+      .execute()
+  })
+  return token
+}
+
+/** Whose credential this is; null when it is nobody's, or no longer. */
+export async function findCredential(db: Queryable, token: string): Promise<ExecutionRef | null> {
+  const row = await db
+    .selectFrom('run_credentials')
+    .select(['run_id as runId', 'execution'])
+    .where('token_hash', '=', hashOf(token))
+    .executeTakeFirst()
+  return row ?? null
+}
+
+export async function revokeCredentials(tx: Tx, runId: string): Promise<void> {
+  await tx.deleteFrom('run_credentials').where('run_id', '=', runId).execute()
+}

@@ -1,0 +1,45 @@
+// The lock under which a run changes.
+import type { Selectable } from 'kysely'
+import type { Tx } from './database.ts'
+import type { RunsTable } from './schema.ts'
+
+/** What every change of a run looks at first. */
+export type LockedRun = Pick<
+  Selectable<RunsTable>,
+  'id' | 'state' | 'execution' | 'last_event_sequence' | 'host_id' | 'sandbox_running' | 'agent' | 'pool'
+>
+
+/** There is no such run. */
+export class RunNotFoundError extends Error {
+  override readonly name = 'RunNotFoundError'
+  constructor(runId: string) {
+    super(`There is no run ${runId}.`)
+  }
+}
+
+/** A newer execution has taken the run over, so that what an older one says no longer counts. */
+export class FencedError extends Error {
+  override readonly name = 'FencedError'
+  constructor(execution: number, current: number) {
+    super(`Execution ${execution} is over: execution ${current} has taken its place.`)
+  }
+}
+
+/**
+ * Locks the run's row until the transaction ends. Always the first lock of a
+ * transaction, so that two of them cannot wait for each other.
+ */
+export async function lockRun(tx: Tx, runId: string): Promise<LockedRun> {
+  const run = await tx
+    .selectFrom('runs')
+    .select(['id', 'state', 'execution', 'last_event_sequence', 'host_id', 'sandbox_running', 'agent', 'pool'])
+    .where('id', '=', runId)
+    .forUpdate()
+    .executeTakeFirst()
+  if (!run) throw new RunNotFoundError(runId)
+  return run
+}
+
+export function refuseOlder(run: Pick<LockedRun, 'execution'>, execution: number): void {
+  if (execution < run.execution) throw new FencedError(execution, run.execution)
+}

@@ -1,0 +1,21 @@
+// Brings the database's tables up to this version of Ambient.
+import { type Migration, Migrator } from 'kysely/migration'
+import type { Db } from './database.ts'
+import * as m0001 from './migrations/0001_runs.ts'
+
+/** In the order of their numbers; forward only. */
+const migrations: Record<string, Migration> = {
+  '0001_runs': m0001,
+}
+
+/**
+ * Runs the migrations that are missing; resolves with their names. Safe to call
+ * from several processes at once: an advisory lock lets one go first.
+ * @throws the first migration's error; the database is then as it was before that call.
+ */
+export async function migrate(db: Db): Promise<string[]> {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } })
+  const { error, results } = await migrator.migrateToLatest()
+  if (error) throw error
+  return (results ?? []).filter((result) => result.status === 'Success').map((result) => result.migrationName)
+}

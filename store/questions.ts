@@ -1,0 +1,92 @@
+// What agents have asked, and what was answered.
+import type { RunItem } from '../domain/run.ts'
+import type { AgentQuestion } from '../workflows/contract.ts'
+import type { Queryable, Tx } from './database.ts'
+import { insertMail } from './mail.ts'
+
+type Options = AgentQuestion['options']
+
+export type AnswerOutcome =
+  | { kind: 'answered'; mailId: string; questionId: string; optionId: string }
+  | { kind: 'no_open_question' }
+  | { kind: 'several_open'; questionIds: string[] }
+  | { kind: 'unknown_question' }
+  | { kind: 'already_answered' }
+  | { kind: 'unknown_option'; options: Options }
+
+/** Answers a question as a piece of mail. The caller holds the run's lock, so of two answers one comes too late. */
+export async function answerQuestion(
+  tx: Tx,
+  runId: string,
+  answer: { questionId: string | null; option: string },
+): Promise<AnswerOutcome> {
+  const questions = await tx
+    .selectFrom('questions')
+    .selectAll()
+    .where('run_id', '=', runId)
+    .orderBy('asked_at')
+    .execute()
+  const waiting = questions.filter((question) => question.closed_at === null)
+  const open = waiting.filter((question) => question.answer_id === null)
+  if (answer.questionId === null && open.length === 0) {
+    return { kind: waiting.length > 0 ? 'already_answered' : 'no_open_question' }
+  }
+  if (answer.questionId === null && open.length > 1) {
+    return { kind: 'several_open', questionIds: open.map((question) => question.question_id) }
+  }
+  const question =
+    answer.questionId === null ? open[0] : questions.find(({ question_id }) => question_id === answer.questionId)
+  if (!question) return { kind: 'unknown_question' }
+  if (question.answer_id !== null || question.closed_at !== null) return { kind: 'already_answered' }
+  const optionId = chooseOption(question.options, answer.option)
+  if (optionId === null) return { kind: 'unknown_option', options: question.options }
+
+  const questionId = question.question_id
+  const mailId = await insertMail(tx, runId, 'answer', { questionId, optionId })
+  await tx
+    .updateTable('questions')
+    .set({ answer_id: mailId, option_id: optionId })
+    .where('run_id', '=', runId)
+    .where('question_id', '=', questionId)
+    .execute()
+  return { kind: 'answered', mailId, questionId, optionId }
+}
+
+/** Kinds of the Agent Client Protocol that a word stands for; the narrowest one that is offered is meant. */
+const words: Record<string, readonly string[]> = {
+  allow: ['allow_once', 'allow_always'],
+  deny: ['reject_once', 'reject_always'],
+}
+
+/** The option of that id, or the one that the word `allow` or `deny` means. */
+function chooseOption(options: Options, answer: string): string | null {
+  if (options.some((option) => option.optionId === answer)) return answer
+  for (const kind of words[answer] ?? []) {
+    const option = options.find((candidate) => candidate.kind === kind)
+    if (option) return option.optionId
+  }
+  return null
+}
+
+/** The questions that wait for an answer, by run. */
+export async function openQuestions(
+  db: Queryable,
+  runIds: readonly string[],
+): Promise<Map<string, RunItem['questions']>> {
+  const open = new Map<string, RunItem['questions']>()
+  if (runIds.length === 0) return open
+  const rows = await db
+    .selectFrom('questions')
+    .select(['run_id', 'question_id', 'title', 'options'])
+    .where('run_id', 'in', runIds)
+    .where('closed_at', 'is', null)
+    .where('answer_id', 'is', null)
+    .orderBy('asked_at')
+    .execute()
+  for (const row of rows) {
+    const options = row.options.map(({ optionId, name, kind }) => ({ option_id: optionId, name, kind }))
+    const questions = open.get(row.run_id) ?? []
+    open.set(row.run_id, [...questions, { question_id: row.question_id, title: row.title, options }])
+  }
+  return open
+}

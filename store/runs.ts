@@ -1,0 +1,211 @@
+// Runs: written at their creation, served as the API shows them.
+import { randomUUID } from 'node:crypto'
+import { type Selectable, type SelectQueryBuilder, sql } from 'kysely'
+import { failureCodes } from '../domain/failure.ts'
+import type { ExecutionOrder } from '../domain/host-api.ts'
+import type { RunItem } from '../domain/run.ts'
+import type { ExecutionRef } from '../workflows/contract.ts'
+import type { Queryable, Tx } from './database.ts'
+import { serveFailure } from './failure.ts'
+import { jsonb, storableText } from './json.ts'
+import { RunNotFoundError, refuseOlder } from './locking.ts'
+import { insertMail, promptBody } from './mail.ts'
+import { openQuestions } from './questions.ts'
+import type { RunsTable, Schema } from './schema.ts'
+import { changeState } from './states.ts'
+
+/** A run as asked for, with everything resolved that the server decides at its creation. */
+export type NewRun = Pick<
+  Selectable<RunsTable>,
+  | 'title'
+  | 'prompt'
+  | 'source'
+  | 'name'
+  | 'agent'
+  | 'model'
+  | 'reasoning_level'
+  | 'command'
+  | 'policy'
+  | 'base_prompt'
+  | 'pool'
+  | 'idle_minutes'
+  | 'config'
+  | 'environment'
+  | 'metadata'
+  | 'demo'
+> & { parent: { id: string; rootRunId: string } | null }
+
+/** Writes the run, its first message and its first state. Returns its id. */
+export async function insertRun(tx: Tx, { parent, ...run }: NewRun): Promise<string> {
+  const id = randomUUID()
+  const row = {
+    ...run,
+    title: storableText(run.title),
+    prompt: storableText(run.prompt),
+    command: run.command === null ? null : jsonb(run.command),
+    config: jsonb(run.config),
+    environment: run.environment === null ? null : jsonb(run.environment),
+    metadata: jsonb(run.metadata),
+  }
+  await tx
+    .insertInto('runs')
+    .values({ ...row, id, state: 'QUEUED', parent_run_id: parent?.id ?? null, root_run_id: parent?.rootRunId ?? id })
+    .execute()
+  await insertMail(tx, id, 'prompt', promptBody(run.prompt, 'queue'))
+  const fresh = {
+    id,
+    state: 'QUEUED',
+    execution: 0,
+    last_event_sequence: 0,
+    host_id: null,
+    sandbox_running: false,
+  } as const
+  const change = { execution: 1, key: 'created', state: 'QUEUED', timeline: 'oz_run_created' } as const
+  await changeState(tx, { ...fresh, agent: run.agent, pool: run.pool }, change)
+  return id
+}
+
+/** What a child run takes over; null when there is no such run. */
+export async function findParent(
+  db: Queryable,
+  runId: string,
+): Promise<{ id: string; rootRunId: string; metadata: Record<string, string> } | null> {
+  const row = await db
+    .selectFrom('runs')
+    .select(['id', 'root_run_id as rootRunId', 'metadata'])
+    .where('id', '=', runId)
+    .executeTakeFirst()
+  return row ?? null
+}
+
+/** What a host needs to carry out an execution. */
+export async function findOrder(db: Queryable, { runId, execution }: ExecutionRef): Promise<ExecutionOrder> {
+  const run = await db
+    .selectFrom('runs')
+    .select(['execution', 'agent', 'model', 'reasoning_level', 'command', 'policy', 'base_prompt', 'environment'])
+    .where('id', '=', runId)
+    .executeTakeFirst()
+  if (!run) throw new RunNotFoundError(runId)
+  refuseOlder(run, execution)
+  return {
+    ...run,
+    run_id: runId,
+    execution,
+    environment: run.environment ?? { repos: [], setup_commands: [], env: {} },
+  }
+}
+
+/** Something has happened to the run that its readers may want to know. */
+export async function touchRun(tx: Tx, runId: string): Promise<void> {
+  await tx.updateTable('runs').set({ updated_at: sql`now()` }).where('id', '=', runId).execute()
+}
+
+export async function runExists(db: Queryable, runId: string): Promise<boolean> {
+  return (await db.selectFrom('runs').select('id').where('id', '=', runId).executeTakeFirst()) !== undefined
+}
+
+/** Null when there is no such run. */
+export async function findRun(db: Queryable, runId: string): Promise<RunItem | null> {
+  const row = await selectRuns(db).where('runs.id', '=', runId).executeTakeFirst()
+  if (!row) return null
+  const [run] = await serveRuns(db, [row])
+  return run ?? null
+}
+
+/** Milliseconds that a run has worked, over all executions, the current one up to now. */
+const workedMs = sql<number | null>`(
+  select sum(extract(epoch from coalesce(executions.finished_at, now()) - executions.started_at) * 1000)::bigint
+  from executions
+  where executions.run_id = runs.id
+)`
+
+export type RunRow = Selectable<RunsTable> & { worked_ms: number | null }
+
+export const selectRuns = (db: Queryable): SelectQueryBuilder<Schema, 'runs', RunRow> =>
+  db.selectFrom('runs').selectAll('runs').select(workedMs.as('worked_ms'))
+
+/** Rows as runs of the API, with what hangs on them. */
+export async function serveRuns(db: Queryable, rows: readonly RunRow[]): Promise<RunItem[]> {
+  const ids = rows.map((row) => row.id)
+  const [questions, children] = await Promise.all([openQuestions(db, ids), childrenOf(db, ids)])
+  return rows.map((row) => ({
+    run_id: row.id,
+    task_id: row.id,
+    title: row.title,
+    state: row.state,
+    prompt: row.prompt,
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+    started_at: row.started_at?.toISOString() ?? null,
+    finished_at: row.finished_at?.toISOString() ?? null,
+    run_time: row.worked_ms === null ? null : duration(row.worked_ms),
+    status_message: statusMessage(row, questions.get(row.id)?.[0]?.title),
+    failure: row.failure ? serveFailure(row.failure) : null,
+    source: row.source,
+    execution_location: 'REMOTE',
+    execution: row.execution,
+    is_sandbox_running: row.sandbox_running,
+    agent_config: resolvedConfig(row),
+    environment: row.environment ? { ...row.environment, env: masked(row.environment.env) } : null,
+    conversation_id: row.id,
+    session_id: null,
+    parent_run_id: row.parent_run_id,
+    root_run_id: row.root_run_id,
+    metadata: row.metadata,
+    artifacts: [],
+    children: children.get(row.id) ?? [],
+    last_event_sequence: row.last_event_sequence,
+    questions: questions.get(row.id) ?? [],
+    demo: row.demo,
+  }))
+}
+
+function statusMessage(row: RunRow, question: string | undefined): RunItem['status_message'] {
+  if (row.failure) {
+    const { oz, retryable } = failureCodes[row.failure.code]
+    return { message: row.failure.message, error_code: oz, retryable }
+  }
+  const message = row.message ?? question
+  return message === undefined ? null : { message }
+}
+
+/** The configuration as asked for, with what the server chose in its place. */
+function resolvedConfig(row: RunRow): Record<string, unknown> {
+  return {
+    ...row.config,
+    model_id: row.model,
+    worker_host: row.pool,
+    harness: {
+      type: row.agent,
+      model_id: row.model,
+      reasoning_level: row.reasoning_level,
+      ...(row.command === null ? {} : { command: row.command }),
+    },
+  }
+}
+
+const masked = (env: Record<string, string>) => Object.fromEntries(Object.keys(env).map((name) => [name, '***']))
+
+async function childrenOf(db: Queryable, ids: readonly string[]): Promise<Map<string, string[]>> {
+  const children = new Map<string, string[]>()
+  if (ids.length === 0) return children
+  const rows = await db
+    .selectFrom('runs')
+    .select(['id', 'parent_run_id'])
+    .where('parent_run_id', 'in', ids)
+    .orderBy('created_at')
+    .execute()
+  for (const { id, parent_run_id: parent } of rows) {
+    if (parent !== null) children.set(parent, [...(children.get(parent) ?? []), id])
+  }
+  return children
+}
+
+/** ISO 8601: PT2M30S, PT1H0M5S, PT0.4S. */
+function duration(milliseconds: number): string {
+  const seconds = Math.round(Math.max(0, milliseconds) / 100) / 10
+  const hours = Math.floor(seconds / 3600)
+  const minutes = Math.floor((seconds % 3600) / 60)
+  const rest = Math.round((seconds % 60) * 10) / 10
+  return `PT${hours ? `${hours}H` : ''}${hours || minutes ? `${minutes}M` : ''}${rest}S`
+}

@@ -1,0 +1,195 @@
+// The tables as TypeScript sees them. The migrations say what they are.
+import type { ColumnType, Generated } from 'kysely'
+import type { EventKind } from '../domain/event.ts'
+import type { RunFailure } from '../domain/failure.ts'
+import type { AgentName, PermissionPolicy } from '../domain/harness.ts'
+import type { AgentConfig, InlineEnvironment } from '../domain/run.ts'
+import type { RunState, TimelineType } from '../domain/state.ts'
+import type { AgentQuestion, ExecutionPlan } from '../workflows/contract.ts'
+
+type Time = ColumnType<Date, Date | string, Date | string>
+type TimeByDefault = ColumnType<Date, Date | string | undefined, Date | string>
+
+export interface RunsTable {
+  id: string
+  state: RunState
+  title: string
+  prompt: string
+  source: string
+  name: string | null
+  agent: AgentName
+  model: string | null
+  reasoning_level: string | null
+  command: string[] | null
+  policy: PermissionPolicy | null
+  base_prompt: string | null
+  pool: string
+  idle_minutes: number | null
+  config: AgentConfig
+  environment: InlineEnvironment | null
+  metadata: Record<string, string>
+  demo: boolean
+  parent_run_id: string | null
+  root_run_id: string
+  execution: Generated<number>
+  last_event_sequence: Generated<number>
+  host_id: string | null
+  sandbox_running: Generated<boolean>
+  workspace_kept: Generated<boolean>
+  workspace_until: Time | null
+  failure: RunFailure | null
+  message: string | null
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+  started_at: Time | null
+  finished_at: Time | null
+}
+
+export interface ExecutionsTable {
+  run_id: string
+  execution: number
+  key: string
+  plan: ExecutionPlan
+  host_id: string | null
+  created_at: TimeByDefault
+  started_at: Time | null
+  finished_at: Time | null
+}
+
+export interface StateChangesTable {
+  run_id: string
+  key: string
+  number: number
+  execution: number
+  state: RunState
+  time: TimeByDefault
+}
+
+export interface EventsTable {
+  run_id: string
+  sequence: number
+  execution: number
+  journal: string
+  line: number
+  part: number
+  time: Time
+  kind: EventKind
+  data: Record<string, unknown>
+}
+
+export interface JournalsTable {
+  run_id: string
+  journal: string
+  read_to: number
+}
+
+export interface TimelineTable {
+  id: Generated<string>
+  position: Generated<number>
+  run_id: string
+  key: string
+  execution: number
+  event_type: TimelineType
+  time: TimeByDefault
+  payload: Record<string, unknown>
+}
+
+/** What a piece of mail says; `kind` is a column of its own. */
+export interface MailBody {
+  text?: string
+  delivery?: 'queue' | 'interrupt'
+  questionId?: string
+  optionId?: string
+  reason?: string
+}
+
+export interface MailTable {
+  id: string
+  position: Generated<number>
+  run_id: string
+  kind: 'prompt' | 'answer' | 'cancel'
+  body: MailBody
+  created_at: TimeByDefault
+  dispatched_at: Time | null
+  accepted_at: Time | null
+  accepted_by: string | null
+}
+
+export interface QuestionsTable {
+  run_id: string
+  question_id: string
+  execution: number
+  title: string
+  options: AgentQuestion['options']
+  asked_at: TimeByDefault
+  answer_id: string | null
+  option_id: string | null
+  closed_at: Time | null
+}
+
+export interface RunCredentialsTable {
+  run_id: string
+  execution: number
+  token_hash: string
+  created_at: TimeByDefault
+}
+
+export interface ResultsTable {
+  run_id: string
+  execution: number
+  position: number
+  path: string
+  summary: ResultSummary
+  patch: Buffer | null
+  bundle: Buffer | null
+  created_at: TimeByDefault
+}
+
+/** A repository's result without the two large parts. */
+export interface ResultSummary {
+  path: string
+  url: string
+  base_commit: string | null
+  head_commit: string | null
+  branch: string | null
+  commits: { commit: string; subject: string; author: string; time: string }[]
+  files_changed: number
+  insertions: number
+  deletions: number
+  note: string | null
+}
+
+export interface IdempotencyTable {
+  scope: string
+  key: string
+  body_hash: string
+  status: number
+  response: unknown
+  created_at: TimeByDefault
+  answered_at: Time | null
+}
+
+export interface HostsTable {
+  id: string
+  pool: string
+  kind: 'docker' | 'direct'
+  version: string
+  capacity: number
+  created_at: TimeByDefault
+  reported_at: Time
+}
+
+export interface Schema {
+  runs: RunsTable
+  executions: ExecutionsTable
+  state_changes: StateChangesTable
+  events: EventsTable
+  journals: JournalsTable
+  timeline: TimelineTable
+  mail: MailTable
+  questions: QuestionsTable
+  run_credentials: RunCredentialsTable
+  results: ResultsTable
+  idempotency: IdempotencyTable
+  hosts: HostsTable
+}

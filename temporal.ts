@@ -1,0 +1,38 @@
+// The way to Temporal, for clients and for workers.
+import { Client, Connection } from '@temporalio/client'
+import { loadClientConnectConfig } from '@temporalio/envconfig'
+import type { NativeConnection } from '@temporalio/worker'
+import type { Config } from './config.ts'
+
+type TemporalConfig = Pick<Config, 'TEMPORAL_ADDRESS' | 'TEMPORAL_NAMESPACE' | 'AMBIENT_TEMPORAL_PORT'>
+
+/** host:port of the Temporal server: the one that is set, or the embedded one. */
+export const temporalAddress = (config: TemporalConfig): string =>
+  config.TEMPORAL_ADDRESS ?? `127.0.0.1:${config.AMBIENT_TEMPORAL_PORT}`
+
+/**
+ * TLS and API key of a server that was set, by the same variables and profile
+ * file as Temporal's own command line. The embedded server has neither.
+ */
+function security(config: TemporalConfig) {
+  if (config.TEMPORAL_ADDRESS === undefined) return {}
+  const { tls, apiKey, metadata } = loadClientConnectConfig().connectionOptions
+  return {
+    ...(tls === undefined ? {} : { tls }),
+    ...(apiKey === undefined ? {} : { apiKey }),
+    ...(metadata === undefined ? {} : { metadata }),
+  }
+}
+
+/** Connects at the first call and again whenever needed, so that a process starts and serves while Temporal is down. */
+export function connectClient(config: TemporalConfig): Client {
+  const connection = Connection.lazy({ address: temporalAddress(config), ...security(config) })
+  return new Client({ connection, namespace: config.TEMPORAL_NAMESPACE })
+}
+
+/** The connection of workers. Rejects when Temporal does not answer. */
+export async function connectWorker(config: TemporalConfig): Promise<NativeConnection> {
+  // Loaded here alone: the native library is of no use to a process that only speaks as a client.
+  const { NativeConnection } = await import('@temporalio/worker')
+  return NativeConnection.connect({ address: temporalAddress(config), ...security(config) })
+}
