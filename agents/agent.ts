@@ -30,6 +30,8 @@ export interface Launch {
 export interface AcpQuirks {
   /** How a session of a former process is opened again. */
   resume: 'load' | 'none'
+  /** The session's history is told again not before but after the answer to `session/load`. */
+  historyAfterLoad?: boolean
   /** After a cancelled turn its shell commands may run on; closing the session (and loading it again) ends them. */
   closeSessionAfterCancel?: boolean
   /** Set with `session/set_mode` once the session is open, by policy. */

@@ -1,0 +1,179 @@
+// Follows an agent at work: its lines become events, its requests are kept until they are answered.
+import type { SessionNotification } from '@agentclientprotocol/sdk/unstable'
+import type { RunFailure } from '../../domain/failure.ts'
+import type { PermissionPolicy } from '../../domain/harness.ts'
+import type { Journal, JournalLine } from '../../domain/journal.ts'
+import type { AcpQuirks } from '../agent.ts'
+import type { Answered } from './call.ts'
+import { type Happening, newEvent, ofStrayLine, ofUpdate, PART } from './events.ts'
+import { disguisedFailure, failureOfError, refused, served } from './failures.ts'
+import { type Answer, isObject, parseMessage, type RpcId } from './messages.ts'
+import { optionFor, type Permission, parsePermission } from './permission.ts'
+import type { Recorder } from './recorder.ts'
+
+/** How a turn came to its end, as the agent told it. */
+export interface TurnEnd {
+  /** The request that it answers. */
+  promptId: string
+  line: number
+  stopReason: string
+  failure: RunFailure | null
+}
+
+/** Ids of our prompts begin with this, so that the answer to one is known by its id alone. */
+export const PROMPT_ID = 'prompt:'
+
+/** Characters of the agent's text that are kept, to tell a failure that looks like a normal end. */
+const TEXT_KEPT = 4_000
+
+/** What is known of a turn from the lines that were read. */
+export interface Follower {
+  onLine(line: JournalLine): void
+  /** The agent's answers to requests of ours, by request id. */
+  readonly answers: Map<string, Answered>
+  /** Ends of turns, in order. */
+  readonly ends: TurnEnd[]
+  /** Permission requests that the agent still waits for, as far as the journal tells. */
+  readonly permissions: Map<RpcId, Permission>
+  /** Requests that nobody here can answer. */
+  readonly foreign: RpcId[]
+  /** Lines that only an agent at work on a prompt can have written. */
+  readonly signsOfWork: number[]
+  /** While true, the session's history is told again and is not for the transcript. */
+  isHistory: boolean
+}
+
+export interface FollowerOptions {
+  journal: Journal
+  sessionId: string
+  quirks: AcpQuirks
+  policy: PermissionPolicy
+  recorder: Recorder
+}
+
+export function createFollower({ journal, sessionId, quirks, policy, recorder }: FollowerOptions): Follower {
+  const seenTools = new Set<string>()
+  let text = ''
+
+  const follower: Follower = {
+    answers: new Map(),
+    ends: [],
+    permissions: new Map(),
+    foreign: [],
+    signsOfWork: [],
+    isHistory: false,
+    onLine(line) {
+      const parts = happeningsOf(line)
+      recorder.add(
+        line.line,
+        parts.map(([part, happening]) => newEvent(line.line, part, happening)),
+      )
+    },
+  }
+  return follower
+
+  function happeningsOf(line: JournalLine): [number, Happening][] {
+    const message = parseMessage(line.text)
+    switch (message.kind) {
+      case 'blank':
+      case 'complaint':
+        return []
+      case 'unparsable':
+        return [[PART.update, ofStrayLine(line)]]
+      case 'response':
+        return onResponse(line.line, String(message.id), message.answer)
+      case 'request':
+        return onRequest(line.line, message.id, message.method, message.params)
+      case 'notification':
+        return onNotification(line.line, message.method, message.params)
+    }
+  }
+
+  function onNotification(line: number, method: string, params: Record<string, unknown>): [number, Happening][] {
+    if (method === '$/cancel_request') {
+      // The agent no longer waits for what it asked.
+      follower.permissions.delete(params.requestId as RpcId)
+      return []
+    }
+    if (method !== 'session/update' || params.sessionId !== sessionId || !isObject(params.update)) return []
+    const { update } = params as unknown as SessionNotification
+    if (follower.isHistory) return []
+    if (update.sessionUpdate === 'tool_call') seenTools.add(update.toolCallId)
+    const happening = ofUpdate(update)
+    if (happening === null) return []
+    if (happening.kind === 'message' || happening.kind === 'thought' || happening.kind === 'tool_call') {
+      follower.signsOfWork.push(line)
+    }
+    if (happening.kind === 'message') text = (text + String(happening.data.text)).slice(-TEXT_KEPT)
+    return [[PART.update, happening]]
+  }
+
+  function onRequest(line: number, id: RpcId, method: string, params: Record<string, unknown>): [number, Happening][] {
+    const permission = method === 'session/request_permission' ? parsePermission(journal.name, line, id, params) : null
+    if (permission === null) {
+      follower.foreign.push(id)
+      return []
+    }
+    follower.signsOfWork.push(line)
+    follower.permissions.set(id, permission)
+    const happenings: [number, Happening][] = []
+    const { toolCall, question } = permission
+    // Gemini CLI tells of a tool that needs permission only in the request itself.
+    if (!seenTools.has(toolCall.toolCallId)) {
+      seenTools.add(toolCall.toolCallId)
+      happenings.push([PART.toolOfQuestion, { kind: 'tool_call', data: { title: question.title, ...toolCall } }])
+    }
+    if (policy === 'ask') {
+      const options = question.options.map((option) => ({
+        option_id: option.optionId,
+        name: option.name,
+        kind: option.kind,
+      }))
+      const data = { question_id: question.questionId, title: question.title, tool_call: toolCall, options }
+      happenings.push([PART.question, { kind: 'question', data }])
+    } else {
+      const data = { question_id: question.questionId, option_id: optionFor(permission, policy), by: 'policy' }
+      happenings.push([PART.answer, { kind: 'answer', data }])
+    }
+    return happenings
+  }
+
+  function onResponse(line: number, id: string, answer: Answer): [number, Happening][] {
+    follower.answers.set(id, { line, answer })
+    if (!id.startsWith(PROMPT_ID)) return []
+    follower.signsOfWork.push(line)
+    const end = toEnd(line, id, answer)
+    follower.ends.push(end)
+    // What the agent asked during the turn is no longer of interest to it.
+    follower.permissions.clear()
+    if (end.failure && end.failure.code !== 'agent_refused') {
+      return [[PART.update, { kind: 'error', data: { failure: served(end.failure) } }]]
+    }
+    const usage = answer.ok ? usageOf(answer.result) : null
+    const data = { stop_reason: end.stopReason, ...(usage ? { usage } : {}) }
+    return [[PART.update, { kind: 'turn_end', data }]]
+  }
+
+  function toEnd(line: number, promptId: string, answer: Answer): TurnEnd {
+    if (!answer.ok) return { promptId, line, stopReason: 'error', failure: failureOfError(answer.error, 'turn') }
+    const result = isObject(answer.result) ? answer.result : {}
+    const stopReason = String(result.stopReason ?? 'end_turn')
+    if (stopReason === 'refusal') return { promptId, line, stopReason, failure: refused }
+    const told = quirks.disguisedFailure?.({ stopReason, text, usage: result.usage ?? null }) ?? null
+    return { promptId, line, stopReason, failure: told === null ? null : disguisedFailure(told) }
+  }
+}
+
+/** Tokens of the turn, where the agent tells them: by the protocol's own field, or as Gemini CLI does. */
+function usageOf(result: unknown): Record<string, unknown> | null {
+  if (!isObject(result)) return null
+  if (isObject(result.usage)) {
+    const named = Object.entries(result.usage).filter(([, value]) => typeof value === 'number')
+    return Object.fromEntries(
+      named.map(([name, value]) => [name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]),
+    )
+  }
+  const meta = isObject(result._meta) ? result._meta : {}
+  const quota = isObject(meta.quota) ? meta.quota : {}
+  return isObject(quota.token_count) ? quota.token_count : null
+}

@@ -1,0 +1,32 @@
+// Claude Code, through its ACP adapter.
+import type { AcpAgent } from './agent.ts'
+
+export const claude: AcpAgent = {
+  protocol: 'acp',
+  name: 'claude',
+  title: 'Claude Code',
+  provider: 'anthropic',
+  packages: { '@agentclientprotocol/claude-agent-acp': '0.100.0', '@anthropic-ai/claude-agent-sdk': '0.3.316' },
+  quirks: { resume: 'load' },
+  launch({ node, toolkit, home, gatewayUrl, gatewayToken, model, reasoningLevel, policy, runsAsRoot }) {
+    const settings = { permissions: { defaultMode: policy === 'allow' ? 'bypassPermissions' : 'default' } }
+    return {
+      command: [node, `${toolkit}/node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js`],
+      env: {
+        CLAUDE_CONFIG_DIR: `${home}/.claude`,
+        ANTHROPIC_BASE_URL: gatewayUrl,
+        ANTHROPIC_API_KEY: gatewayToken,
+        // Without a name Claude Code takes the newest model it was made for.
+        ...(model === null ? {} : { ANTHROPIC_MODEL: model }),
+        ...(reasoningLevel === null ? {} : { CLAUDE_CODE_EFFORT_LEVEL: reasoningLevel }),
+        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+        DISABLE_TELEMETRY: '1',
+        DISABLE_ERROR_REPORTING: '1',
+        DISABLE_AUTOUPDATER: '1',
+        // As root it asks before each act, whatever its settings say, unless it is told that this is a sandbox.
+        ...(runsAsRoot && policy === 'allow' ? { IS_SANDBOX: '1' } : {}),
+      },
+      files: [{ path: '.claude/settings.json', content: JSON.stringify(settings) }],
+    }
+  },
+}

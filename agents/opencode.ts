@@ -1,0 +1,64 @@
+// OpenCode, which speaks ACP itself.
+import type { AcpAgent, LaunchContext } from './agent.ts'
+
+/** OpenAI's model for everyday coding; OpenCode has no default for a provider it does not know. */
+const DEFAULT_MODEL = 'gpt-6.1-sol'
+
+/** The program is one file, in a package of its own for each processor; the package that chooses installs two of 177 MB. */
+const platform = `opencode-linux-${process.arch === 'arm64' ? 'arm64' : 'x64'}`
+
+export const opencode: AcpAgent = {
+  protocol: 'acp',
+  name: 'opencode',
+  title: 'OpenCode',
+  provider: 'openai',
+  packages: { [platform]: '1.18.33' },
+  quirks: { resume: 'load' },
+  launch(context) {
+    return {
+      command: [`${context.toolkit}/node_modules/${platform}/bin/opencode`, 'acp'],
+      env: {
+        OPENCODE_CONFIG_CONTENT: JSON.stringify(config(context)),
+        OPENCODE_DISABLE_MODELS_FETCH: '1',
+        OPENCODE_DISABLE_AUTOUPDATE: '1',
+        OPENCODE_DISABLE_LSP_DOWNLOAD: '1',
+        OPENCODE_DISABLE_DEFAULT_PLUGINS: '1',
+        OPENCODE_DISABLE_SHARE: '1',
+      },
+      files: [],
+    }
+  },
+}
+
+function config({ gatewayUrl, gatewayToken, model, reasoningLevel, policy }: LaunchContext) {
+  const id = model ?? DEFAULT_MODEL
+  const options = reasoningLevel === null ? {} : { options: { reasoningEffort: reasoningLevel } }
+  return {
+    provider: {
+      ambient: {
+        name: 'Ambient',
+        npm: '@ai-sdk/openai-compatible',
+        options: { baseURL: gatewayUrl, apiKey: gatewayToken },
+        models: { [id]: { name: id, ...options } },
+      },
+    },
+    model: `ambient/${id}`,
+    small_model: `ambient/${id}`,
+    enabled_providers: ['ambient'],
+    // Looking is not acting: only what changes or leaves the workspace is asked about.
+    permission:
+      policy === 'allow'
+        ? { '*': 'allow' }
+        : {
+            '*': 'ask',
+            read: 'allow',
+            glob: 'allow',
+            grep: 'allow',
+            list: 'allow',
+            todowrite: 'allow',
+            todoread: 'allow',
+          },
+    autoupdate: false,
+    share: 'disabled',
+  }
+}

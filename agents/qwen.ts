@@ -1,0 +1,41 @@
+// Qwen Code, which speaks ACP itself.
+import type { AcpAgent } from './agent.ts'
+
+/** OpenAI's model for everyday coding: the provider is OpenAI, or whatever stands in its place. */
+const DEFAULT_MODEL = 'gpt-6.1-sol'
+
+const settings = {
+  security: { auth: { selectedType: 'openai' }, folderTrust: { enabled: false } },
+  general: { enableAutoUpdate: false },
+  privacy: { usageStatisticsEnabled: false },
+  telemetry: { enabled: false },
+}
+
+export const qwen: AcpAgent = {
+  protocol: 'acp',
+  name: 'qwen',
+  title: 'Qwen Code',
+  provider: 'openai',
+  packages: { '@qwen-code/qwen-code': '0.24.4' },
+  quirks: { resume: 'load' },
+  launch({ node, toolkit, gatewayUrl, gatewayToken, model, policy }) {
+    return {
+      command: [
+        node,
+        `${toolkit}/node_modules/@qwen-code/qwen-code/cli-entry.js`,
+        '--acp',
+        // Its own default asks the model before each act whether the act is harmless.
+        '--approval-mode',
+        policy === 'allow' ? 'yolo' : 'default',
+      ],
+      env: {
+        OPENAI_API_KEY: gatewayToken,
+        OPENAI_BASE_URL: gatewayUrl,
+        OPENAI_MODEL: model ?? DEFAULT_MODEL,
+        QWEN_USAGE_STATISTICS_ENABLED: 'false',
+        NO_BROWSER: 'true',
+      },
+      files: [{ path: '.qwen/settings.json', content: JSON.stringify(settings) }],
+    }
+  },
+}
