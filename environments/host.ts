@@ -53,6 +53,8 @@ export interface SandboxPaths {
 
 export interface Host {
   readonly kind: 'docker' | 'direct'
+  /** Whom files must belong to that are put into a sandbox from outside. */
+  readonly owner: { uid: number; gid: number }
   /** True when agents run as root inside the sandbox, which some agents must be told. */
   readonly runsAsRoot: boolean
   /** The host's name or address by which a sandbox reaches a port on this machine. */

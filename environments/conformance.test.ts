@@ -1,0 +1,484 @@
+// One behaviour, both kinds of host.
+import { execFile, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import Docker from 'dockerode'
+import { pino } from 'pino'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type Journal, type JournalLine, ProcessEndedError } from '../domain/journal.ts'
+import { createDirectHost } from './direct.ts'
+import { createDockerHost } from './docker/host.ts'
+import type { Host, Sandbox } from './host.ts'
+import { markedProcesses } from './processes.ts'
+
+const run = promisify(execFile)
+const log = pino({ level: 'silent' })
+const docker = new Docker()
+const limits = { memoryMb: 512, cpus: 2, pids: 256 }
+
+const makers = {
+  direct: (runsDirectory: string) => createDirectHost({ runsDirectory, nodePath: process.execPath, log }),
+  docker: (runsDirectory: string) =>
+    createDockerHost({ runsDirectory, nodePath: process.execPath, image: 'ambient-base:latest', limits, log }),
+}
+
+/** An agent that answers each line: it stands for every program that speaks lines. */
+const ECHO = ['/bin/sh', '-c', 'while IFS= read -r line; do [ -n "$line" ] && printf "got %s\\n" "$line"; done']
+
+describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
+  let directory: string
+  let host: Host
+  const runs: string[] = []
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), `ambient-${kind}-`))
+    host = await makers[kind](directory)
+  })
+  afterEach(async () => {
+    for (const runId of runs.splice(0)) await host.remove(runId)
+  })
+  afterAll(async () => {
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  async function open(): Promise<Sandbox> {
+    const runId = randomUUID()
+    runs.push(runId)
+    return host.open({ runId, generation: 1, image: null, toolkit: null })
+  }
+
+  const program = (...command: string[]) => ({ command, env: {}, cwd: '/' })
+  const workspace = (sandbox: Sandbox) => host.paths(sandbox.runId, null).workspace
+
+  /** Another process with a host of its own over the same directory; it is told what to do on its command line. */
+  function secondProcess(action: string, ...args: string[]) {
+    return spawn(
+      process.execPath,
+      [join(import.meta.dirname, 'host-process.fixture.ts'), kind, directory, action, ...args],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    )
+  }
+
+  test('starts an agent once, with its environment and arguments whole', async () => {
+    const sandbox = await open()
+    const value = 'a b\n\'"$(x)`\\ \\0101 é\u{1f600} end\n\n'
+    const spec = {
+      command: [host.paths(sandbox.runId, null).node, '-e', SHOW, 'first\narg', '', '*'],
+      env: { VALUE: value, IFS: 'x' },
+      cwd: workspace(sandbox),
+    }
+    const [first, second] = await Promise.all([sandbox.startAgent(spec), sandbox.startAgent(spec)])
+    const lines = await texts(first)
+    expect(lines.map((line) => JSON.parse(line))).toEqual([
+      { args: ['first\narg', '', '*'], value, cwd: workspace(sandbox) },
+    ])
+    expect(await texts(second)).toEqual(lines)
+    expect(await first.exit()).toEqual({ code: 0, outOfMemory: false })
+    expect(first.name).toBe('agent-1')
+  })
+
+  test('speaks with the agent, and another reader reads the same again from any line', async () => {
+    const sandbox = await open()
+    expect(await sandbox.agent()).toBeNull()
+    const journal = await sandbox.startAgent(program(...ECHO))
+    expect(await journal.exit()).toBeNull()
+    await Promise.all([journal.write('one\n'), journal.write('two\n')])
+    expect((await take(journal, 2)).map(({ line, text }) => [line, text])).toEqual([
+      [1, 'got one'],
+      [2, 'got two'],
+    ])
+    const found = await host.find(sandbox.runId, 1)
+    const again = await found?.agent()
+    await again?.write('three\n')
+    expect((await take(again as Journal, 2, 1)).map(({ text }) => text)).toEqual(['got two', 'got three'])
+    expect(await host.find(sandbox.runId, 2)).toBeNull()
+  })
+
+  test('keeps a line of 20 MB whole, replaces invalid UTF-8, and gives the last line without its newline', async () => {
+    const sandbox = await open()
+    const script = `
+      const write = (bytes) => new Promise((done) => process.stdout.write(bytes, done))
+      await write('x'.repeat(20_000_000) + 'é\\n')
+      await write(Buffer.from([0x61, 0xff, 0xc3, 0x0a]))
+      await write('\\nlast')
+    `
+    const node = host.paths(sandbox.runId, null).node
+    const journal = await sandbox.startAgent(program(node, '--input-type=module', '-e', script))
+    const lines = await read(journal)
+    expect(lines.map(({ text, truncatedBytes }) => [text.length, text.slice(-3), truncatedBytes])).toEqual([
+      [20_000_001, 'xxé', 0],
+      [3, 'a\ufffd\ufffd', 0],
+      [0, '', 0],
+      [4, 'ast', 0],
+    ])
+  })
+
+  test('takes a line of 20 MB on stdin', async () => {
+    const sandbox = await open()
+    const node = host.paths(sandbox.runId, null).node
+    const script = `
+      let size = 0
+      process.stdin.on('data', (chunk) => { size += chunk.length; if (chunk.at(-1) === 10 && size > 1e6) { console.log(size); process.exit() } })
+    `
+    const journal = await sandbox.startAgent(program(node, '-e', script))
+    await journal.write(`${'y'.repeat(20_000_000)}\n`)
+    // One newline more: the first write closes what a predecessor may have left torn.
+    const sizes = (await texts(journal)).map(Number)
+    expect(sizes[0]).toBeGreaterThanOrEqual(20_000_001)
+  })
+
+  test('tells how the agent ended and what it said on stderr, and refuses to write to it then', async () => {
+    const sandbox = await open()
+    const journal = await sandbox.startAgent(program('/bin/sh', '-c', 'echo out; echo trouble >&2; exit 7'))
+    expect(await texts(journal)).toEqual(['out'])
+    expect(await journal.exit()).toEqual({ code: 7, outOfMemory: false })
+    expect((await journal.stderrTail()).trim()).toBe('trouble')
+    await expect(journal.write('more\n')).rejects.toThrow(ProcessEndedError)
+    expect(await sandbox.isRunning()).toBe(false)
+  })
+
+  test('says so when the program does not exist', async () => {
+    const sandbox = await open()
+    const journal = await sandbox.startAgent(program('/no/such/program'))
+    expect(await texts(journal)).toEqual([])
+    expect((await journal.exit())?.code).toBe(127)
+    expect(await journal.stderrTail()).toContain('/no/such/program')
+  })
+
+  test('ends a reading when its signal aborts', async () => {
+    const sandbox = await open()
+    const journal = await sandbox.startAgent(program(...ECHO))
+    const stop = new AbortController()
+    const reading = read(journal, 0, stop.signal)
+    stop.abort()
+    expect(await reading).toEqual([])
+    expect(await sandbox.isRunning()).toBe(true)
+  })
+
+  test('outlives a process killed while it writes a line, and the next writer is understood', async () => {
+    const sandbox = await open()
+    const writer = secondProcess('write-torn', sandbox.runId)
+    await once(writer.stdout, 'data')
+    writer.kill('SIGKILL')
+    await once(writer, 'exit')
+    const journal = (await sandbox.agent()) as Journal
+    await journal.write('whole\n')
+    const lines: string[] = []
+    for await (const batch of journal.read(0, AbortSignal.timeout(20_000))) {
+      lines.push(...batch.map(({ text }) => text))
+      if (lines.at(-1) === 'got whole') break
+    }
+    expect(lines).toEqual(['got before', 'got to', 'got whole'])
+  })
+
+  test('stop ends grandchildren that left session and group, and keeps what is on disk', async () => {
+    const sandbox = await open()
+    const journal = await sandbox.startAgent({
+      command: [
+        '/bin/sh',
+        '-c',
+        `(setsid sh -c 'trap "" TERM; sleep 987654 & wait' &); echo kept >file; echo ready; exec sleep 987654`,
+      ],
+      env: {},
+      cwd: workspace(sandbox),
+    })
+    const background = await sandbox.job({
+      id: 'background',
+      ...program('/bin/sh', '-c', 'setsid sleep 987654 & echo up'),
+    })
+    await texts(background)
+    await take(journal, 1)
+    expect(await host.list()).toContainEqual({ runId: sandbox.runId, running: true })
+    const before = Date.now()
+    await host.stop(sandbox.runId)
+    expect(Date.now() - before).toBeLessThan(5_000)
+    expect((await markedProcesses()).get(sandbox.runId)).toBeUndefined()
+    expect(await sandbox.isRunning()).toBe(false)
+    expect(await journal.exit()).not.toBeNull()
+    expect(await readFile(join(directory, sandbox.runId, 'workspace/file'), 'utf8')).toBe('kept\n')
+    expect(await host.list()).toContainEqual({ runId: sandbox.runId, running: false })
+    await expect(sandbox.job({ id: 'late', ...program('true') })).rejects.toMatchObject({
+      failure: { code: 'sandbox_lost' },
+    })
+    await host.remove(sandbox.runId)
+    await host.remove(sandbox.runId)
+    expect(await host.list()).not.toContainEqual(expect.objectContaining({ runId: sandbox.runId }))
+  })
+
+  test('a stopped run goes on in the next generation over the same files', async () => {
+    const sandbox = await open()
+    const spec = {
+      command: ['/bin/sh', '-c', 'n=$(($(cat count 2>/dev/null || echo 0) + 1)); echo $n >count; echo $n'],
+      env: {},
+      cwd: workspace(sandbox),
+    }
+    expect(await texts(await sandbox.startAgent(spec))).toEqual(['1'])
+    await host.stop(sandbox.runId)
+    const next = await host.open({ runId: sandbox.runId, generation: 2, image: null, toolkit: null })
+    const journal = await next.startAgent(spec)
+    expect(journal.name).toBe('agent-2')
+    expect(await texts(journal)).toEqual(['2'])
+  })
+
+  test('runs a job once, with its stdin, and gives both streams and its exit code', async () => {
+    const sandbox = await open()
+    const spec = {
+      id: 'setup-1',
+      command: ['/bin/sh', '-c', 'cat; echo "$NAME" >&2; echo run >>count; exit 3'],
+      env: { NAME: 'ünï' },
+      cwd: workspace(sandbox),
+      stdin: 'first\nsecond\n',
+    }
+    const [job, same] = await Promise.all([sandbox.job(spec), sandbox.job(spec)])
+    expect(await texts(job)).toEqual(['first', 'second', 'ünï'])
+    expect(await texts(same)).toEqual(['first', 'second', 'ünï'])
+    expect(await job.exit()).toEqual({ code: 3, outOfMemory: false })
+    expect(await texts(await sandbox.job(spec))).toHaveLength(3)
+    expect(await readFile(join(directory, sandbox.runId, 'workspace/count'), 'utf8')).toBe('run\n')
+    await expect(job.write('x')).rejects.toThrow(ProcessEndedError)
+  })
+
+  test('a job outlives the process that started it and is followed by the next one', async () => {
+    const sandbox = await open()
+    const starter = secondProcess('job', sandbox.runId, workspace(sandbox))
+    await once(starter.stdout, 'data')
+    starter.kill('SIGKILL')
+    await once(starter, 'exit')
+    const job = await sandbox.job({ id: 'slow', ...program('/bin/sh', '-c', 'echo must not run again') })
+    expect(await job.exit()).toBeNull()
+    await writeFile(join(directory, sandbox.runId, 'workspace/go'), '')
+    expect(await texts(job)).toEqual(['begun', 'ended'])
+    expect(await job.exit()).toEqual({ code: 5, outOfMemory: false })
+  })
+
+  test('a job ends with its sandbox', async () => {
+    const sandbox = await open()
+    const job = await sandbox.job({ id: 'long', ...program('/bin/sh', '-c', 'echo begun; exec sleep 987654') })
+    await take(job, 1)
+    await host.stop(sandbox.runId)
+    expect(await texts(job)).toEqual(['begun'])
+    expect((await job.exit())?.code).toBe(137)
+  })
+
+  test('gives the sandbox nothing of its own environment', async () => {
+    const sandbox = await open()
+    const job = await sandbox.job({ id: 'env', ...program('env') })
+    const names = (await texts(job)).map((line) => line.split('=')[0])
+    expect(names.toSorted()).toEqual(
+      expect.arrayContaining(['AMBIENT_JOB_FILES', 'AMBIENT_RUN', 'HOME', 'LANG', 'PATH'].toSorted()),
+    )
+    expect(
+      names.filter(
+        (name) =>
+          ![
+            'AMBIENT_JOB_FILES',
+            'AMBIENT_RUN',
+            'HOME',
+            'HOSTNAME',
+            'LANG',
+            'PATH',
+            'PWD',
+            'TMPDIR',
+            'OLDPWD',
+            'SHLVL',
+            '_',
+          ].includes(name ?? ''),
+      ),
+    ).toEqual([])
+  })
+})
+
+describe('docker alone', () => {
+  let directory: string
+  let host: Host
+  const runs: string[] = []
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'ambient-docker-'))
+    host = await makers.docker(directory)
+  })
+  afterAll(async () => {
+    for (const runId of runs) await host.remove(runId)
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  async function open(image: string | null = null): Promise<Sandbox> {
+    const runId = randomUUID()
+    runs.push(runId)
+    return host.open({ runId, generation: 1, image, toolkit: null })
+  }
+
+  test('secrets and prompts reach the program and nothing that can be inspected', async () => {
+    const sandbox = await open()
+    const secret = `secret-${randomUUID()}`
+    const env = { TOKEN: secret }
+    const journal = await sandbox.startAgent({
+      command: ['/bin/sh', '-c', 'echo "$TOKEN"; exec sleep 987654', secret],
+      env,
+      cwd: '/',
+    })
+    expect((await take(journal, 1))[0]?.text).toBe(secret)
+    const job = await sandbox.job({
+      id: 'job',
+      command: ['/bin/sh', '-c', 'printf %s "$TOKEN" | wc -c'],
+      env,
+      cwd: '/',
+    })
+    expect(await texts(job)).toEqual([String(secret.length)])
+    const [info] = await docker.listContainers({ filters: { label: [`ambient.run=${sandbox.runId}`] } })
+    const container = docker.getContainer(info?.Id ?? '')
+    const inspected = await container.inspect()
+    const execs = await Promise.all((inspected.ExecIDs ?? []).map((id) => docker.getExec(id).inspect()))
+    expect(JSON.stringify([inspected, execs])).not.toContain(secret)
+    const { stdout } = await run('grep', ['-rl', secret, join(directory, sandbox.runId)]).catch(() => ({ stdout: '' }))
+    expect(stdout).toBe('')
+  })
+
+  test('the sandbox has no capabilities, gains no privileges, is not root and is limited', async () => {
+    const sandbox = await open()
+    const job = await sandbox.job({
+      id: 'look',
+      command: [
+        '/bin/sh',
+        '-c',
+        'grep -E "^(CapEff|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status; id -un; ls -d /var/run/docker.sock; ulimit -c',
+      ],
+      env: {},
+      cwd: '/',
+    })
+    const lines = await texts(job)
+    expect(lines.slice(0, 5)).toEqual([
+      'CapEff:\t0000000000000000',
+      'CapBnd:\t0000000000000000',
+      'NoNewPrivs:\t1',
+      'Seccomp:\t2',
+      'agent',
+    ])
+    expect(lines[5]).toContain('No such file')
+    const [info] = await docker.listContainers({ filters: { label: [`ambient.run=${sandbox.runId}`] } })
+    const { HostConfig } = await docker.getContainer(info?.Id ?? '').inspect()
+    expect(HostConfig).toMatchObject({
+      Memory: 512 * 1024 * 1024,
+      MemorySwap: 512 * 1024 * 1024,
+      NanoCpus: 2e9,
+      PidsLimit: 256,
+      NetworkMode: 'ambient',
+      Privileged: false,
+      RestartPolicy: { Name: 'no' },
+    })
+  })
+
+  test('an agent and a job that use too much memory are told apart from one that was killed', async () => {
+    const sandbox = await open()
+    const hog = ['/opt/ambient/node', '-e', 'const all = []; for (;;) all.push(Buffer.alloc(1e7, 1))']
+    const job = await sandbox.job({ id: 'hog', command: hog, env: {}, cwd: '/' })
+    await texts(job)
+    expect(await job.exit()).toEqual({ code: 137, outOfMemory: true })
+    const killed = await sandbox.job({ id: 'killed', command: ['/bin/sh', '-c', 'kill -9 $$'], env: {}, cwd: '/' })
+    await texts(killed)
+    expect(await killed.exit()).toEqual({ code: 137, outOfMemory: false })
+    const journal = await sandbox.startAgent({ command: hog, env: {}, cwd: '/' })
+    await texts(journal)
+    expect(await journal.exit()).toEqual({ code: 137, outOfMemory: true })
+  })
+
+  test('two sandboxes cannot reach one another, and both reach this machine', async () => {
+    const server = await open()
+    const journal = await server.startAgent({
+      command: [
+        '/opt/ambient/node',
+        '-e',
+        `require('node:http').createServer((q, a) => a.end('hi')).listen(8000, () => console.log(require('node:os').networkInterfaces().eth0[0].address))`,
+      ],
+      env: {},
+      cwd: '/',
+    })
+    const address = (await take(journal, 1))[0]?.text
+    const client = await open()
+    const job = await client.job({
+      id: 'call',
+      command: [
+        '/bin/sh',
+        '-c',
+        `curl -s -m 2 http://${address}:8000 || echo "refused $?"; curl -s -m 2 http://${host.loopback}:9 ; echo "host $?"`,
+      ],
+      env: {},
+      cwd: '/',
+    })
+    // 28: no answer at all; 7: this machine answered that nobody listens there.
+    expect(await texts(job)).toEqual(['refused 28', 'host 7'])
+  })
+
+  test('an image that is nowhere fails with what to do next', async () => {
+    await expect(open('localhost:1/nowhere:1')).rejects.toMatchObject({
+      failure: { code: 'image_not_found', phase: 'workspace', nextStep: expect.stringContaining('docker pull') },
+    })
+  })
+
+  test('a daemon that does not answer is said to be unreachable', async () => {
+    const nobody = new Docker({ socketPath: join(directory, 'no.sock') })
+    await expect(
+      createDockerHost({ runsDirectory: directory, nodePath: '/x', image: 'x', limits, log, docker: nobody }),
+    ).rejects.toMatchObject({ failure: { code: 'host_unavailable' } })
+  })
+
+  test('a start that a dead predecessor left torn does not count', async () => {
+    const sandbox = await open()
+    const [info] = await docker.listContainers({ filters: { label: [`ambient.run=${sandbox.runId}`] } })
+    const socket = await docker.getContainer(info?.Id ?? '').attach({ stream: true, stdin: true, hijack: true })
+    socket.end('hello dead\nstart dead c/ eOLD=1 aecho awro')
+    await once(socket.resume(), 'close')
+    const journal = await sandbox.startAgent({
+      command: ['/bin/sh', '-c', 'echo "old=$OLD $*"', 'sh', 'right'],
+      env: {},
+      cwd: '/',
+    })
+    expect(await texts(journal)).toEqual(['old= right'])
+  })
+
+  test('a sandbox can be opened on an image that does not know its user', async () => {
+    const build = spawn('docker', ['build', '-q', '-t', 'ambient-test-nouser', '-'], {
+      stdio: ['pipe', 'ignore', 'inherit'],
+      env: { ...process.env, DOCKER_BUILDKIT: '0' },
+    })
+    build.stdin.end('FROM ambient-base\nUSER root\nRUN userdel agent\n')
+    await once(build, 'exit')
+    try {
+      const sandbox = await open('ambient-test-nouser')
+      const job = await sandbox.job({
+        id: 'who',
+        command: ['/bin/sh', '-c', 'id -un; echo ~; touch ~/mine && echo ok'],
+        env: {},
+        cwd: '/',
+      })
+      expect(await texts(job)).toEqual(['agent', '/home/agent', 'ok'])
+    } finally {
+      for (const runId of runs.splice(0)) await host.remove(runId)
+      await docker.getImage('ambient-test-nouser').remove({ force: true })
+    }
+  })
+})
+
+const SHOW = `console.log(JSON.stringify({ args: process.argv.slice(1), value: process.env.VALUE, cwd: process.cwd() }))`
+
+async function read(journal: Journal, after = 0, signal = AbortSignal.timeout(30_000)): Promise<JournalLine[]> {
+  const lines: JournalLine[] = []
+  for await (const batch of journal.read(after, signal)) lines.push(...batch)
+  return lines
+}
+
+const texts = async (journal: Journal) => (await read(journal)).map(({ text }) => text)
+
+/** The first lines, while the program runs on. */
+async function take(journal: Journal, count: number, after = 0): Promise<JournalLine[]> {
+  const lines: JournalLine[] = []
+  for await (const batch of journal.read(after, AbortSignal.timeout(20_000))) {
+    lines.push(...batch)
+    if (lines.length >= count) break
+  }
+  return lines
+}

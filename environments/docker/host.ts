@@ -1,0 +1,211 @@
+// Docker as a host: one container per run and generation, hardened, over directories of this machine.
+import Docker from 'dockerode'
+import type { Logger } from 'pino'
+import { logTail, RunFailureError } from '../../domain/failure.ts'
+import type { Host, Sandbox, SandboxSpec } from '../host.ts'
+import { createRunDirectory, listRunDirectories, type Owner, removeRunDirectory, runPaths } from '../run-directory.ts'
+import { serialWriter } from '../serial-writer.ts'
+import { startAgent, wasStarted } from './agent.ts'
+import { containerName, containerOptions, inside, type Limits, labels } from './container.ts'
+import { ask, askFor, messageOf, statusOf } from './daemon.ts'
+import { ensureImage, nameUser, type PasswdCache } from './image.ts'
+import { startJob } from './jobs.ts'
+import { containerJournal, writeToContainer } from './journal.ts'
+import { ensureNetwork } from './network.ts'
+
+/** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. In seconds, as the daemon counts. */
+const GRACE_S = 2
+
+/** The sandbox's user where the host runs as root; else it is the host's own user, whose files it shares. */
+const AGENT_ID = 1000
+
+export interface DockerHostOptions {
+  runsDirectory: string
+  nodePath: string
+  /** Image of sandboxes that name none. */
+  image: string
+  limits: Limits
+  log: Logger
+  docker?: Docker | undefined
+}
+
+export async function createDockerHost(options: DockerHostOptions): Promise<Host> {
+  const docker = options.docker ?? new Docker()
+  const daemon: Daemon = {
+    ...options,
+    docker,
+    owner: sandboxOwner(),
+    passwds: new Map(),
+    writers: new Map(),
+  }
+  const loopback = await ensureNetwork(docker)
+  return {
+    kind: 'docker',
+    owner: daemon.owner,
+    runsAsRoot: false,
+    loopback,
+    paths: (_runId, toolkit) => ({ ...inside, toolkit: toolkit === null ? '' : inside.toolkit }),
+    open: (spec) => open(daemon, spec),
+    async find(runId, generation) {
+      const container = await findContainer(daemon, runId, generation)
+      return container === null ? null : sandbox(daemon, runId, generation, container)
+    },
+    stop: (runId) => stop(daemon, runId),
+    async remove(runId) {
+      await removeContainers(daemon, runId)
+      await removeRunDirectory(daemon.runsDirectory, runId)
+    },
+    list: () => list(daemon),
+  }
+}
+
+function sandboxOwner(): Owner {
+  const uid = process.getuid?.() ?? 0
+  return uid === 0 ? { uid: AGENT_ID, gid: AGENT_ID } : { uid, gid: process.getgid?.() ?? uid }
+}
+
+interface Daemon extends DockerHostOptions {
+  docker: Docker
+  owner: Owner
+  passwds: PasswdCache
+  /** The one writer of each container's stdin, by the container's id. */
+  writers: Map<string, (text: string) => Promise<void>>
+}
+
+async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
+  const there = await findContainer(daemon, spec.runId, spec.generation)
+  const container = there ?? (await create(daemon, spec))
+  const info = await ask('workspace', () => container.inspect())
+  // Only a container that never ran is started: one agent process is one container.
+  if (info.State.Status === 'created') await startContainer(daemon, container, info.Image, info.Config.Image)
+  return sandbox(daemon, spec.runId, spec.generation, container)
+}
+
+async function create(daemon: Daemon, spec: SandboxSpec): Promise<Docker.Container> {
+  const image = spec.image ?? daemon.image
+  const paths = await createRunDirectory(daemon.runsDirectory, spec.runId, daemon.owner)
+  await ensureImage(daemon.docker, image)
+  await ensureNetwork(daemon.docker)
+  const options = containerOptions({ ...daemon, ...spec, image, paths })
+  try {
+    return await ask('workspace', () => daemon.docker.createContainer(options))
+  } catch (error) {
+    // Another caller was faster; its container is the same.
+    const made = statusOf(error) === 409 ? await findContainer(daemon, spec.runId, spec.generation) : null
+    if (made !== null) return made
+    throw error
+  }
+}
+
+async function startContainer(
+  daemon: Daemon,
+  container: Docker.Container,
+  imageId: string,
+  image: string,
+): Promise<void> {
+  await nameUser(container, imageId, daemon.owner, inside.home, daemon.passwds)
+  try {
+    await ask('workspace', () => container.start())
+  } catch (error) {
+    const status = statusOf(error)
+    // 304: another caller was faster.
+    if (status === 304) return
+    if (status === null) throw error
+    throw new RunFailureError(
+      {
+        code: 'agent_start_failed',
+        phase: 'workspace',
+        message: `A container of the image ${image} does not start.`,
+        logTail: logTail(messageOf(error)),
+        nextStep: 'The image needs a /bin/sh and the host’s processor architecture.',
+      },
+      { cause: error },
+    )
+  }
+}
+
+function sandbox(daemon: Daemon, runId: string, generation: number, container: Docker.Container): Sandbox {
+  const paths = runPaths(daemon.runsDirectory, runId)
+  const write = (text: string): Promise<void> => {
+    let writer = daemon.writers.get(container.id)
+    if (writer === undefined) {
+      writer = serialWriter((bytes) => writeToContainer(container, bytes))
+      daemon.writers.set(container.id, writer)
+    }
+    return writer(text)
+  }
+  const journal = () => containerJournal(container, generation, write)
+  return {
+    runId,
+    generation,
+    async startAgent(program) {
+      await startAgent(container, program, write)
+      return journal()
+    },
+    async agent() {
+      return (await wasStarted(container)) ? journal() : null
+    },
+    job: (spec) => startJob(daemon.docker, container, paths, daemon.owner, spec),
+    async isRunning() {
+      const info = await askFor('turn', () => container.inspect())
+      return info?.State.Running === true
+    },
+  }
+}
+
+/** Ours alone: another host on the same daemon may hold a run of the same name. */
+async function findContainer(daemon: Daemon, runId: string, generation: number): Promise<Docker.Container | null> {
+  const info = await askFor('workspace', () => daemon.docker.getContainer(containerName(runId, generation)).inspect())
+  if (info === null || info.Config.Labels[labels.directory] !== daemon.runsDirectory) return null
+  // By its id from here on: a name can pass to another container.
+  return daemon.docker.getContainer(info.Id)
+}
+
+function containersOf(daemon: Daemon, filters: string[]): Promise<Docker.ContainerInfo[]> {
+  const label = [`${labels.directory}=${daemon.runsDirectory}`, ...filters]
+  return ask('dispose', () => daemon.docker.listContainers({ all: true, filters: { label } }))
+}
+
+async function stop(daemon: Daemon, runId: string): Promise<void> {
+  const containers = await containersOf(daemon, [`${labels.run}=${runId}`])
+  await Promise.all(
+    containers.map(async ({ Id }) => {
+      daemon.writers.delete(Id)
+      await stopContainer(daemon.docker.getContainer(Id))
+    }),
+  )
+}
+
+async function stopContainer(container: Docker.Container): Promise<void> {
+  try {
+    await ask('dispose', () => container.stop({ t: GRACE_S }))
+  } catch (error) {
+    // 304: it had ended. 404: it is gone.
+    if (statusOf(error) !== 304 && statusOf(error) !== 404) throw error
+  }
+}
+
+async function removeContainers(daemon: Daemon, runId: string): Promise<void> {
+  const containers = await containersOf(daemon, [`${labels.run}=${runId}`])
+  await Promise.all(
+    containers.map(async ({ Id }) => {
+      daemon.writers.delete(Id)
+      try {
+        await ask('dispose', () => daemon.docker.getContainer(Id).remove({ force: true, v: true }))
+      } catch (error) {
+        // 404: it is gone. 409: another caller is removing it.
+        if (statusOf(error) !== 404 && statusOf(error) !== 409) throw error
+      }
+    }),
+  )
+}
+
+async function list(daemon: Daemon): Promise<{ runId: string; running: boolean }[]> {
+  const running = new Map((await listRunDirectories(daemon.runsDirectory)).map((runId) => [runId, false]))
+  for (const container of await containersOf(daemon, [])) {
+    const runId = container.Labels[labels.run]
+    if (runId === undefined) continue
+    running.set(runId, running.get(runId) === true || container.State === 'running')
+  }
+  return [...running].map(([runId, isRunning]) => ({ runId, running: isRunning }))
+}

@@ -1,0 +1,94 @@
+// Images: there or fetched, and a name for the sandbox's user in them.
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import type Docker from 'dockerode'
+import { extract, pack } from 'tar-stream'
+import { RunFailureError } from '../../domain/failure.ts'
+import type { Owner } from '../run-directory.ts'
+import { ask, askFor, explained, messageOf } from './daemon.ts'
+
+/** The image, fetched from its registry where this machine does not have it. @returns its id. */
+export async function ensureImage(docker: Docker, image: string): Promise<string> {
+  const there = await askFor('workspace', () => docker.getImage(image).inspect())
+  if (there !== null) return there.Id
+  try {
+    await pull(docker, image)
+  } catch (error) {
+    const known = explained(error, 'workspace')
+    if (known instanceof RunFailureError) throw known
+    throw imageNotFound(image, messageOf(error), error)
+  }
+  return (await ask('workspace', () => docker.getImage(image).inspect())).Id
+}
+
+async function pull(docker: Docker, image: string): Promise<void> {
+  const progress = await docker.pull(image)
+  await new Promise<void>((resolve, reject) => {
+    docker.modem.followProgress(progress, (error: Error | null) => (error === null ? resolve() : reject(error)))
+  })
+}
+
+function imageNotFound(image: string, log: string, cause: unknown): RunFailureError {
+  return new RunFailureError(
+    {
+      code: 'image_not_found',
+      phase: 'workspace',
+      message: `The image ${image} is not on this host and could not be fetched.`,
+      logTail: log,
+      nextStep: `Check the image's name, or bring it onto the host (docker pull ${image}, docker load, docker import).`,
+    },
+    { cause },
+  )
+}
+
+/** What is appended to /etc/passwd for images that do not know the sandbox's user; null for those that do. By image id: an image never changes. */
+export type PasswdCache = Map<string, string | null>
+
+/**
+ * Gives the sandbox's user a name in a container that has not been started yet:
+ * git, ssh and others refuse to work for a user without one.
+ */
+export async function nameUser(
+  container: Docker.Container,
+  imageId: string,
+  owner: Owner,
+  home: string,
+  cache: PasswdCache,
+): Promise<void> {
+  let passwd = cache.get(imageId)
+  if (passwd === undefined) {
+    passwd = completedPasswd(await readPasswd(container), owner, home)
+    cache.set(imageId, passwd)
+  }
+  if (passwd === null) return
+  const archive = await buffer(packed('passwd', passwd))
+  await ask('workspace', () => container.putArchive(archive, { path: '/etc' }))
+}
+
+function packed(name: string, content: string): NodeJS.ReadableStream {
+  const archive = pack()
+  archive.entry({ name, mode: 0o644 }, content)
+  archive.finalize()
+  return Readable.from(archive)
+}
+
+function completedPasswd(passwd: string, { uid, gid }: Owner, home: string): string | null {
+  const lines = passwd.split('\n').filter((line) => line !== '')
+  if (lines.some((line) => line.split(':')[2] === String(uid))) return null
+  const taken = lines.some((line) => line.startsWith('agent:'))
+  const name = taken ? `agent${uid}` : 'agent'
+  return `${[...lines, `${name}:x:${uid}:${gid}::${home}:/bin/sh`].join('\n')}\n`
+}
+
+/** Empty where the image has none. */
+async function readPasswd(container: Docker.Container): Promise<string> {
+  const archive = await askFor('workspace', () => container.getArchive({ path: '/etc/passwd' }))
+  if (archive === null) return ''
+  const parts: Buffer[] = []
+  const reader = extract()
+  archive.pipe(reader)
+  for await (const entry of reader) {
+    for await (const part of entry) parts.push(part as Buffer)
+  }
+  return Buffer.concat(parts).toString('utf8')
+}

@@ -1,0 +1,120 @@
+// Jobs in a container: `docker exec` behind a gate, with output and exit code in files.
+import { randomUUID } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type Docker from 'dockerode'
+import { logTail, RunFailureError } from '../../domain/failure.ts'
+import type { Journal, ProcessExit } from '../../domain/journal.ts'
+import { fileJournal } from '../file-journal.ts'
+import { helloLine, JOB_GATE, startLine } from '../gate.ts'
+import type { JobSpec } from '../host.ts'
+import { createJobDirectory, type JobPaths, jobPaths, readExit, readMark } from '../job-directory.ts'
+import { isErrno, type Owner, type RunPaths } from '../run-directory.ts'
+import { inside } from './container.ts'
+import { ask, askFor, messageOf, statusOf } from './daemon.ts'
+
+/** A gate answers within milliseconds; a machine that needs longer is out of order. */
+const ANSWER_MS = 30_000
+
+/**
+ * Starts a job, or finds it. Only one gate of a job runs its program (see
+ * gate.ts), so a predecessor that died between asking and starting does no harm.
+ */
+export async function startJob(
+  docker: Docker,
+  container: Docker.Container,
+  paths: RunPaths,
+  owner: Owner,
+  spec: JobSpec,
+): Promise<Journal> {
+  const job = jobPaths(paths.jobs, spec.id)
+  if ((await startedUnder(job)) === null) {
+    await createJobDirectory(job, spec.stdin ?? '', owner)
+    await execute(container, job, spec)
+  }
+  return fileJournal({
+    name: spec.id,
+    output: job.output,
+    errors: job.output,
+    own: job.own,
+    exit: () => exitOf(docker, container, job),
+  })
+}
+
+const startedUnder = (job: JobPaths) =>
+  readMark(job.own, 'started').catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return null
+    throw error
+  })
+
+/** By the token of its gate, so that the one that won is found again after a restart. */
+const execFile = (job: JobPaths, token: string) => join(job.root, `exec-${token}`)
+
+async function execute(container: Docker.Container, job: JobPaths, spec: JobSpec): Promise<void> {
+  const token = randomUUID()
+  const exec = await ask('setup', () =>
+    container.exec({
+      Cmd: ['/bin/sh', '-c', JOB_GATE, 'ambient', `${inside.jobs}/${spec.id}`],
+      AttachStdin: true,
+      AttachStdout: true,
+      AttachStderr: true,
+      Tty: false,
+    }),
+  ).catch((error: unknown) => {
+    throw statusOf(error) === 404 || statusOf(error) === 409 ? sandboxLost(messageOf(error)) : error
+  })
+  await writeFile(execFile(job, token), exec.id)
+  const socket = await ask('setup', () => exec.start({ hijack: true, stdin: true })).catch((error: unknown) => {
+    throw statusOf(error) === null ? error : sandboxLost(messageOf(error))
+  })
+  const said: Buffer[] = []
+  try {
+    socket.write(helloLine(token) + startLine(token, spec))
+    const deadline = AbortSignal.timeout(ANSWER_MS)
+    deadline.addEventListener('abort', () => socket.destroy())
+    // The gate's word, or the end of its output.
+    for await (const chunk of socket) {
+      said.push(chunk as Buffer)
+      const text = Buffer.concat(said).toString('latin1')
+      if (/\b(started|taken)\n/.test(text)) break
+    }
+  } finally {
+    socket.destroy()
+  }
+  if ((await startedUnder(job)) === null) throw gateFailed(spec.id, Buffer.concat(said))
+}
+
+/** The gate's answer is in a file of a container that lives; that it has none is found by its exec. */
+async function exitOf(docker: Docker, container: Docker.Container, job: JobPaths): Promise<ProcessExit | null> {
+  const early = await readExit(job.own)
+  if (early !== null) return early
+  const info = await askFor('setup', () => container.inspect())
+  if (info?.State.Running === true && (await isExecuting(docker, job))) return null
+  // Read again: it may have been written between the two looks.
+  const late = await readExit(job.own)
+  return late ?? { code: 137, outOfMemory: info?.State.OOMKilled === true }
+}
+
+async function isExecuting(docker: Docker, job: JobPaths): Promise<boolean> {
+  const token = await startedUnder(job)
+  // What stands in `started` comes from inside: only a name that the host itself gave is looked up.
+  if (token === null || !/^[0-9a-f-]{36}$/.test(token)) return false
+  const id = await readFile(execFile(job, token), 'utf8').catch(() => null)
+  if (id === null) return false
+  const exec = await askFor('setup', () => docker.getExec(id).inspect())
+  return exec?.Running === true
+}
+
+function sandboxLost(log: string): RunFailureError {
+  return new RunFailureError({
+    code: 'sandbox_lost',
+    phase: 'setup',
+    message: 'The sandbox is not running any more.',
+    logTail: logTail(log),
+    nextStep: 'Start the run again, or send a follow-up.',
+  })
+}
+
+function gateFailed(id: string, said: Buffer): Error {
+  return new Error(`the job ${id} did not start: ${logTail(said.toString('utf8'))}`)
+}

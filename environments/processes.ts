@@ -1,0 +1,96 @@
+// What Linux knows of processes: whether one still runs, and which belong to a run.
+import { readdir, readFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** A process, safe against the kernel giving its number to another one. */
+export interface ProcessRef {
+  pid: number
+  /** In clock ticks since the machine's start, as in /proc/<pid>/stat. */
+  since: string
+}
+
+/** Reads what a gate wrote: `<pid> <since>`. */
+export function parseProcessRef(text: string | null): ProcessRef | null {
+  const match = /^([1-9]\d{0,9}) (\d+)$/.exec(text ?? '')
+  return match?.[1] === undefined || match[2] === undefined ? null : { pid: Number(match[1]), since: match[2] }
+}
+
+/** A zombie has ended, whether or not its parent has noticed. */
+export async function isAlive({ pid, since }: ProcessRef): Promise<boolean> {
+  const stat = await processStat(pid)
+  return stat !== null && stat.since === since && stat.state !== 'Z' && stat.state !== 'X'
+}
+
+export async function processStat(pid: number): Promise<{ state: string; parent: number; since: string } | null> {
+  let stat: string
+  try {
+    stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+  } catch {
+    // It ended before or while it was read.
+    return null
+  }
+  // The name comes in parentheses and may hold anything, so fields are counted from the last one.
+  const [state, parent, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const since = rest[17]
+  return state === undefined || since === undefined ? null : { state, parent: Number(parent), since }
+}
+
+/** Every process of this machine by its mark: the value of AMBIENT_RUN in its environment. */
+export async function markedProcesses(): Promise<Map<string, number[]>> {
+  const found = new Map<string, number[]>()
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
+  for (const pid of pids) {
+    if (pid === process.pid) continue
+    const mark = await markOf(pid)
+    if (mark === null) continue
+    const others = found.get(mark)
+    if (others === undefined) found.set(mark, [pid])
+    else others.push(pid)
+  }
+  return found
+}
+
+async function markOf(pid: number): Promise<string | null> {
+  let environ: string
+  try {
+    environ = await readFile(`/proc/${pid}/environ`, 'latin1')
+  } catch {
+    // Ended meanwhile, or another user's: not one of ours either way.
+    return null
+  }
+  const mark = /(?:^|\0)AMBIENT_RUN=([^\0]*)/.exec(environ)?.[1]
+  return mark === undefined ? null : mark
+}
+
+export function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // Ended meanwhile, which is what was wanted.
+  }
+}
+
+/** Waits until the condition holds, asking often. @returns false when the deadline passed first. */
+export async function until(condition: () => Promise<boolean>, deadlineMs: number, everyMs = 10): Promise<boolean> {
+  const deadline = Date.now() + deadlineMs
+  for (;;) {
+    if (await condition()) return true
+    if (Date.now() >= deadline) return false
+    await delay(everyMs)
+  }
+}
+
+/** The program that a gate runs: its child, or its child's child where that one only enters a namespace. */
+export async function programOf(gate: number): Promise<number | null> {
+  const child = await childOf(gate)
+  if (child === null) return null
+  const name = await readFile(`/proc/${child}/comm`, 'utf8').catch(() => '')
+  return name.trim() === 'nsenter' ? childOf(child) : child
+}
+
+/** The first child of a process; null when it has none. */
+export async function childOf(pid: number): Promise<number | null> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '')
+  const child = Number(children.split(' ')[0])
+  return Number.isInteger(child) && child > 0 ? child : null
+}

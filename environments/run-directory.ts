@@ -1,0 +1,181 @@
+// What a run has on its host's disk.
+import { createHash, randomUUID } from 'node:crypto'
+import { chmod, chown, link, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+
+/** Whom the files belong to that programs in the sandbox write. */
+export interface Owner {
+  uid: number
+  gid: number
+}
+
+/**
+ * The files of one run. `workspace`, `home` and `tmp` belong to the sandbox's
+ * user; the rest is the host's, and what the agent may write below `jobs` is
+ * opened with distrust (see job-directory.ts).
+ */
+export interface RunPaths {
+  root: string
+  workspace: string
+  home: string
+  tmp: string
+  jobs: string
+  agents: string
+  claims: string
+  /** Where clones are made before they appear in the workspace in one step. */
+  staging: string
+}
+
+const RunId = z.uuid()
+
+/** @throws when the id is not a UUID: ids become paths. */
+export function runPaths(runsDirectory: string, runId: string): RunPaths {
+  const root = join(runsDirectory, RunId.parse(runId))
+  return {
+    root,
+    workspace: join(root, 'workspace'),
+    home: join(root, 'home'),
+    tmp: join(root, 'tmp'),
+    jobs: join(root, 'jobs'),
+    agents: join(root, 'agents'),
+    claims: join(root, 'claims'),
+    staging: join(root, 'staging'),
+  }
+}
+
+/** Makes the run's directories where they are missing. Idempotent. */
+export async function createRunDirectory(runsDirectory: string, runId: string, owner: Owner): Promise<RunPaths> {
+  const paths = runPaths(runsDirectory, runId)
+  await mkdir(paths.root, { recursive: true, mode: 0o700 })
+  for (const path of [paths.agents, paths.claims, paths.staging]) await mkdir(path, { recursive: true, mode: 0o700 })
+  // The sandbox's user passes through it, and may not write in it.
+  await mkdir(paths.jobs, { recursive: true, mode: 0o755 })
+  for (const path of [paths.workspace, paths.home, paths.tmp]) {
+    const made = await mkdir(path, { recursive: true, mode: 0o755 })
+    if (made !== undefined) await giveTo(path, owner)
+  }
+  return paths
+}
+
+/** Changes the owner where this process may: it is then the only case in which the owner differs from its own user. */
+export async function giveTo(path: string, owner: Owner): Promise<void> {
+  if (process.getuid?.() === 0) await chown(path, owner.uid, owner.gid)
+}
+
+/** Removes everything of the run. Idempotent. */
+export async function removeRunDirectory(runsDirectory: string, runId: string): Promise<void> {
+  const { root } = runPaths(runsDirectory, runId)
+  try {
+    await rm(root, { recursive: true, force: true, maxRetries: 3 })
+  } catch (error) {
+    if (!isErrno(error, 'EACCES', 'EPERM')) throw error
+    // Directories that their owner made read-only (package caches do) stop even the owner.
+    await makeWritable(root)
+    await rm(root, { recursive: true, force: true, maxRetries: 3 })
+  }
+}
+
+async function makeWritable(directory: string): Promise<void> {
+  await chmod(directory, 0o700)
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    if (entry.isDirectory()) await makeWritable(join(directory, entry.name))
+  }
+}
+
+/** The ids of the runs that have a directory here. */
+export async function listRunDirectories(runsDirectory: string): Promise<string[]> {
+  const names = await readdir(runsDirectory).catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return []
+    throw error
+  })
+  return names.filter((name) => RunId.safeParse(name).success)
+}
+
+/** What a claim is about. */
+export const ClaimNote = z.object({ afterLine: z.number().int().min(0) })
+export type ClaimNote = z.infer<typeof ClaimNote>
+
+/**
+ * The run's lasting claims, as files: `<id>` holds the note, `<id>.settled`
+ * says that the effect has happened. The caller has created the run's directory.
+ */
+export function claims(paths: Pick<RunPaths, 'claims'>) {
+  const file = (id: string) => join(paths.claims, fileName(id))
+  return {
+    async make(id: string, note: ClaimNote): Promise<{ isNew: boolean; settled: boolean; note: ClaimNote }> {
+      const isNew = await createWhole(file(id), JSON.stringify(note))
+      if (isNew) return { isNew, settled: false, note }
+      const there = ClaimNote.parse(JSON.parse(await readFile(file(id), 'utf8')))
+      return { isNew, settled: await exists(`${file(id)}.settled`), note: there }
+    },
+    async settle(id: string): Promise<void> {
+      await createWhole(`${file(id)}.settled`, '')
+    },
+  }
+}
+
+/**
+ * Creates a file with its content in one step: a process killed in between
+ * leaves nothing, where an exclusive open would leave an empty file.
+ * @returns false when it was there.
+ */
+async function createWhole(path: string, content: string): Promise<boolean> {
+  const draft = `${path}.${randomUUID()}.draft`
+  await writeDurably(draft, content)
+  try {
+    await link(draft, path)
+    return true
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return false
+    throw error
+  } finally {
+    await unlink(draft)
+  }
+}
+
+/** Ids are free text; names of files are not. Long ones are told apart by their hash. */
+function fileName(id: string): string {
+  const name = encodeURIComponent(id).replaceAll('.', '%2E')
+  return name.length <= 150 ? name : `${name.slice(0, 100)}-${createHash('sha256').update(id).digest('hex')}`
+}
+
+/** The run's small state on this host, written whole or not at all. Null before the first write. */
+export async function readState<T>(paths: Pick<RunPaths, 'root'>, schema: z.ZodType<T>): Promise<T | null> {
+  try {
+    return schema.parse(JSON.parse(await readFile(join(paths.root, 'state.json'), 'utf8')))
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return null
+    throw error
+  }
+}
+
+export async function writeState<T>(paths: Pick<RunPaths, 'root'>, schema: z.ZodType<T>, state: T): Promise<void> {
+  const draft = join(paths.root, `state.${randomUUID()}.draft`)
+  await writeDurably(draft, JSON.stringify(schema.parse(state)))
+  await rename(draft, join(paths.root, 'state.json'))
+}
+
+async function writeDurably(path: string, content: string): Promise<void> {
+  const file = await open(path, 'wx', 0o600)
+  try {
+    await file.writeFile(content)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false
+    throw error
+  }
+}
+
+export function isErrno(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
+}
