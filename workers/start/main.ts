@@ -1,0 +1,41 @@
+// `npm start`: brings up everything on this machine, says where it is, and stops it in order.
+import { loadConfig, version } from '../../config.ts'
+import { greeting } from './greeting.ts'
+import { stopSignal } from './stop-signal.ts'
+import { createSupervisor } from './supervisor.ts'
+
+export async function main(): Promise<void> {
+  const config = loadConfig()
+  const stop = stopSignal()
+  const began = Date.now()
+  const write = (line: string) => process.stdout.write(`${line}\n`)
+  write(`Ambient ${version}, data in ${config.AMBIENT_DATA}`)
+  const supervisor = createSupervisor(config, (about, line) => write(`  ${about}: ${line}`))
+
+  const stopping = new AbortController()
+  const stopped = stop.received.then(() => {
+    stopping.abort()
+    return null
+  })
+  let exitCode = 0
+  try {
+    const started = await Promise.race([supervisor.start(stopping.signal), stopped])
+    if (started) {
+      write(greeting(started, Date.now() - began))
+      await Promise.race([started.failed, stopped])
+    }
+  } catch (error) {
+    exitCode = 1
+    stopping.abort()
+    process.stderr.write(`\nAmbient cannot run: ${error instanceof Error ? error.message : error}\n`)
+  }
+
+  stop.again(() => {
+    process.stderr.write('Stopped at once; the next start cleans up.\n')
+    process.exit(1)
+  })
+  write('Stopping. Agents at work go on; the next start takes them up again.')
+  await supervisor.stop()
+  stop.release()
+  process.exit(exitCode)
+}

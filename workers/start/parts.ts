@@ -1,0 +1,79 @@
+// The parts that are processes of ours: how each is started, and what each gets to know.
+import { join } from 'node:path'
+import { type Config, dataPaths, inheritedEnvironment, root, Settings } from '../../config.ts'
+import { modelKeySettings } from '../../secrets/targets.ts'
+import { type Running, startProgram } from './running.ts'
+
+export const parts = ['server', 'gateway', 'worker', 'host'] as const
+export type Part = (typeof parts)[number]
+
+/** What the supervisor has found out, for its parts. */
+export interface Surroundings {
+  databaseUrl: string
+  temporalAddress: string
+  hostKind: 'docker' | 'direct'
+  /** By which containers reach this machine; null without containers. */
+  containerGateway: string | null
+}
+
+// The server tells by them which agents have a model; the gateway uses them. Nobody else knows them.
+const secrets: Readonly<Record<Part, readonly (keyof Config)[]>> = {
+  server: ['DATABASE_URL', 'AMBIENT_ADMIN_KEY', 'AMBIENT_WORKER_KEY', ...modelKeySettings],
+  gateway: ['DATABASE_URL', ...modelKeySettings],
+  worker: ['DATABASE_URL'],
+  host: ['AMBIENT_WORKER_KEY'],
+}
+const allSecrets = new Set(Object.values(secrets).flat())
+
+// The host and the worker hand over what they have in hand; the rest only lets open connections end.
+const graceMs: Readonly<Record<Part, number>> = { host: 6_000, worker: 6_000, server: 3_500, gateway: 3_500 }
+
+/** Ends within its grace time after SIGTERM, or is killed. */
+export const partGraceMs = (part: Part): number => graceMs[part]
+
+export const partLog = (config: Config, part: string): string => join(dataPaths(config).logs, `${part}.log`)
+
+/** Remembers the running process of a part, with its start time: `{"pid": …, "startTime": …}`. */
+export const partPidFile = (config: Config, part: Part): string => join(config.AMBIENT_DATA, 'parts', `${part}.json`)
+
+// An idle process keeps what its young generation grew to; these processes mostly wait.
+const nodeFlags = ['--max-semi-space-size=4', '--disable-warning=ExperimentalWarning']
+
+export function startPart(part: Part, config: Config, surroundings: Surroundings): Promise<Running> {
+  return startProgram({
+    command: [process.execPath, ...nodeFlags, join(root, 'cli', 'main.ts'), part],
+    env: partEnvironment(part, config, surroundings),
+    logFile: partLog(config, part),
+    pidFile: partPidFile(config, part),
+    graceMs: graceMs[part],
+  })
+}
+
+/** Settings of this process, with what was found out; of the secrets only what the part needs. */
+export function partEnvironment(
+  part: Part,
+  config: Config,
+  surroundings: Surroundings,
+): Record<string, string | undefined> {
+  const found: Partial<Record<keyof Config, string>> = {
+    AMBIENT_DATA: config.AMBIENT_DATA,
+    AMBIENT_PORT: String(config.AMBIENT_PORT),
+    AMBIENT_GATEWAY_PORT: String(config.AMBIENT_GATEWAY_PORT),
+    AMBIENT_GATEWAY_BIND: [config.AMBIENT_GATEWAY_BIND, surroundings.containerGateway].filter(Boolean).join(','),
+    AMBIENT_HOST: surroundings.hostKind,
+    AMBIENT_URL: localUrl(config),
+    DATABASE_URL: surroundings.databaseUrl,
+    TEMPORAL_ADDRESS: surroundings.temporalAddress,
+  }
+  const all = { ...inheritedEnvironment(), NODE_COMPILE_CACHE: join(dataPaths(config).cache, 'node'), ...found }
+  const hidden = (name: string) =>
+    name in Settings.shape && allSecrets.has(name as keyof Config) && !secrets[part].includes(name as keyof Config)
+  return Object.fromEntries(Object.entries(all).filter(([name]) => !hidden(name)))
+}
+
+/** Where the server is for processes of this machine, whatever address others know it by. */
+export function localUrl(config: Config): string {
+  const everywhere = ['0.0.0.0', '::', ''].includes(config.AMBIENT_BIND)
+  const address = everywhere ? '127.0.0.1' : config.AMBIENT_BIND
+  return `http://${address.includes(':') ? `[${address}]` : address}:${config.AMBIENT_PORT}`
+}

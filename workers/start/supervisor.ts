@@ -1,0 +1,194 @@
+// All parts of Ambient on one machine: started side by side, kept running, stopped in order.
+import { mkdirSync } from 'node:fs'
+import { type Config, dataPaths, inheritedEnvironment } from '../../config.ts'
+import { adminKey, workerKey } from '../keys.ts'
+import { type AgentSetup, prepareDefaultAgent } from './default-agent.ts'
+import { answers, healthy } from './health.ts'
+import { chooseHostKind, type HostKind } from './host-kind.ts'
+import { takeLock } from './lock.ts'
+import { boundLog, logTail } from './log-file.ts'
+import { localUrl, type Part, partGraceMs, partLog, partPidFile, parts, type Surroundings, startPart } from './parts.ts'
+import { freePort, requireFreePort } from './ports.ts'
+import { startPostgres } from './postgres.ts'
+import { endRemembered, type Running } from './running.ts'
+import { type Death, type Supervised, supervise } from './supervise.ts'
+import { startTemporal } from './temporal.ts'
+import { findTemporal } from './temporal-binary.ts'
+
+export type Say = (about: string, line: string) => void
+
+export interface Started {
+  config: Config
+  hostKind: HostKind
+  agent: AgentSetup
+  temporalUi: string | null
+  /** Rejects when a part does nothing but end. */
+  failed: Promise<never>
+}
+
+export interface Supervisor {
+  /** Resolves once a run would be carried out. Aborts with the signal's reason. */
+  start(signal: AbortSignal): Promise<Started>
+  /** Everything that was started, in order: those that use something before what they use. Agents go on. */
+  stop(): Promise<void>
+}
+
+// Stopped from first to last; those of one stage together.
+const stages = [
+  ['host', 'worker'],
+  ['server', 'gateway'],
+  ['Temporal', 'Postgres'],
+] as const
+type Name = (typeof stages)[number][number]
+
+const BOUND_LOGS_MS = 60_000
+
+export function createSupervisor(given: Config, say: Say): Supervisor {
+  const running = new Map<Name, Supervised>()
+  const failure = Promise.withResolvers<never>()
+  failure.promise.catch(() => {}) // Heard by whoever waits for it.
+  const cleanUp: (() => void)[] = []
+  const env = inheritedEnvironment()
+
+  async function keep(name: Name, start: () => Promise<Running>, log: string): Promise<void> {
+    const onDeath = ({ how, count, againMs }: Death) => {
+      const next = againMs === null ? 'it is given up' : `starting it again in ${againMs / 1000} s`
+      const why = count === 1 || againMs === null ? ` The end of ${log}:\n${indent(logTail(log))}` : ''
+      say(name, `${how}; ${next}.${why}`)
+    }
+    const supervised = await supervise({ name, start, onDeath })
+    running.set(name, supervised)
+    supervised.done.catch(failure.reject)
+  }
+
+  async function postgres(config: Config): Promise<string> {
+    if (config.DATABASE_URL) return config.DATABASE_URL
+    const directory = dataPaths(config).postgres
+    let url = ''
+    const start = async () => {
+      const log = (line: string) => say('Postgres', line)
+      const server = await startPostgres({ directory, port: config.AMBIENT_POSTGRES_PORT, log })
+      url = server.url
+      return server
+    }
+    await keep('Postgres', start, `${directory}/log`)
+    return url
+  }
+
+  async function temporal(config: Config, signal: AbortSignal): Promise<{ address: string; ui: string | null }> {
+    if (config.TEMPORAL_ADDRESS) return { address: config.TEMPORAL_ADDRESS, ui: null }
+    const paths = dataPaths(config)
+    const log = (line: string) => say('Temporal', line)
+    const program = await findTemporal({ paths, env, say: log, signal })
+    let found = { address: '', ui: '' }
+    const logFile = partLog(config, 'temporal')
+    const start = async () => {
+      const server = await startTemporal({
+        program,
+        directory: paths.temporal,
+        port: config.AMBIENT_TEMPORAL_PORT,
+        uiPort: config.AMBIENT_TEMPORAL_UI_PORT,
+        namespace: config.TEMPORAL_NAMESPACE,
+        logFile,
+        env,
+        log,
+      })
+      found = { address: server.address, ui: server.uiUrl }
+      return server
+    }
+    await keep('Temporal', start, logFile)
+    return found
+  }
+
+  async function startAll(wish: AbortSignal): Promise<Started> {
+    const trouble = new AbortController()
+    const signal = AbortSignal.any([wish, trouble.signal])
+    mkdirSync(given.AMBIENT_DATA, { recursive: true, mode: 0o711 })
+    const lock = await takeLock(given.AMBIENT_DATA)
+    cleanUp.push(lock.release)
+    await Promise.all(parts.map((part) => endLeftover(given, part, say)))
+    const config = await withPorts(given)
+    await Promise.all([adminKey(config), workerKey(config)])
+    const bounding = setInterval(() => boundLogs(config), BOUND_LOGS_MS)
+    cleanUp.push(() => clearInterval(bounding))
+
+    const helper = (about: string) => ({ env, signal, say: (line: string) => say(about, line) })
+    const part = (name: Part, surroundings: Surroundings) => {
+      signal.throwIfAborted()
+      return keep(name, () => startPart(name, config, surroundings), partLog(config, name))
+    }
+
+    // The image and the agent may take minutes on a first start; what does not need them does not wait.
+    const kind = chooseHostKind(config, helper('Docker'))
+    const agent = prepareDefaultAgent(helper('Agent'))
+    const bases = Promise.all([postgres(config), temporal(config, signal)])
+    const served = bases.then(async ([databaseUrl, { address }]) => {
+      const surroundings = {
+        databaseUrl,
+        temporalAddress: address,
+        hostKind: 'direct',
+        containerGateway: null,
+      } as const
+      // First, because it brings the database up to date before it listens.
+      await part('server', surroundings)
+      await Promise.race([answers(localUrl(config), signal), failure.promise])
+      await part('worker', surroundings)
+    })
+    const hosted = Promise.all([bases, kind, served]).then(async ([[databaseUrl, { address }], hostKind]) => {
+      const containerGateway = hostKind.kind === 'docker' ? hostKind.gateway : null
+      const surroundings = { databaseUrl, temporalAddress: address, hostKind: hostKind.kind, containerGateway }
+      await Promise.all([part('gateway', surroundings), part('host', surroundings)])
+    })
+    await all([kind, agent, bases, served, hosted], trouble)
+    await Promise.race([healthy(localUrl(config), (line) => say('Health', line), signal), failure.promise])
+    const [[, { ui }], hostKind] = await Promise.all([bases, kind])
+    return { config, hostKind, agent: await agent, temporalUi: ui, failed: failure.promise }
+  }
+
+  let starting: Promise<unknown> = Promise.resolve()
+  return {
+    start(signal) {
+      const started = startAll(signal)
+      starting = started.catch(() => {}) // Heard by the caller.
+      return started
+    },
+    async stop() {
+      await starting
+      for (const stage of stages) await Promise.all(stage.map((name) => running.get(name)?.stop()))
+      for (const undo of cleanUp.reverse()) undo()
+    },
+  }
+}
+
+/** Unlike Promise.all, an error calls off the rest, and is told once nothing is being started any more. */
+async function all(work: Promise<unknown>[], trouble: AbortController): Promise<void> {
+  await Promise.all(work.map((each) => each.catch((error: unknown) => trouble.abort(error))))
+  if (trouble.signal.aborted) throw trouble.signal.reason
+}
+
+async function endLeftover(config: Config, part: Part, say: Say): Promise<void> {
+  if (await endRemembered(partPidFile(config, part), partGraceMs(part))) say(part, 'ended the one of a former start')
+}
+
+/** Every port 0 replaced by a free one, so that all parts get to know the same; the others looked at before anything is started. */
+async function withPorts(config: Config): Promise<Config> {
+  const chosen = async (name: 'AMBIENT_PORT' | 'AMBIENT_GATEWAY_PORT' | 'AMBIENT_POSTGRES_PORT', what: string) => {
+    const port = config[name]
+    if (port === 0) return freePort()
+    if (name !== 'AMBIENT_POSTGRES_PORT') await requireFreePort(port, what, name)
+    return port
+  }
+  return Object.freeze({
+    ...config,
+    AMBIENT_PORT: await chosen('AMBIENT_PORT', 'the API'),
+    AMBIENT_GATEWAY_PORT: await chosen('AMBIENT_GATEWAY_PORT', 'the model gateway'),
+    AMBIENT_POSTGRES_PORT: await chosen('AMBIENT_POSTGRES_PORT', 'Postgres'),
+  })
+}
+
+function boundLogs(config: Config): void {
+  for (const name of [...parts, 'temporal']) boundLog(partLog(config, name))
+  boundLog(`${dataPaths(config).postgres}/log`)
+}
+
+const indent = (text: string) => text.replace(/^/gm, '    ')
