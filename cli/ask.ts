@@ -1,0 +1,62 @@
+// Asks the person at the terminal what the agent wants to know.
+import { createInterface } from 'node:readline'
+import type { RunItem } from '../domain/run.ts'
+import { oneLine } from './render/text.ts'
+import type { Screen } from './screen.ts'
+
+export type Question = RunItem['questions'][number]
+
+/** The option that a typed text means: its number, its id or name, or a word for yes or no; null when none is meant. */
+export function optionOf(question: Question, typed: string): string | null {
+  const text = typed.trim().toLowerCase()
+  const byNumber = /^\d+$/.test(text) ? question.options[Number(text) - 1] : undefined
+  const option =
+    byNumber ??
+    question.options.find(({ option_id, name }) => [option_id, name].some((word) => word.toLowerCase() === text))
+  if (option) return option.option_id
+  if (['allow', 'yes', 'y'].includes(text)) return 'allow'
+  return ['deny', 'no', 'n', 'reject'].includes(text) ? 'deny' : null
+}
+
+/**
+ * Asks until an option is chosen. Null when the signal aborts (someone else
+ * answered) or the input ends.
+ */
+export async function ask(
+  screen: Screen,
+  question: Question,
+  {
+    withTitle,
+    signal,
+    onInterrupt,
+  }: {
+    /** Left out where the transcript has just shown it. */
+    withTitle: boolean
+    signal: AbortSignal
+    onInterrupt: () => void
+  },
+): Promise<string | null> {
+  const { colours } = screen.style
+  const options = question.options.map((option, index) => `  ${index + 1}) ${oneLine(option.name, 100)}\n`).join('')
+  const title = withTitle ? `\n${colours.yellow('?')} ${colours.bold(oneLine(question.title, 200))}\n` : ''
+  screen.write(title + options)
+  const terminal = createInterface({ input: process.stdin, output: process.stdout })
+  terminal.on('SIGINT', onInterrupt)
+  try {
+    for (;;) {
+      const typed = await new Promise<string | null>((resolve) => {
+        const give = () => resolve(null)
+        if (signal.aborted) return give()
+        signal.addEventListener('abort', give, { once: true })
+        terminal.once('close', give)
+        terminal.question(`Answer (1–${question.options.length}, allow or deny): `, resolve)
+      })
+      if (typed === null) return null
+      const option = optionOf(question, typed)
+      if (option !== null) return option
+      screen.write('None of the answers.\n')
+    }
+  } finally {
+    terminal.close()
+  }
+}

@@ -1,0 +1,230 @@
+// The HTTP API as the command line uses it. Knows nothing but URLs, JSON and problems.
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { RunEvent } from '../domain/event.ts'
+import type { RepositoryResult } from '../domain/host-api.ts'
+import type { RunItem } from '../domain/run.ts'
+import type { RunState } from '../domain/state.ts'
+import packageJson from '../package.json' with { type: 'json' }
+import { CliError, type ExitCode, exitCodes, type Problem } from './exit.ts'
+
+/** A request that is neither a stream nor a bundle is answered within a second; a server that takes longer is not well. */
+const REQUEST_TIMEOUT_MS = 30_000
+/** Bundles may be large and the line slow. */
+const DOWNLOAD_TIMEOUT_MS = 10 * 60_000
+/** Pauses before a request is sent again that a server in trouble dropped. */
+const RETRY_PAUSES_MS = [300, 1_000]
+/** A server that has answered before and now refuses connections is being restarted. */
+const RESTART_PAUSES_MS = [300, 1_000, 2_000, 4_000, 8_000]
+
+export interface RunsQuery {
+  limit?: number
+  cursor?: string | undefined
+  state?: readonly string[] | undefined
+  q?: string | undefined
+}
+
+export interface RunsPage {
+  runs: RunItem[]
+  page_info: { has_next_page: boolean; next_cursor?: string | null }
+}
+
+export interface EventsPage {
+  events: RunEvent[]
+  page_info: { has_next_page: boolean; next_cursor?: string | number | null; last_sequence?: number }
+}
+
+export interface StartedRun {
+  run_id: string
+  state: RunState
+  at_capacity: boolean
+}
+
+/** A repository's share of the result, as it is served: the patch and bundle come on their own. */
+export type ResultItem = Omit<RepositoryResult, 'patch' | 'bundle'>
+
+export interface Api {
+  readonly url: string
+  start(body: unknown): Promise<StartedRun>
+  list(query: RunsQuery): Promise<RunsPage>
+  get(runId: string): Promise<RunItem>
+  cancel(runId: string): Promise<void>
+  /** Returns the id by which the transcript's `prompt` event will name the message. */
+  send(runId: string, message: string, delivery: 'queue' | 'interrupt'): Promise<string>
+  answer(runId: string, optionId: string, questionId?: string): Promise<void>
+  events(runId: string, after: number, limit: number): Promise<EventsPage>
+  /** An open stream of server-sent events. Errors of the server's are thrown as {@link CliError}. */
+  stream(runId: string, options: { after: number; always: boolean; signal: AbortSignal }): Promise<Response>
+  result(runId: string): Promise<ResultItem[]>
+  /** The bytes as git wrote them: files may be in any encoding. */
+  patch(runId: string, repository?: string): Promise<Buffer>
+  bundle(runId: string, repository: string): Promise<Buffer>
+}
+
+export function createApi(options: { url: string; key: string; unreachableHint: string }): Api {
+  const base = `${options.url}/api/v1/agent/runs`
+  const headers = {
+    authorization: `Bearer ${options.key}`,
+    'user-agent': `ambient-cli/${packageJson.version}`,
+    'x-oz-api-source': 'CLI',
+  }
+
+  let hasAnswered = false
+
+  async function request(url: string, init: RequestInit = {}): Promise<Response> {
+    const signal = init.signal ?? AbortSignal.timeout(REQUEST_TIMEOUT_MS)
+    let response: Response
+    try {
+      response = await fetch(url, { ...init, signal, headers: { ...headers, ...(init.headers as object) } })
+    } catch (error) {
+      if (init.signal?.aborted && (init.signal.reason as Error | undefined)?.name !== 'TimeoutError') throw error
+      throw unreachable(options.url, error, options.unreachableHint)
+    }
+    hasAnswered = true
+    if (response.ok) return response
+    throw await refused(response)
+  }
+
+  /** Sent again where a repeat is harmless: a GET, or a POST that carries an idempotency key. */
+  async function steady(url: string, init: () => RequestInit = () => ({})): Promise<Response> {
+    for (const pause of hasAnswered ? RESTART_PAUSES_MS : RETRY_PAUSES_MS) {
+      try {
+        return await request(url, init())
+      } catch (error) {
+        if (!(error instanceof CliError)) throw error
+        const restarting = hasAnswered && error.exitCode === exitCodes.unreachable
+        if (!restarting && !error.problem.retryable) throw error
+        await delay(pause)
+      }
+    }
+    return request(url, init())
+  }
+
+  async function json<T>(response: Promise<Response>): Promise<T> {
+    const answer = await response
+    try {
+      return (await answer.json()) as T
+    } catch (error) {
+      throw new CliError(exitCodes.error, `What answers at ${options.url} is not an Ambient server.`, {
+        hint: 'AMBIENT_URL and AMBIENT_PORT say where the server is looked for.',
+        cause: error,
+      })
+    }
+  }
+
+  const post = (url: string, body?: unknown): Promise<Response> => {
+    const key = randomUUID()
+    return steady(url, () => ({
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'idempotency-key': key },
+      body: JSON.stringify(body ?? {}),
+    }))
+  }
+
+  return {
+    url: options.url,
+    start: (body) => json(post(base, body)),
+    list: (query) => json(steady(base + listQuery(query))),
+    get: (runId) => json(steady(`${base}/${runId}`)),
+    cancel: async (runId) => {
+      await post(`${base}/${runId}/cancel`)
+    },
+    send: async (runId, message, delivery) =>
+      (await json<{ message_id: string }>(post(`${base}/${runId}/followups`, { message, delivery }))).message_id,
+    answer: async (runId, optionId, questionId) => {
+      await post(`${base}/${runId}/answers`, {
+        option_id: optionId,
+        ...(questionId !== undefined && { question_id: questionId }),
+      })
+    },
+    events: (runId, after, limit) => json(steady(`${base}/${runId}/events?after=${after}&limit=${limit}`)),
+    stream: (runId, { after, always, signal }) =>
+      request(`${base}/${runId}/events${always ? '?follow=always' : ''}`, {
+        signal,
+        headers: { accept: 'text/event-stream', 'last-event-id': String(after) },
+      }),
+    result: async (runId) =>
+      (await json<{ repositories: ResultItem[] }>(steady(`${base}/${runId}/diff?format=json`))).repositories,
+    patch: async (runId, repository) => {
+      const repo = repository === undefined ? '' : `&repo=${encodeURIComponent(repository)}`
+      const answer = await steady(`${base}/${runId}/diff?format=patch${repo}`, download)
+      return Buffer.from(await answer.arrayBuffer())
+    },
+    bundle: async (runId, repository) => {
+      const answer = await steady(
+        `${base}/${runId}/diff?format=bundle&repo=${encodeURIComponent(repository)}`,
+        download,
+      )
+      return Buffer.from(await answer.arrayBuffer())
+    },
+  }
+}
+
+const download = (): RequestInit => ({ signal: AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS) })
+
+function listQuery(query: RunsQuery): string {
+  // By their creation, which does not change while pages are turned.
+  const search = new URLSearchParams({ sort_by: 'created_at' })
+  if (query.limit !== undefined) search.set('limit', String(query.limit))
+  if (query.cursor) search.set('cursor', query.cursor)
+  for (const state of query.state ?? []) search.append('state', state)
+  if (query.q) search.set('q', query.q)
+  return `?${search}`
+}
+
+function unreachable(url: string, error: unknown, hint: string): CliError {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  const code = (cause as NodeJS.ErrnoException).code
+  const timedOut = (error as Error).name === 'TimeoutError'
+  const reason = timedOut
+    ? 'no answer in time'
+    : code === 'ECONNREFUSED'
+      ? 'connection refused'
+      : (code ?? String((cause as Error).message))
+  return new CliError(exitCodes.unreachable, `No Ambient server answers at ${url} (${reason}).`, {
+    hint,
+    // Refused means that nobody listens: waiting a second does not help, and the person should know at once.
+    problem: {
+      title: 'Server unreachable',
+      detail: reason,
+      error: 'unreachable',
+      retryable: code === 'ECONNRESET' || code === 'UND_ERR_SOCKET',
+    },
+    cause: error,
+  })
+}
+
+async function refused(response: Response): Promise<CliError> {
+  const problem = await readProblem(response)
+  const message = [problem.title, problem.detail]
+    .filter((part, index, all) => part && all.indexOf(part) === index)
+    .join(': ')
+  return new CliError(exitCodeOfStatus(response.status), message, {
+    hint:
+      response.status === 401
+        ? 'AMBIENT_API_KEY, or the admin key in the data directory, is not the server’s.'
+        : undefined,
+    problem,
+  })
+}
+
+async function readProblem(response: Response): Promise<Problem> {
+  const text = await response.text().catch(() => '')
+  try {
+    const body: unknown = JSON.parse(text)
+    if (typeof body === 'object' && body !== null && 'title' in body)
+      return { ...(body as Problem), status: response.status }
+  } catch {
+    // Not JSON: a proxy's page, or another program's; the status line is all that can be said.
+  }
+  return {
+    title: `The server answered ${response.status} ${response.statusText}`.trim(),
+    status: response.status,
+    retryable: response.status === 502 || response.status === 503,
+  }
+}
+
+function exitCodeOfStatus(status: number): ExitCode {
+  if (status === 401 || status === 403) return exitCodes.unauthorised
+  return status >= 500 || status === 429 ? exitCodes.error : exitCodes.usage
+}

@@ -1,0 +1,96 @@
+// `ambient agents`, `ambient agents install`: the agents' programs on this machine.
+import type { AcpAgent } from '../../agents/agent.ts'
+import { agents as registry } from '../../agents/index.ts'
+import { findInstalled, installAgent } from '../../agents/install.ts'
+import { defaultAgent } from '../../api/harness.ts'
+import { dataPaths, loadConfig } from '../../config.ts'
+import { RunFailureError } from '../../domain/failure.ts'
+import { CliError, type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { createScreen, type Screen } from '../screen.ts'
+
+export interface AgentsOptions {
+  json?: boolean
+}
+
+export async function agents(options: AgentsOptions): Promise<ExitCode> {
+  const screen = createScreen()
+  const config = loadConfig()
+  const { agents: directory } = dataPaths(config)
+  const standard = defaultAgent(config)
+  const rows = await Promise.all(
+    Object.values(registry).map(async (agent) => ({
+      name: agent.name,
+      title: agent.title,
+      version: agent.protocol === 'acp' ? versionOf(agent) : null,
+      provider: agent.protocol === 'acp' ? agent.provider : null,
+      installed: agent.protocol === 'acp' ? await findInstalled(agent, directory) : null,
+      default: agent.name === standard,
+    })),
+  )
+  if (options.json) {
+    screen.write(`${JSON.stringify({ agents: rows })}\n`)
+    return exitCodes.succeeded
+  }
+  const { colours } = screen.style
+  const cells = rows.map((row) => [row.name, row.title, row.version ?? '', standing(row)])
+  const widths = [0, 1, 2].map((index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)))
+  for (const [index, row] of cells.entries()) {
+    const text = row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')
+    screen.write(`${text.trimEnd()}${rows[index]?.default ? colours.green('  default') : ''}\n`)
+  }
+  screen.note('A run installs its agent when it is missing. Ahead of time: ambient agents install <name>')
+  return exitCodes.succeeded
+}
+
+function standing(row: { name: string; installed: string | null }): string {
+  if (row.name === 'command') return 'any program: ambient run --agent command -- …'
+  return row.installed ? 'installed' : 'not installed'
+}
+
+/** The first package is the one that is the agent; a further one is what it drives. */
+const versionOf = (agent: AcpAgent): string => Object.values(agent.packages)[0] ?? ''
+
+export async function install(names: readonly string[], options: AgentsOptions): Promise<ExitCode> {
+  const screen = createScreen()
+  const { agents: directory } = dataPaths(loadConfig())
+  for (const agent of chosen(names)) {
+    const path = await installOne(agent, directory, screen, options.json === true)
+    if (options.json)
+      screen.write(`${JSON.stringify({ name: agent.name, version: versionOf(agent), directory: path })}\n`)
+    else screen.write(`${screen.style.colours.green('✓')} ${agent.title} ${versionOf(agent)} in ${path}\n`)
+  }
+  return exitCodes.succeeded
+}
+
+async function installOne(agent: AcpAgent, directory: string, screen: Screen, quiet: boolean): Promise<string> {
+  try {
+    return await installAgent(agent, {
+      directory,
+      onProgress: (text) => {
+        if (!quiet) screen.note(text)
+      },
+    })
+  } catch (error) {
+    if (!(error instanceof RunFailureError)) throw error
+    const { message, logTail, nextStep } = error.failure
+    throw new CliError(exitCodes.error, logTail ? `${message}\n${logTail}` : message, {
+      hint: nextStep,
+      problem: { title: message, ...(logTail && { detail: logTail }), error: error.failure.code, retryable: true },
+      cause: error,
+    })
+  }
+}
+
+function chosen(names: readonly string[]): AcpAgent[] {
+  const installable = Object.values(registry).filter((agent): agent is AcpAgent => agent.protocol === 'acp')
+  if (names.includes('all')) return installable
+  return names.map((name) => {
+    const agent = installable.find((candidate) => candidate.name === name)
+    if (!agent)
+      throw usageError(
+        `There is no agent ${name} to install.`,
+        `One of: ${installable.map((each) => each.name).join(', ')}, all`,
+      )
+    return agent
+  })
+}

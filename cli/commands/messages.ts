@@ -1,0 +1,91 @@
+// `ambient send`, `ambient answer`, `ambient cancel`: what a person says to a run.
+import { ask, type Question } from '../ask.ts'
+import { connect } from '../connect.ts'
+import { type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { answerHint, follow } from '../follow.ts'
+import { findRun, readPrompt } from '../input.ts'
+import { createScreen } from '../screen.ts'
+
+export interface SendOptions {
+  interrupt?: boolean
+  follow?: boolean
+  file?: string
+  json?: boolean
+}
+
+export async function send(given: string, argument: string | undefined, options: SendOptions): Promise<ExitCode> {
+  const screen = createScreen()
+  const json = options.json === true
+  const message = await readPrompt(argument, options.file)
+  if (message === null) throw usageError('What shall the agent be told?', 'ambient send <id> "…"')
+  const api = connect()
+  const runId = await findRun(api, given)
+  const run = await api.get(runId)
+  const messageId = await api.send(runId, message, options.interrupt ? 'interrupt' : 'queue')
+  const id = runId.slice(0, 8)
+  if (options.follow) {
+    if (json) screen.write(`${JSON.stringify(run)}\n`)
+    return (await follow({ api, screen, run, after: run.last_event_sequence, json, message: messageId })).exitCode
+  }
+  if (json) screen.write(`${JSON.stringify(run)}\n`)
+  else {
+    const running = run.state === 'INPROGRESS' && !options.interrupt
+    screen.write(`Sent to ${id}.${running ? ' The agent gets it after its present turn.' : ''}\n`)
+    screen.note(`Follow it: ambient logs ${id} --follow --after ${run.last_event_sequence}`)
+  }
+  return exitCodes.succeeded
+}
+
+export async function answer(
+  given: string,
+  option: string | undefined,
+  options: { question?: string; json?: boolean },
+): Promise<ExitCode> {
+  const screen = createScreen()
+  const api = connect()
+  const runId = await findRun(api, given)
+  const run = await api.get(runId)
+  const question = questionOf(run.questions, options.question)
+  let chosen: string | null = option ?? null
+  if (chosen === null && question && screen.interactive) {
+    chosen = await ask(screen, question, {
+      withTitle: true,
+      signal: new AbortController().signal,
+      onInterrupt: () => process.exit(exitCodes.interrupted),
+    })
+  }
+  if (chosen === null) {
+    throw usageError(
+      run.questions.length === 0 ? 'The run asks nothing.' : `Which answer?\n${answerHint(run)}`,
+      run.questions.length === 0 ? `Its state is ${run.state}.` : undefined,
+    )
+  }
+  await api.answer(runId, chosen, options.question ?? question?.question_id)
+  const now = { run_id: runId, question_id: options.question ?? question?.question_id ?? null, option_id: chosen }
+  screen.write(options.json ? `${JSON.stringify(now)}\n` : `Answered ${runId.slice(0, 8)}: ${chosen}.\n`)
+  return exitCodes.succeeded
+}
+
+function questionOf(open: readonly Question[], wanted: string | undefined): Question | undefined {
+  if (wanted !== undefined) return open.find(({ question_id }) => question_id === wanted)
+  if (open.length > 1) {
+    throw usageError(
+      'The run asks several questions.',
+      `Say which one with --question: ${open.map((each) => each.question_id).join(', ')}`,
+    )
+  }
+  return open[0]
+}
+
+export async function cancel(given: string, options: { json?: boolean }): Promise<ExitCode> {
+  const screen = createScreen()
+  const api = connect()
+  const runId = await findRun(api, given)
+  await api.cancel(runId)
+  screen.write(
+    options.json
+      ? `${JSON.stringify({ run_id: runId, cancelling: true })}\n`
+      : `Run ${runId.slice(0, 8)} is being cancelled.\n`,
+  )
+  return exitCodes.succeeded
+}

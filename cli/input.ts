@@ -1,0 +1,90 @@
+// What the person hands over: prompts, variables, ids.
+import { readFile } from 'node:fs/promises'
+import { text as readAll } from 'node:stream/consumers'
+import type { Api } from './client.ts'
+import { usageError } from './exit.ts'
+
+/** The prompt from the argument, a file, or stdin (`-`, or anything piped in); null where there is none. */
+export async function readPrompt(
+  argument: string | undefined,
+  file: string | undefined,
+  stdin: NodeJS.ReadStream = process.stdin,
+): Promise<string | null> {
+  if (argument !== undefined && argument !== '-' && file !== undefined) {
+    throw usageError('Both a prompt and --file are given.', 'Give one of them.')
+  }
+  if (argument !== undefined && argument !== '-') return filled(argument, 'The prompt')
+  if (file !== undefined && file !== '-') {
+    const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      throw usageError(`The prompt file ${file} cannot be read (${error.code}).`)
+    })
+    return filled(text, `The file ${file}`)
+  }
+  if (argument === '-' || file === '-') return filled(await readAll(stdin), 'The prompt from stdin')
+  return stdin.isTTY ? null : (await readAll(stdin)).trim() || null
+}
+
+function filled(text: string, what: string): string {
+  if (text.trim() === '') throw usageError(`${what} is empty.`)
+  return text
+}
+
+/** `K=V`, or `K` for the caller's own value. */
+export function readEnv(
+  pairs: readonly string[],
+  callerVariable: (name: string) => string | undefined,
+): Record<string, string> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const equals = pair.indexOf('=')
+      if (equals > 0) return [pair.slice(0, equals), pair.slice(equals + 1)]
+      const value = callerVariable(pair)
+      if (equals === 0 || value === undefined) {
+        throw usageError(
+          `--env ${pair}: ${equals === 0 ? 'it has no name' : 'that variable is not set here'}.`,
+          'Write --env NAME=value, or --env NAME for a variable that is set.',
+        )
+      }
+      return [pair, value]
+    }),
+  )
+}
+
+export function readMetadata(pairs: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const equals = pair.indexOf('=')
+      if (equals <= 0) throw usageError(`--metadata ${pair}: write it as key=value.`)
+      return [pair.slice(0, equals), pair.slice(equals + 1)]
+    }),
+  )
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const PREFIX = /^[0-9a-f-]{4,36}$/
+
+/** The id of the one run that is meant by an id or its beginning. */
+export async function findRun(api: Api, given: string): Promise<string> {
+  const text = given.trim().toLowerCase()
+  if (UUID.test(text)) return text
+  if (!PREFIX.test(text))
+    throw usageError(
+      `"${given}" is not the id of a run.`,
+      'An id, or its first four characters or more: see ambient runs.',
+    )
+  const found: { run_id: string; title: string }[] = []
+  let cursor: string | undefined
+  do {
+    // The search also finds what has the text in its title.
+    const page = await api.list({ limit: 500, cursor, q: text })
+    found.push(...page.runs.filter(({ run_id }) => run_id.startsWith(text)))
+    cursor = page.page_info.has_next_page ? (page.page_info.next_cursor ?? undefined) : undefined
+  } while (cursor !== undefined)
+  const [run, ...others] = found
+  if (!run) throw usageError(`There is no run whose id begins with ${text}.`, 'ambient runs lists them.')
+  if (others.length > 0) {
+    const list = found.map(({ run_id, title }) => `  ${run_id}  ${title}`).join('\n')
+    throw usageError(`${found.length} runs have an id that begins with ${text}:\n${list}`, 'Give more of it.')
+  }
+  return run.run_id
+}

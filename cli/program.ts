@@ -1,0 +1,300 @@
+// The commands and their options, as `--help` and docs/cli.md tell them. Each loads its own code when it is called.
+import { Command, InvalidArgumentError, Option } from 'commander'
+import type { AgentName } from '../domain/harness.ts'
+import { runStates } from '../domain/state.ts'
+import packageJson from '../package.json' with { type: 'json' }
+import type { AgentsOptions } from './commands/agents.ts'
+import type { ApplyOptions } from './commands/apply.ts'
+import type { DiffOptions } from './commands/diff.ts'
+import type { LogsOptions } from './commands/logs.ts'
+import type { SendOptions } from './commands/messages.ts'
+import type { RunOptions } from './commands/run.ts'
+import type { RunsOptions } from './commands/runs.ts'
+import { exitCodeHelp, usageError } from './exit.ts'
+
+// Not read from the schema itself: that would load zod, and half of the time of `--help` with it.
+const agentNames = Object.keys({
+  claude: 1,
+  codex: 1,
+  gemini: 1,
+  opencode: 1,
+  qwen: 1,
+  command: 1,
+} satisfies Record<AgentName, 1>)
+
+const collect = (value: string, former: string[] = []) => [...former, value]
+
+const whole = (least: number, most: number) => (text: string) => {
+  const value = Number(text)
+  if (!/^\d+$/.test(text) || value < least || value > most) {
+    throw new InvalidArgumentError(`A whole number from ${least} to ${most}.`)
+  }
+  return value
+}
+
+const list = (flags: string, description: string) => new Option(flags, description).argParser(collect)
+const json = (what: string) => new Option('--json', what)
+
+const RUN = 'id of the run, or its first 4 characters or more'
+
+/** `rest` is what stood after `--`; `exit` takes the exit code of the command that was called. */
+export function buildProgram(rest: string[], exit: (code: number) => void): Command {
+  const program = new Command('ambient')
+    .description('The durable, self-hosted orchestrator for background coding agents.')
+    .version(packageJson.version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .addHelpCommand(
+      new Command('help').argument('[command]').description('print help for a command').helpGroup('Getting started:'),
+    )
+    .addHelpText('after', () => `\n${settingsHelp}\n\n${exitCodesHelp()}`)
+    .showSuggestionAfterError()
+
+  program.commandsGroup('Runs:')
+  addRun(program, rest, exit)
+  addRuns(program, exit)
+  addTranscript(program, exit)
+  addMessages(program, exit)
+  addResults(program, exit)
+  program.commandsGroup('Getting started:')
+  addStart(program, exit)
+  program.commandsGroup('Parts of a server (`ambient start` starts them all):')
+  addParts(program)
+  if (rest.length > 0) refuseRest(program)
+  return program
+}
+
+/** Only `ambient run` has a use for what stands after two dashes. */
+function refuseRest(program: Command): void {
+  program.hook('preAction', (_, called) => {
+    if (called.name() !== 'run')
+      throw usageError('Two dashes and what follows them belong to: ambient run --agent command -- …')
+  })
+}
+
+function addRun(program: Command, rest: string[], exit: (code: number) => void): void {
+  program
+    .command('run')
+    .summary('start a run, and follow it')
+    .description(
+      'Start a run: an agent works on the prompt in a sandbox. On a terminal the run is followed to its end.',
+    )
+    .argument('[prompt]', 'the task; `-`, or none with something piped in, reads it from stdin')
+    .option('-f, --file <path>', 'read the prompt from a file')
+    .addOption(
+      list(
+        '-r, --repo <path|url>',
+        'repository to work on: a path on this machine, or a git URL, each with `#ref` where wanted (repeatable)',
+      ),
+    )
+    .option('--ref <ref>', 'branch, tag or commit of the one --repo')
+    .addOption(
+      new Option('-a, --agent <name>', 'agent that does the work; unset: the server’s default').choices(agentNames),
+    )
+    .option('-m, --model <id>', 'model of the agent')
+    .option('--reasoning <level>', 'reasoning level of the model')
+    .option('--image <image>', 'container image of the sandbox')
+    .addOption(
+      list('-s, --setup <command>', 'shell command to run in the workspace before the agent starts (repeatable)'),
+    )
+    .addOption(
+      list(
+        '-e, --env <name=value>',
+        'variable for set-up and agent; `NAME` alone takes the value from here (repeatable)',
+      ),
+    )
+    .addOption(
+      new Option('-p, --permission <policy>', 'what happens when the agent wants to act').choices([
+        'allow',
+        'ask',
+        'deny',
+      ]),
+    )
+    .option('-t, --title <title>', 'title of the run; unset: the first line of the prompt')
+    .option('--idle <minutes>', 'how long the sandbox is kept after the work is done', whole(0, 60))
+    .option('--pool <name>', 'pool of hosts that may take the run')
+    .option('--base-prompt <text>', 'instructions that come before the prompt')
+    .addOption(list('--metadata <key=value>', 'label of the run (repeatable)'))
+    .option('--follow', 'show the transcript as it comes, up to the end (default on a terminal)')
+    .option('--no-follow', 'only start the run, and print its id')
+    .option('-d, --detach', 'the same as --no-follow')
+    .option(
+      '-b, --branch [name]',
+      'at the end, bring the result to the local repository as a branch (default name: `ambient/<id>`)',
+    )
+    .option('--into <path>', 'repository that --branch brings the result to')
+    .option('--force', 'let --branch replace a branch that has other commits')
+    .option('--patch [file]', 'at the end, write the changes to a file, or print them')
+    .addOption(json('JSON lines: the run, each event, and the run as it ended'))
+    .addHelpText('after', runExamples)
+    .action(async (prompt: string | undefined, options: RunOptions) => {
+      exit(await (await import('./commands/run.ts')).run(prompt, options, rest))
+    })
+}
+
+function addRuns(program: Command, exit: (code: number) => void): void {
+  const runs = program
+    .command('runs')
+    .summary('list runs')
+    .description('List runs, the latest first.')
+    .addOption(
+      new Option('--state <state>', `only runs in this state: ${runStates.join(', ')} (repeatable)`).argParser(state),
+    )
+    .option('-q, --search <text>', 'only runs with this text in title or prompt')
+    .option('-n, --limit <number>', 'how many', whole(1, 500), 20)
+    .option('--cursor <cursor>', 'go on where the page before ended')
+    .addOption(json('the page as the API serves it'))
+    .action(async (options: RunsOptions) => exit(await (await import('./commands/runs.ts')).runs(options)))
+  runs
+    .command('show')
+    .description('Show one run: its configuration, how it stands, and what to do next.')
+    .argument('<id>', RUN)
+    .addOption(json('the run as the API serves it'))
+    .action(async (id: string, _: unknown, command: Command) => {
+      exit(await (await import('./commands/runs.ts')).show(id, command.optsWithGlobals()))
+    })
+}
+
+function state(text: string, former: string[] = []): string[] {
+  if (!(runStates as readonly string[]).includes(text.toUpperCase())) {
+    throw new InvalidArgumentError(`One of: ${runStates.join(', ')}.`)
+  }
+  return [...former, text]
+}
+
+function addTranscript(program: Command, exit: (code: number) => void): void {
+  program
+    .command('logs')
+    .summary('show the transcript of a run')
+    .description('Show the transcript of a run.')
+    .argument('<id>', RUN)
+    .option('-f, --follow', 'go on with what comes, up to the end of the run')
+    .option('--after <sequence>', 'only events after this one', whole(0, Number.MAX_SAFE_INTEGER), 0)
+    .addOption(json('JSON lines: each event; with --follow also the run before and after'))
+    .action(async (id: string, options: LogsOptions) =>
+      exit(await (await import('./commands/logs.ts')).logs(id, options)),
+    )
+}
+
+function addMessages(program: Command, exit: (code: number) => void): void {
+  program
+    .command('send')
+    .summary('send a message to a run')
+    .description('Send a further message to a run. A run that has ended begins again where it left off.')
+    .argument('<id>', RUN)
+    .argument('[message]', 'the message; `-`, or none with something piped in, reads it from stdin')
+    .option('-f, --file <path>', 'read the message from a file')
+    .option('-i, --interrupt', 'interrupt the present turn instead of waiting for its end')
+    .option('--follow', 'show what comes of it')
+    .addOption(json('JSON lines: the run, and with --follow each event and the run as it ended'))
+    .action(async (id: string, message: string | undefined, options: SendOptions) => {
+      exit(await (await import('./commands/messages.ts')).send(id, message, options))
+    })
+  program
+    .command('answer')
+    .summary('answer what the agent of a run asks')
+    .description('Answer what the agent of a run asks. Without an answer, the options are shown.')
+    .argument('<id>', RUN)
+    .argument('[option]', '`allow`, `deny`, or the id of one of the options')
+    .option('--question <id>', 'which question, where there are several')
+    .addOption(json('what was answered'))
+    .action(async (id: string, option: string | undefined, options: { question?: string; json?: boolean }) => {
+      exit(await (await import('./commands/messages.ts')).answer(id, option, options))
+    })
+  program
+    .command('cancel')
+    .summary('cancel a run')
+    .description('Cancel a run. What the agent has done until then is kept.')
+    .argument('<id>', RUN)
+    .addOption(json('what was asked for'))
+    .action(async (id: string, options: { json?: boolean }) =>
+      exit(await (await import('./commands/messages.ts')).cancel(id, options)),
+    )
+}
+
+function addResults(program: Command, exit: (code: number) => void): void {
+  program
+    .command('diff')
+    .summary('show what a run has changed')
+    .description('Show what a run has changed, as a git patch.')
+    .argument('<id>', RUN)
+    .option('--repository <path>', 'only this repository of the run, by its path in the workspace')
+    .option('--stat', 'only the files, with the numbers of lines')
+    .addOption(json('the repositories, with numbers and commits'))
+    .action(async (id: string, options: DiffOptions) =>
+      exit(await (await import('./commands/diff.ts')).diff(id, options)),
+    )
+  program
+    .command('apply')
+    .summary('bring the changes of a run home')
+    .description('Bring the changes of a run to the local repository as a branch. What is checked out is not touched.')
+    .argument('<id>', RUN)
+    .option('-b, --branch [name]', 'name of the branch (default: `ambient/<id>`)')
+    .option(
+      '--into <path>',
+      'repository to bring it to; unset: the one the run was made from, or the current directory’s',
+    )
+    .option('--force', 'replace a branch that has other commits')
+    .option('--patch [file]', 'write the changes to a file, or print them, instead')
+    .addOption(json('JSON lines: each repository, with its branch and commit'))
+    .action(async (id: string, options: ApplyOptions) =>
+      exit(await (await import('./commands/apply.ts')).apply(id, options)),
+    )
+}
+
+function addStart(program: Command, exit: (code: number) => void): void {
+  program
+    .command('demo')
+    .summary('see the whole way of a run, without any key')
+    .description(
+      'The tour: makes a small repository, has an agent work on it, brings the work home, and sends a second message. Without a model key, a scripted model plays the model’s part.',
+    )
+    .action(async () => exit(await (await import('./commands/demo.ts')).demo()))
+  const agents = program
+    .command('agents')
+    .summary('list the agents of this machine')
+    .description('List the agents: which are installed on this machine, and which one is the default.')
+    .addOption(json('the agents'))
+    .action(async (options: AgentsOptions) => exit(await (await import('./commands/agents.ts')).agents(options)))
+  agents
+    .command('install')
+    .description('Install agents on this machine. A run does it by itself when it needs one.')
+    .argument('<name...>', `one or more of ${agentNames.filter((name) => name !== 'command').join(', ')}, or \`all\``)
+    .addOption(json('JSON lines: each agent, with its directory'))
+    .action(async (names: string[], _: unknown, command: Command) => {
+      exit(await (await import('./commands/agents.ts')).install(names, command.optsWithGlobals()))
+    })
+  program
+    .command('start')
+    .summary('start a whole server on this machine')
+    .description(
+      'Start everything on this machine: database, Temporal, server, gateway, worker and host. The same as `npm start`.',
+    )
+    .action(async () => (await import('../workers/start/main.ts')).main())
+}
+
+function addParts(program: Command): void {
+  const part = (name: string, description: string, load: () => Promise<{ main(): Promise<void> }>) =>
+    program
+      .command(name)
+      .description(description)
+      .action(async () => (await load()).main())
+  part('server', 'serve the HTTP API', () => import('../workers/server.ts'))
+  part('worker', 'carry out the workflows', () => import('../workers/orchestrator.ts'))
+  part('host', 'hold the sandboxes of this machine', () => import('../workers/host.ts'))
+  part('gateway', 'pass the agents’ requests on to the models', () => import('../workers/gateway.ts'))
+}
+
+const runExamples = `
+Examples:
+  ambient run "Fix the failing test" --repo . --branch
+  ambient run --file task.md --repo https://example.com/team/app.git#main --agent claude
+  echo "Write a changelog" | ambient run --repo . --json
+  ambient run --repo . --agent command -- make test`
+
+const settingsHelp = `Settings, as environment variables:
+  AMBIENT_URL      the server (default: http://127.0.0.1:8420)
+  AMBIENT_API_KEY  the key (default: the admin key in the data directory)
+  NO_COLOR         no colours`
+
+export const exitCodesHelp = () =>
+  `Exit codes:\n${exitCodeHelp.map(([code, meaning]) => `  ${String(code).padEnd(3)}  ${meaning}`).join('\n')}`

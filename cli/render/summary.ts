@@ -1,0 +1,135 @@
+// The last words on a run: how it ended, what it made, and what to type next.
+import type { RunEvent } from '../../domain/event.ts'
+import type { RunItem } from '../../domain/run.ts'
+import { isTerminal } from '../../domain/state.ts'
+import { stateColour, stateWords } from '../render.ts'
+import type { Style } from './style.ts'
+import { clean, duration, parseIsoDuration, plural } from './text.ts'
+
+/** What the transcript says about work and money. */
+export interface Totals {
+  filesChanged: number | null
+  insertions: number
+  deletions: number
+  commits: number
+  tokens: number
+  cost: { amount: number; currency: string } | null
+}
+
+export const noTotals: Totals = {
+  filesChanged: null,
+  insertions: 0,
+  deletions: 0,
+  commits: 0,
+  tokens: 0,
+  cost: null,
+}
+
+/** The totals after one more event. */
+export function addToTotals(totals: Totals, { kind, data }: RunEvent): Totals {
+  if (kind === 'turn_end') return { ...totals, tokens: totals.tokens + turnTokens(data.usage) }
+  if (kind === 'usage') {
+    const cost = data.cost as { amount?: unknown; currency?: unknown } | null | undefined
+    if (typeof cost?.amount !== 'number') return totals
+    return { ...totals, cost: { amount: cost.amount, currency: String(cost.currency ?? 'USD') } }
+  }
+  if (kind === 'result') {
+    const repos = (data.repos ?? []) as Record<string, unknown>[]
+    const sum = (field: string) => repos.reduce((total, repo) => total + countOf(repo[field]), 0)
+    return {
+      ...totals,
+      filesChanged: sum('files_changed'),
+      insertions: sum('insertions'),
+      deletions: sum('deletions'),
+      commits: sum('commits'),
+    }
+  }
+  return totals
+}
+
+const countOf = (value: unknown) => (Array.isArray(value) ? value.length : typeof value === 'number' ? value : 0)
+
+function turnTokens(usage: unknown): number {
+  const fields = (usage ?? {}) as Record<string, unknown>
+  const total = fields.totalTokens ?? fields.total_tokens
+  if (typeof total === 'number') return total
+  return ['inputTokens', 'outputTokens', 'input_tokens', 'output_tokens'].reduce(
+    (sum, field) => sum + countOf(fields[field]),
+    0,
+  )
+}
+
+export const shortId = (run: { run_id: string }) => run.run_id.slice(0, 8)
+
+/** How long the agent was at work; null before it began. */
+export function runTime(run: RunItem, now: number): number | null {
+  if (run.run_time) return parseIsoDuration(run.run_time)
+  if (!run.started_at) return null
+  return (run.finished_at ? Date.parse(run.finished_at) : now) - Date.parse(run.started_at)
+}
+
+export function renderSummary(run: RunItem, totals: Totals, style: Style, now = Date.now()): string {
+  const { colours } = style
+  const mark = run.state === 'SUCCEEDED' ? '✓' : isTerminal(run.state) ? '✗' : '·'
+  const colour = stateColour(run.state, colours)
+  const time = runTime(run, now)
+  const facts = [
+    time === null ? null : duration(time),
+    totals.filesChanged === null ? null : changesText(totals),
+    totals.tokens > 0 ? plural(totals.tokens, 'token') : null,
+    totals.cost && totals.cost.amount > 0 ? money(totals.cost) : null,
+  ].filter((fact) => fact !== null)
+  const words = stateWords[run.state] ?? run.state
+  const lines = [
+    `${colour(`${mark} ${words.charAt(0).toUpperCase()}${words.slice(1)}`)}${facts.length > 0 ? colours.dim(` · ${facts.join(' · ')}`) : ''}`,
+    ...failureLines(run, style),
+    ...(run.demo ? ['  This was a demo: no model key is set, so a scripted model played the model’s part.'] : []),
+    ...nextLines(run, totals, style),
+  ]
+  return `\n${lines.map((line) => `${line}\n`).join('')}`
+}
+
+export function changesText(totals: Pick<Totals, 'filesChanged' | 'insertions' | 'deletions' | 'commits'>): string {
+  if (!totals.filesChanged && totals.commits === 0) return 'no files changed'
+  const commits = totals.commits > 0 ? `, ${plural(totals.commits, 'commit')}` : ''
+  return `${plural(totals.filesChanged ?? 0, 'file')} changed +${totals.insertions} −${totals.deletions}${commits}`
+}
+
+const money = ({ amount, currency }: { amount: number; currency: string }) =>
+  `${currency === 'USD' ? '$' : `${clean(currency)} `}${amount < 1 ? amount.toFixed(4) : amount.toFixed(2)}`
+
+function failureLines(run: RunItem, style: Style): string[] {
+  const { failure } = run
+  const { colours } = style
+  if (!failure) return run.status_message && run.state !== 'SUCCEEDED' ? [`  ${clean(run.status_message.message)}`] : []
+  const lines = [`  ${clean(failure.message)} ${colours.dim(`(${failure.code}, phase ${failure.phase})`)}`]
+  if (failure.command) {
+    const exit = failure.exit_code === undefined ? '' : colours.dim(` → exit code ${failure.exit_code}`)
+    lines.push(`  ${colours.dim('$')} ${clean(failure.command)}${exit}`)
+  } else if (failure.exit_code !== undefined) {
+    lines.push(`  exit code ${failure.exit_code}`)
+  }
+  if (failure.log_tail) {
+    const log = clean(failure.log_tail).trimEnd().split('\n')
+    lines.push(...log.map((line) => colours.dim(`  │ ${line}`)))
+  }
+  if (failure.next_step) lines.push(`  ${colours.bold('Next:')} ${clean(failure.next_step)}`)
+  else if (failure.retryable)
+    lines.push(`  ${colours.bold('Next:')} the same run can be expected to do better when started again.`)
+  return lines
+}
+
+/** Commands that are of use now, with what they do. */
+function nextLines(run: RunItem, totals: Totals, style: Style): string[] {
+  const id = shortId(run)
+  const next: [string, string][] = []
+  if (run.state === 'BLOCKED') next.push([`ambient answer ${id} allow`, 'or deny, or one of the options'])
+  if (totals.filesChanged || totals.commits > 0) {
+    next.push([`ambient diff ${id}`, 'see the changes'])
+    next.push([`ambient apply ${id} --branch`, 'bring them home as a branch'])
+  }
+  if (isTerminal(run.state)) next.push([`ambient send ${id} "…"`, 'go on with another message'])
+  else next.push([`ambient logs ${id} --follow`, 'follow it'], [`ambient cancel ${id}`, 'stop it'])
+  const width = Math.max(...next.map(([command]) => command.length))
+  return next.map(([command, what]) => `  ${command.padEnd(width)}  ${style.colours.dim(what)}`)
+}
