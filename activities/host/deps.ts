@@ -30,8 +30,11 @@ export const RunState = z.object({
   sessionId: z.string().nullable(),
   /** The session that has been given the base prompt. */
   greetedSession: z.string().nullable(),
-  /** This host ended the latest sandbox's agent on purpose, so the next message starts another one. */
-  agentEnded: z.boolean(),
+  /** The message whose turn was begun last, and the one before it. */
+  messageId: z.string().nullable(),
+  previousMessageId: z.string().nullable(),
+  /** The message is the first of its session, and is preceded by the base prompt. */
+  opensSession: z.boolean(),
 })
 export type RunState = z.infer<typeof RunState>
 
@@ -41,7 +44,9 @@ const FRESH: RunState = {
   generation: 0,
   sessionId: null,
   greetedSession: null,
-  agentEnded: false,
+  messageId: null,
+  previousMessageId: null,
+  opensSession: true,
 }
 
 /** The run's lasting state on this host. One activity of a run works at a time, so writes do not race. */

@@ -1,0 +1,27 @@
+// Runs on the worker that holds the sandbox. The run's files, before any sandbox is over them.
+import { cloneRepositories } from '../../environments/repositories.ts'
+import { createRunDirectory } from '../../environments/run-directory.ts'
+import type { Execution } from './prepare.ts'
+
+/** Directories and clones. A repeated call goes on where the last one ended. */
+export async function prepareWorkspace({ deps, ref, order, state, transcript, stop }: Execution): Promise<void> {
+  const paths = await createRunDirectory(deps.runsDirectory, ref.runId, deps.host.owner)
+  if (state.get().workspaceReady) return
+  const notes = transcript.notes('workspace')
+  let told = Promise.resolve()
+  try {
+    await cloneRepositories({
+      repositories: order.environment.repos,
+      paths,
+      owner: deps.host.owner,
+      signal: stop,
+      onProgress: (text) => {
+        told = told.then(() => notes.add('setup', { step: 'clone', stream: 'stderr', text }))
+      },
+    })
+  } finally {
+    // What was said before a failure belongs to the transcript too; that it could not be stored is not the failure.
+    await told.catch(() => {})
+  }
+  await state.set({ workspaceReady: true })
+}

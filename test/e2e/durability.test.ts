@@ -1,0 +1,105 @@
+// Kill -9 of any worker in the middle of a turn: the same agent goes on, every event is there once, no request is repeated.
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { leftovers } from '../support/leftovers.ts'
+import { script } from '../support/model-server.ts'
+import { type SampleRepository, sampleRepository } from '../support/repository.ts'
+import { type Part, type Stack, startStack } from '../support/stack.ts'
+
+for (const host of ['direct', 'docker'] as const) {
+  describe(`on the ${host} host`, () => {
+    let stack: Stack
+    let repository: SampleRepository
+
+    beforeAll(async () => {
+      repository = await sampleRepository()
+      stack = await startStack({ host })
+    })
+
+    afterAll(async () => {
+      await stack?.stop()
+      await repository?.remove()
+    })
+
+    const cases: Part[][] = [['host'], ['worker'], ['server'], ['host', 'worker', 'server']]
+    test.each(cases.map((parts) => [parts.join(', '), parts] as const))(
+      'a turn outlives kill -9 of: %s',
+      async (_, parts) => {
+        const id = randomUUID()
+        const gate = `middle of ${id}`
+        const runId = await stack.start({
+          prompt: script(id, [
+            { text: 'First a command.', shell: 'echo "pid of the agent: $PPID"; echo once >> count.txt' },
+            { chunks: 40, waitFor: gate },
+            { text: 'And another one.', shell: 'cat count.txt' },
+            { text: 'The end.' },
+          ]),
+          config: { harness: { type: 'codex' }, permission_policy: 'allow', idle_timeout_minutes: 0 },
+          environment: { repos: [{ url: repository.url }] },
+        })
+        await stack.model.waitUntilHeld(gate)
+        await Promise.all(parts.map((part) => stack.kill(part)))
+        stack.model.release(gate)
+        await stack.until(runId, 'SUCCEEDED')
+
+        expect(stack.model.steps(id)).toEqual([0, 1, 2, 3])
+        const events = await stack.events(runId)
+        expect(events.map(({ sequence }) => sequence)).toEqual(events.map((_, index) => index + 1))
+        const text = events
+          .filter(({ kind }) => kind === 'message')
+          .map(({ data }) => data.text)
+          .join('')
+        for (const piece of ['First a command.', 'And another one.', 'The end.']) {
+          expect(text.split(piece)).toHaveLength(2)
+        }
+        expect(events.filter(({ kind }) => kind === 'prompt')).toHaveLength(1)
+        expect(events.filter(({ kind }) => kind === 'turn_end')).toHaveLength(1)
+        const { body: diff } = await stack.call<string>('GET', `/api/v1/agent/runs/${runId}/diff`)
+        expect(diff.match(/^\+once$/gm)).toHaveLength(1)
+        const { body: timeline } = await stack.call<{ events: { event_type: string }[] }>(
+          'GET',
+          `/api/v1/agent/runs/${runId}/timeline`,
+        )
+        expect(timeline.events.filter(({ event_type }) => event_type === 'oz_run_done')).toHaveLength(1)
+        expect(await leftovers(runId)).toEqual([])
+      },
+    )
+
+    test('a question outlives kill -9 of everything that watches, and its answer reaches the same agent', async () => {
+      const id = randomUUID()
+      const runId = await stack.start({
+        prompt: script(id, [
+          { text: 'May I?', shell: 'echo allowed > allowed.txt', askFirst: true },
+          { text: 'Thank you.' },
+        ]),
+        config: { harness: { type: 'codex' }, permission_policy: 'ask', idle_timeout_minutes: 0 },
+        environment: { repos: [{ url: repository.url }] },
+      })
+      await stack.until(runId, 'BLOCKED')
+      await Promise.all((['host', 'worker', 'server'] as const).map((part) => stack.kill(part)))
+      const { status } = await stack.call('POST', `/api/v1/agent/runs/${runId}/answers`, { option_id: 'allow' })
+      expect(status).toBe(200)
+      await stack.until(runId, 'SUCCEEDED')
+      expect(stack.model.steps(id)).toEqual([0, 1])
+      const { body: diff } = await stack.call<string>('GET', `/api/v1/agent/runs/${runId}/diff`)
+      expect(diff).toContain('+allowed')
+    })
+
+    test('a set-up command outlives the host worker, and is not run again', async () => {
+      const runId = await stack.start({
+        prompt: 'count',
+        config: { harness: { type: 'command', command: ['cat', 'count.txt'] }, idle_timeout_minutes: 0 },
+        environment: {
+          repos: [{ url: repository.url }],
+          setup_commands: ['echo once >> count.txt; echo begun; sleep 3; echo over'],
+        },
+      })
+      await stack.untilEvent(runId, ({ kind, data }) => kind === 'setup' && data.text === 'begun')
+      await stack.kill('host')
+      await stack.until(runId, 'SUCCEEDED')
+      const events = await stack.events(runId)
+      expect(events.filter(({ kind }) => kind === 'output').map(({ data }) => data.text)).toEqual(['once'])
+      expect(events.filter(({ kind, data }) => kind === 'setup' && data.text === 'begun')).toHaveLength(1)
+    })
+  })
+}

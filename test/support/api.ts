@@ -1,0 +1,140 @@
+// The HTTP API on a free port, over a real database.
+import type { Client } from '@temporalio/client'
+import { createParser } from 'eventsource-parser'
+import { pino } from 'pino'
+import { createApp } from '../../api/app.ts'
+import { createDispatcher } from '../../api/dispatcher.ts'
+import { serve } from '../../api/serve.ts'
+import { loadConfig } from '../../config.ts'
+import { RunEvent } from '../../domain/event.ts'
+import { createDatabase, type Db } from '../../store/database.ts'
+import { createEventListener } from '../../store/listener.ts'
+import { connectClient } from '../../temporal.ts'
+
+const ADMIN_KEY = 'wk-test-admin-key-0001'
+const WORKER_KEY = 'ww-test-worker-key-001'
+
+export interface TestApi {
+  readonly url: string
+  readonly key: string
+  readonly db: Db
+  /** Any route of the public API, with the admin key. */
+  call<T = Body>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply<T>>
+  /** Any route of the hosts' API, with the worker key. */
+  host<T = Body>(method: string, path: string, body?: unknown): Promise<Reply<T>>
+  /** Reads a run's stream until its end, or until `enough` says so. */
+  stream(runId: string, options?: StreamOptions): Promise<Streamed>
+  /** As when the process is told to stop: open streams end. */
+  close(): Promise<void>
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: an answer's shape is what a test asserts.
+export type Body = any
+
+export interface Reply<T> {
+  status: number
+  headers: Headers
+  body: T
+}
+
+export interface StreamOptions {
+  after?: number
+  lastEventId?: string
+  always?: boolean
+  enough?: (events: RunEvent[]) => boolean
+}
+
+export interface Streamed {
+  events: RunEvent[]
+  /** The data of the `end` event; null when the stream ended without one. */
+  end: unknown
+}
+
+export interface TestApiOptions {
+  databaseUrl: string
+  env?: Record<string, string>
+  /** Unset: a Temporal that does not answer. */
+  client?: Client
+}
+
+export async function startTestApi({ databaseUrl, env, client: given }: TestApiOptions): Promise<TestApi> {
+  const config = loadConfig({ TEMPORAL_ADDRESS: '127.0.0.1:1', ...env })
+  const database = createDatabase(databaseUrl, { connections: 20 })
+  const { db } = database
+  const client = given ?? connectClient(config)
+  const log = pino({ level: 'silent' })
+  const dispatcher = createDispatcher({ db, client, log })
+  const listener = createEventListener({ url: databaseUrl })
+  const closing = new AbortController()
+  const keys = { admin: ADMIN_KEY, worker: WORKER_KEY }
+  const app = createApp({ config, db, client, listener, dispatcher, keys, log, closing: closing.signal })
+  const serving = await serve(app, 0, '127.0.0.1')
+  const url = `http://127.0.0.1:${serving.address.port}`
+
+  async function call(key: string, method: string, target: string, body?: unknown, headers?: Record<string, string>) {
+    const response = await fetch(`${url}${target}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${key}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    const isJson = response.headers.get('content-type')?.includes('json') ?? false
+    return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text }
+  }
+
+  async function stream(runId: string, { after, lastEventId, always, enough }: StreamOptions = {}): Promise<Streamed> {
+    const query = new URLSearchParams()
+    if (after !== undefined) query.set('after', String(after))
+    if (always) query.set('follow', 'always')
+    const stop = new AbortController()
+    const response = await fetch(`${url}/api/v1/agent/runs/${runId}/events?${query}`, {
+      signal: stop.signal,
+      headers: {
+        authorization: `Bearer ${ADMIN_KEY}`,
+        accept: 'text/event-stream',
+        ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }),
+      },
+    })
+    if (!response.ok || !response.body) throw new Error(`${response.status}: ${await response.text()}`)
+    const streamed: Streamed = { events: [], end: null }
+    const parser = createParser({
+      onEvent({ id, event, data }) {
+        if (event === 'end') {
+          streamed.end = JSON.parse(data)
+          return
+        }
+        const parsed = RunEvent.parse(JSON.parse(data))
+        if (String(parsed.sequence) !== id) throw new Error(`event ${parsed.sequence} came under id ${id}`)
+        streamed.events.push(parsed)
+      },
+    })
+    const decoder = new TextDecoder()
+    for await (const chunk of response.body) {
+      parser.feed(decoder.decode(chunk, { stream: true }))
+      if (enough?.(streamed.events)) break
+    }
+    stop.abort()
+    return streamed
+  }
+
+  return {
+    url,
+    key: ADMIN_KEY,
+    db,
+    call: (method, path, body, headers) => call(ADMIN_KEY, method, `/api/v1${path}`, body, headers),
+    host: (method, path, body) => call(WORKER_KEY, method, `/internal/v1${path}`, body),
+    stream,
+    async close() {
+      closing.abort()
+      await serving.drain()
+      await dispatcher.close()
+      await listener.close()
+      if (!given) await client.connection.close()
+      await database.close()
+    },
+  }
+}

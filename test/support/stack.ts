@@ -1,0 +1,273 @@
+// The whole of Ambient as its user starts it, on free ports, in a directory of its own, with the tests' model server behind it.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createWriteStream } from 'node:fs'
+import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createParser } from 'eventsource-parser'
+import { root } from '../../config.ts'
+import type { RunEvent } from '../../domain/event.ts'
+import type { RunItem } from '../../domain/run.ts'
+import { isTerminal, type RunState } from '../../domain/state.ts'
+import { type ModelServer, startModelServer } from './model-server.ts'
+
+/** Agents are installed once for all tests. */
+export const AGENT_CACHE = join(root, '.ambient', 'test-cache', 'agents')
+
+export type Part = 'server' | 'gateway' | 'worker' | 'host'
+
+export interface Stack {
+  readonly url: string
+  readonly key: string
+  readonly data: string
+  readonly hostKind: 'docker' | 'direct'
+  readonly model: ModelServer
+  readonly env: Record<string, string>
+  /** Any route of the API; the answer parsed, whatever its status. */
+  call<T = unknown>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer<T>>
+  start(body: Record<string, unknown>): Promise<string>
+  item(runId: string): Promise<RunItem>
+  /** Waits, on the event stream, for a state. Fails at once when the run ends in another one. */
+  until(runId: string, state: RunState, options?: { execution?: number }): Promise<RunItem>
+  /** Waits for an event that fits. */
+  untilEvent(runId: string, fits: (event: RunEvent) => boolean): Promise<RunEvent>
+  /** The whole transcript, by pages. */
+  events(runId: string): Promise<RunEvent[]>
+  /** The process that plays a part at this moment. */
+  pid(part: Part): Promise<number>
+  /** Kills a part with -9 and waits until the supervisor has another one in its place. */
+  kill(part: Part): Promise<void>
+  stop(): Promise<void>
+}
+
+export interface Answer<T> {
+  status: number
+  headers: Headers
+  body: T
+}
+
+export interface StackOptions {
+  host: 'docker' | 'direct'
+  env?: Record<string, string>
+  /** Keep the model's settings out: the demo. */
+  withoutModel?: boolean
+}
+
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const data = await mkdtemp(join(tmpdir(), 'ambient-stack-'))
+  await mkdir(AGENT_CACHE, { recursive: true })
+  await symlink(AGENT_CACHE, join(data, 'agents'))
+  const model = await startModelServer()
+  const env = await settings(data, model, options)
+  const supervisor = spawn(join(root, 'bin', 'ambient'), ['start'], {
+    cwd: root,
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const log = createWriteStream(join(data, 'start.log'))
+  supervisor.stdout.pipe(log, { end: false })
+  supervisor.stderr.pipe(log, { end: false })
+  const url = `http://127.0.0.1:${env.AMBIENT_PORT}`
+  await ready(url, supervisor, join(data, 'start.log'))
+  const key = (await readFile(join(data, 'admin-key'), 'utf8')).trim()
+  return createStack({ url, key, data, model, env, options, supervisor })
+}
+
+async function settings(data: string, model: ModelServer, options: StackOptions): Promise<Record<string, string>> {
+  const names = [
+    'AMBIENT_PORT',
+    'AMBIENT_GATEWAY_PORT',
+    'AMBIENT_POSTGRES_PORT',
+    'AMBIENT_TEMPORAL_PORT',
+    'AMBIENT_TEMPORAL_UI_PORT',
+  ]
+  const ports = await freePorts(names.length)
+  return {
+    ...Object.fromEntries(names.map((name, index) => [name, String(ports[index])])),
+    AMBIENT_DATA: data,
+    AMBIENT_HOST: options.host,
+    ...(options.withoutModel
+      ? {}
+      : {
+          OPENAI_API_KEY: 'real-openai-key-0123456789',
+          OPENAI_BASE_URL: `${model.url}/v1`,
+          ANTHROPIC_API_KEY: 'real-anthropic-key-0123456789',
+          ANTHROPIC_BASE_URL: model.url,
+          GEMINI_API_KEY: 'real-gemini-key-0123456789',
+          GOOGLE_GEMINI_BASE_URL: model.url,
+          AMBIENT_AGENT: 'codex',
+        }),
+    ...options.env,
+  }
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer()
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      return server
+    }),
+  )
+  return Promise.all(
+    servers.map(async (server) => {
+      const address = server.address()
+      await new Promise((resolve) => server.close(resolve))
+      return typeof address === 'object' && address ? address.port : 0
+    }),
+  )
+}
+
+/** Until /healthz answers 200; the supervisor's death ends the wait. */
+async function ready(url: string, supervisor: ChildProcess, log: string): Promise<void> {
+  const deadline = Date.now() + 300_000
+  while (Date.now() < deadline) {
+    if (supervisor.exitCode !== null) throw new Error(`ambient start ended: ${await readFile(log, 'utf8')}`)
+    const response = await fetch(`${url}/healthz`).catch(() => null)
+    await response?.body?.cancel()
+    if (response?.status === 200) return
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  throw new Error(`not ready in time: ${await readFile(log, 'utf8')}`)
+}
+
+/** Each part's process is remembered beside the data, by the supervisor. */
+async function partPid(data: string, part: Part): Promise<number> {
+  const { pid } = JSON.parse(await readFile(join(data, 'parts', `${part}.json`), 'utf8')) as { pid: number }
+  return pid
+}
+
+function createStack(made: {
+  url: string
+  key: string
+  data: string
+  model: ModelServer
+  env: Record<string, string>
+  options: StackOptions
+  supervisor: ChildProcess
+}): Stack {
+  const { url, key, data, model, env, options, supervisor } = made
+
+  async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
+    const response = await fetch(`${url}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${key}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    const isJson = response.headers.get('content-type')?.includes('json')
+    return { status: response.status, headers: response.headers, body: (isJson ? JSON.parse(text) : text) as T }
+  }
+
+  async function* stream(runId: string): AsyncGenerator<RunEvent> {
+    let last = 0
+    for (;;) {
+      try {
+        const response = await fetch(`${url}/api/v1/agent/runs/${runId}/events?follow=always`, {
+          headers: { authorization: `Bearer ${key}`, accept: 'text/event-stream', 'last-event-id': String(last) },
+        })
+        const waiting: RunEvent[] = []
+        const parser = createParser({
+          onEvent: (message) => {
+            if (message.id) waiting.push(JSON.parse(message.data) as RunEvent)
+          },
+        })
+        for await (const chunk of (response.body ?? new ReadableStream()).pipeThrough(new TextDecoderStream())) {
+          parser.feed(chunk)
+          for (const event of waiting.splice(0)) {
+            last = event.sequence
+            yield event
+          }
+        }
+      } catch {
+        // The server is being killed and started again: the stream is read on from the last event.
+        await new Promise((resolve) => setTimeout(resolve, 100))
+      }
+    }
+  }
+
+  const stack: Stack = {
+    url,
+    key,
+    data,
+    hostKind: options.host,
+    model,
+    env,
+    call,
+    async start(body) {
+      const { status, body: answer } = await call<{ run_id: string }>('POST', '/api/v1/agent/runs', body)
+      if (status !== 200) throw new Error(`POST /agent/runs: ${status} ${JSON.stringify(answer)}`)
+      return answer.run_id
+    },
+    item: async (runId) => (await call<RunItem>('GET', `/api/v1/agent/runs/${runId}`)).body,
+    async until(runId, state, { execution = 1 } = {}) {
+      const event = await stack.untilEvent(runId, (each) => {
+        if (each.kind !== 'state' || each.execution < execution) return false
+        const now = each.data.state as RunState
+        return now === state || isTerminal(now)
+      })
+      if (event.data.state !== state) throw new Error(`the run ended as ${JSON.stringify(event.data)}`)
+      return stack.item(runId)
+    },
+    async untilEvent(runId, fits) {
+      const seen: RunEvent[] = []
+      const timeout = AbortSignal.timeout(120_000)
+      const wait = new Promise<never>((_, reject) => {
+        timeout.onabort = () =>
+          reject(
+            new Error(
+              `no such event of ${runId}: ${seen
+                .slice(-15)
+                .map((each) => JSON.stringify(each))
+                .join('\n')}`,
+            ),
+          )
+      })
+      const find = async () => {
+        for await (const event of stream(runId)) {
+          seen.push(event)
+          if (fits(event)) return event
+        }
+        throw new Error('the stream ended')
+      }
+      return Promise.race([find(), wait])
+    },
+    async events(runId) {
+      const all: RunEvent[] = []
+      for (;;) {
+        const after = all.at(-1)?.sequence ?? 0
+        const { body } = await call<{ events: RunEvent[]; page_info: { has_next_page: boolean } }>(
+          'GET',
+          `/api/v1/agent/runs/${runId}/events?after=${after}&limit=500`,
+        )
+        all.push(...body.events)
+        if (!body.page_info.has_next_page) return all
+      }
+    },
+    pid: (part) => partPid(data, part),
+    async kill(part) {
+      const before = await partPid(data, part)
+      process.kill(before, 'SIGKILL')
+      for (;;) {
+        const now = await partPid(data, part).catch(() => before)
+        if (now !== before) return
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+    },
+    async stop() {
+      const ended = new Promise((resolve) => supervisor.once('exit', resolve))
+      if (supervisor.exitCode === null) {
+        supervisor.kill('SIGTERM')
+        await ended
+      }
+      await model.close()
+      await rm(data, { recursive: true, force: true })
+    },
+  }
+  return stack
+}
