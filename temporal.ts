@@ -24,9 +24,22 @@ function security(config: TemporalConfig) {
   }
 }
 
-/** Connects at the first call and again whenever needed, so that a process starts and serves while Temporal is down. */
+/** As it comes, a client that has lost its server waits up to two minutes before it looks again. */
+const reconnectSoon = { 'grpc.initial_reconnect_backoff_ms': 200, 'grpc.max_reconnect_backoff_ms': 2_000 }
+
+/**
+ * Connects at the first call and again whenever needed, so that a process
+ * starts and serves while Temporal is down. A call is made once: whoever makes
+ * it knows better when to try again.
+ */
 export function connectClient(config: TemporalConfig): Client {
-  const connection = Connection.lazy({ address: temporalAddress(config), ...security(config) })
+  // Without interceptors the SDK repeats nothing; its repeats also throw, uncaught, once the connection is closed.
+  const connection = Connection.lazy({
+    address: temporalAddress(config),
+    ...security(config),
+    interceptors: [],
+    channelArgs: reconnectSoon,
+  })
   return new Client({ connection, namespace: config.TEMPORAL_NAMESPACE })
 }
 

@@ -23,6 +23,8 @@ export const claude: AcpAgent = {
         DISABLE_TELEMETRY: '1',
         DISABLE_ERROR_REPORTING: '1',
         DISABLE_AUTOUPDATER: '1',
+        // About a minute in all. Its own 10 take three, and it spends them on a key that is not accepted, too.
+        CLAUDE_CODE_MAX_RETRIES: '7',
         // As root it asks before each act, whatever its settings say, unless it is told that this is a sandbox.
         ...(runsAsRoot && policy === 'allow' ? { IS_SANDBOX: '1' } : {}),
       },

@@ -7,6 +7,19 @@ const DEFAULT_MODEL = 'gpt-6.1-sol'
 /** The program is one file, in a package of its own for each processor; the package that chooses installs two of 177 MB. */
 const platform = `opencode-linux-${process.arch === 'arm64' ? 'arm64' : 'x64'}`
 
+const PLUGIN = '.ambient/opencode-plugin.js'
+
+/**
+ * OpenCode sends `max_tokens`, which OpenAI's own newer models refuse. Without
+ * it each endpoint keeps to its own limit.
+ */
+const plugin = `export const Ambient = async () => ({
+  'chat.params': async (_request, params) => {
+    params.maxOutputTokens = undefined
+  },
+})
+`
+
 export const opencode: AcpAgent = {
   protocol: 'acp',
   name: 'opencode',
@@ -25,12 +38,16 @@ export const opencode: AcpAgent = {
         OPENCODE_DISABLE_DEFAULT_PLUGINS: '1',
         OPENCODE_DISABLE_SHARE: '1',
       },
-      files: [],
+      files: [
+        { path: PLUGIN, content: plugin },
+        // It installs an npm package into this directory at every start, of which nothing here is used.
+        { path: '.config/opencode/.npmrc', content: 'offline=true\n' },
+      ],
     }
   },
 }
 
-function config({ gatewayUrl, gatewayToken, model, reasoningLevel, policy }: LaunchContext) {
+function config({ home, gatewayUrl, gatewayToken, model, reasoningLevel, policy }: LaunchContext) {
   const id = model ?? DEFAULT_MODEL
   const options = reasoningLevel === null ? {} : { options: { reasoningEffort: reasoningLevel } }
   return {
@@ -58,6 +75,7 @@ function config({ gatewayUrl, gatewayToken, model, reasoningLevel, policy }: Lau
             todowrite: 'allow',
             todoread: 'allow',
           },
+    plugin: [`file://${home}/${PLUGIN}`],
     autoupdate: false,
     share: 'disabled',
   }

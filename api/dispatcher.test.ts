@@ -51,6 +51,53 @@ async function handedOver(runId: string): Promise<void> {
 const start = async (target = api) => (await target.call('POST', '/agent/runs', { prompt: 'secret words' })).body.run_id
 const prompt = { id: expect.any(String), kind: 'prompt', delivery: 'queue' }
 
+test('the server is healthy once all parts are there, and says which are not', async () => {
+  const health = async () => {
+    const response = await fetch(`${api.url}/healthz`)
+    return { status: response.status, body: (await response.json()) as { checks: Record<string, string> } }
+  }
+  expect(await health()).toMatchObject({
+    status: 503,
+    body: {
+      status: 'unavailable',
+      checks: {
+        database: 'ok',
+        temporal: 'ok',
+        orchestrator: expect.stringContaining('no'),
+        host: expect.stringContaining('no'),
+      },
+    },
+  })
+  const polling = new AbortController()
+  const polled = temporal.client.connection
+    .withAbortSignal(polling.signal, () =>
+      temporal.client.connection.withDeadline(Date.now() + 30_000, () =>
+        temporal.client.workflowService.pollWorkflowTaskQueue({
+          namespace: 'default',
+          taskQueue: { name: ORCHESTRATOR_QUEUE, kind: 1 },
+          identity: 'a worker',
+        }),
+      ),
+    )
+    .catch(() => null)
+  await api.host('PUT', '/hosts/machine-1', { pool: 'default', kind: 'direct', version: '1', capacity: 1 })
+  await expect
+    .poll(async () => (await health()).body.checks, { timeout: 5_000 })
+    .toEqual({
+      database: 'ok',
+      host: 'ok',
+      temporal: 'ok',
+      orchestrator: 'ok',
+    })
+  expect((await health()).status).toBe(200)
+  polling.abort()
+  await polled
+  const away = await startTestApi({ databaseUrl })
+  const response = await fetch(`${away.url}/healthz`)
+  expect(response.status).toBe(503)
+  await away.close()
+})
+
 test('a run becomes a workflow of its own id, and its mail arrives in order without its texts', async () => {
   const runId = await start()
   await api.call('POST', `/agent/runs/${runId}/followups`, { message: 'secret too', delivery: 'interrupt' })
@@ -105,43 +152,4 @@ test('an answer to a run whose workflow is gone is not tried for ever', async ()
   await temporal.client.workflow.getHandle(runId).terminate()
   expect((await api.call('POST', `/agent/runs/${runId}/answers`, { option_id: 'y' })).status).toBe(200)
   await handedOver(runId)
-})
-
-test('the server is healthy once all parts are there, and says which are not', async () => {
-  const health = async () => {
-    const response = await fetch(`${api.url}/healthz`)
-    return { status: response.status, body: (await response.json()) as { checks: Record<string, string> } }
-  }
-  expect(await health()).toMatchObject({
-    status: 503,
-    body: {
-      status: 'unavailable',
-      checks: {
-        database: 'ok',
-        temporal: 'ok',
-        orchestrator: expect.stringContaining('no'),
-        host: expect.stringContaining('no'),
-      },
-    },
-  })
-  const polling = new AbortController()
-  const polled = temporal.client.connection
-    .withAbortSignal(polling.signal, () =>
-      temporal.client.connection.withDeadline(Date.now() + 30_000, () =>
-        temporal.client.workflowService.pollWorkflowTaskQueue({
-          namespace: 'default',
-          taskQueue: { name: ORCHESTRATOR_QUEUE, kind: 1 },
-          identity: 'a worker',
-        }),
-      ),
-    )
-    .catch(() => null)
-  await api.host('PUT', '/hosts/machine-1', { pool: 'default', kind: 'direct', version: '1', capacity: 1 })
-  await expect.poll(async () => (await health()).status, { timeout: 10_000 }).toBe(200)
-  polling.abort()
-  await polled
-  const away = await startTestApi({ databaseUrl })
-  const response = await fetch(`${away.url}/healthz`)
-  expect(response.status).toBe(503)
-  await away.close()
 })

@@ -9,7 +9,7 @@ import { MAIL_SIGNAL, ORCHESTRATOR_QUEUE, RUN_WORKFLOW, workflowId } from '../wo
 export interface Dispatcher {
   /** This run has new mail. Returns at once. */
   nudge(runId: string): void
-  /** Hands over what is in hand, then stops. */
+  /** Stops, once the calls in hand have been answered or a second is over. */
   close(): Promise<void>
 }
 
@@ -23,7 +23,7 @@ const LEFT_LYING_MS = 2_000
 const SWEEP_RUNS = 500
 /** Longest time for one call: Temporal answers in milliseconds or is away. */
 const CALL_MS = 5_000
-/** How long a server that stops waits for calls in hand. */
+/** How long a server that stops waits for calls in hand. One that is heard later all the same is made again by the next sweep. */
 const CLOSE_MS = 1_000
 
 /** gRPC DEADLINE_EXCEEDED and UNAVAILABLE. */
@@ -36,8 +36,6 @@ export function createDispatcher({ db, client, log }: { db: Db; client: Client; 
   const active = new Set<string>()
   const lanes = new Set<Promise<void>>()
   const closing = new AbortController()
-  /** Ends the calls in hand. One that was heard all the same is made again later, which changes nothing. */
-  const cut = new AbortController()
 
   function nudge(runId: string): void {
     waiting.add(runId)
@@ -59,19 +57,16 @@ export function createDispatcher({ db, client, log }: { db: Db; client: Client; 
     }
   }
 
-  const withLimits = (call: () => Promise<void>) =>
-    client.connection.withAbortSignal(cut.signal, () => client.connection.withDeadline(Date.now() + CALL_MS, call))
-
   /** Everything that this run has not got yet. Never rejects; what could not be handed over is left to the next sweep. */
   async function deliver(runId: string): Promise<'delivered' | 'away' | 'refused'> {
     try {
       for (const mail of await undelivered(db, runId)) {
-        await withLimits(() => handOver(client, runId, mail))
+        await client.connection.withDeadline(Date.now() + CALL_MS, () => handOver(client, runId, mail))
         await markDispatched(db, mail.id)
       }
       return 'delivered'
     } catch (error) {
-      log.warn({ run: runId, reason: String(error) }, 'mail could not be handed over; it will be tried again')
+      log.warn({ run: runId, reason: reasonOf(error) }, 'mail could not be handed over; it will be tried again')
       return isAway(error) ? 'away' : 'refused'
     }
   }
@@ -106,9 +101,8 @@ export function createDispatcher({ db, client, log }: { db: Db; client: Client; 
     nudge,
     async close() {
       closing.abort()
-      const late = setTimeout(() => cut.abort(), CLOSE_MS)
-      await Promise.all([sweeping, ...lanes])
-      clearTimeout(late)
+      const inHand = Promise.all([sweeping, ...lanes])
+      await Promise.race([inHand, sleep(CLOSE_MS, undefined, { ref: false })])
     },
   }
 }
@@ -134,6 +128,10 @@ async function handOver(client: Client, runId: string, { agent, ...mail }: Undel
     if (!(error instanceof WorkflowNotFoundError)) throw error
   }
 }
+
+/** Temporal's errors say what was tried; what went wrong is their cause. */
+const reasonOf = (error: unknown) =>
+  error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)
 
 function isAway(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) {

@@ -25,6 +25,11 @@ const count = async (prompt: string): Promise<number> => {
   return rows.length
 }
 
+const unanswered = async (): Promise<number> => {
+  const rows = await api.db.selectFrom('idempotency').select('key').where('answered_at', 'is', null).execute()
+  return rows.filter((row) => row.key.startsWith('unnamed')).length
+}
+
 describe('a request with an Idempotency-Key', () => {
   test('that comes 50 times at once starts one run', async () => {
     const replies = await Promise.all(
@@ -102,6 +107,8 @@ describe('a request that the official client sends again without a key', () => {
     const body = { prompt: 'twice on purpose' }
     const first = await start(body)
     const second = await start(body)
+    // A client waits about half a second before it sends again.
+    await expect.poll(unanswered).toBe(0)
     // Its first try never arrived; the two before it were answered.
     const third = await start(body, { 'x-stainless-retry-count': '1' })
     const ids = [first, second, third].map((reply) => reply.body.run_id)

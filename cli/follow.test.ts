@@ -63,7 +63,7 @@ describe('following a run', () => {
       I fixed it.
 
       ✓ Succeeded · 1 min 5 s · 2 files changed +10 −3, 1 commit · 12,345 tokens · $0.0123
-        This was a demo: no model key is set, so a scripted model played the model’s part.
+        A demo: no model key is set, so a scripted model stands in for a real one.
         ambient diff SHORT-ID            see the changes
         ambient apply SHORT-ID --branch  bring them home as a branch
         ambient send SHORT-ID "…"        go on with another message
@@ -184,10 +184,12 @@ describe('following a run', () => {
 describe('a run that asks', () => {
   test('ends the following with 5 where nobody can be asked, and says how to answer', async () => {
     const run = nextRun(block)
-    const { code, stdout, stderr } = await ambient(['run', 'x', '--follow'], { url: server.url })
+    const { code, stdout } = await ambient(['run', 'x', '--follow'], { url: server.url })
     expect(code).toBe(5)
     expect(stdout).toContain('? git push origin\n  Allow once / Reject\n')
-    expect(stderr).toContain(`ambient answer ${run.item.run_id.slice(0, 8)} allow|deny|<option>`)
+    expect(stdout).toContain(
+      `    yes  Allow once\n    no   Reject\n  ambient answer ${run.item.run_id.slice(0, 8)} allow `,
+    )
     const json = await ambient(['logs', run.item.run_id, '--follow', '--json'], { url: server.url })
     expect(json.code).toBe(5)
   })

@@ -6,7 +6,6 @@ import { ask } from './ask.ts'
 import type { Api } from './client.ts'
 import { CliError, type ExitCode, exitCodeOf, exitCodes } from './exit.ts'
 import { addToTotals, noTotals, renderSummary, shortId } from './render/summary.ts'
-import { clean } from './render/text.ts'
 import { createRenderer } from './render.ts'
 import type { Screen } from './screen.ts'
 import { followEvents } from './stream.ts'
@@ -42,7 +41,6 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
   const asking = new Map<string, AbortController>()
   let totals = noTotals
   let shownQuestion: unknown = null
-  let blocked = false
   let interrupted = false
   let questionFailure: unknown
 
@@ -67,7 +65,6 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
     // Without an open question, an answer is on its way to the agent.
     if (now.state !== 'BLOCKED' || now.questions.length === 0) return
     if (!screen.interactive || json) {
-      blocked = true
       stop.abort()
       return
     }
@@ -129,21 +126,7 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
   const run = await api.get(runId)
   if (json) screen.write(`${JSON.stringify(run)}\n`)
   else screen.write(renderSummary(run, totals, screen.style))
-  if (blocked) screen.note(answerHint(run))
   return { run, exitCode: exitCodeOf(run.state) }
-}
-
-/** How to answer from elsewhere, with the words that this question takes. */
-export function answerHint(run: RunItem): string {
-  const id = shortId(run)
-  const several = run.questions.length > 1
-  return run.questions
-    .map((question) => {
-      const which = several ? ` --question ${question.question_id}` : ''
-      const options = question.options.map(({ option_id, name }) => `    ${clean(option_id)}  ${clean(name)}`)
-      return `The agent asks: ${clean(question.title)}\n  Answer with: ambient answer ${id} allow|deny|<option>${which}\n${options.join('\n')}`
-    })
-    .join('\n')
 }
 
 /**

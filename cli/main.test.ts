@@ -228,7 +228,7 @@ describe('messages to a run', () => {
     const { item } = server.run({ state: 'BLOCKED', questions: [{ question_id: 'q', title: 'git push', options }] })
     const { code, stderr } = await cli('answer', item.run_id)
     expect(code).toBe(2)
-    expect(stderr).toContain('The agent asks: git push')
+    expect(stderr).toContain('? git push')
     expect(stderr).toContain('once  Allow once')
   })
 })

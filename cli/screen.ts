@@ -21,12 +21,13 @@ export function createScreen(
 ): Screen {
   const style = styleOf(stdout)
   const noteStyle = styleOf(stderr)
-  let statusShown = false
+  /** The line that is shown now and will be overwritten. */
+  let shown: string | null = null
   let atLineStart = true
 
   function erase(): void {
-    if (statusShown) stdout.write(ERASE_LINE)
-    statusShown = false
+    if (shown !== null) stdout.write(ERASE_LINE)
+    shown = null
   }
 
   return {
@@ -39,10 +40,11 @@ export function createScreen(
       atLineStart = text.endsWith('\n')
     },
     status(line) {
+      if (line === shown) return
       erase()
       if (line === null || !stdout.isTTY || !atLineStart) return
       stdout.write(style.colours.dim(`… ${line}`))
-      statusShown = true
+      shown = line
     },
     note(text) {
       erase()

@@ -2,7 +2,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -345,7 +345,7 @@ describe('docker alone', () => {
       command: [
         '/bin/sh',
         '-c',
-        'grep -E "^(CapEff|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status; id -un; ls -d /var/run/docker.sock; ulimit -c',
+        'grep -E "^(CapEff|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status; id -u; ls -d /var/run/docker.sock; ulimit -c',
       ],
       env: {},
       cwd: '/',
@@ -356,8 +356,9 @@ describe('docker alone', () => {
       'CapBnd:\t0000000000000000',
       'NoNewPrivs:\t1',
       'Seccomp:\t2',
-      'agent',
+      String(host.owner.uid),
     ])
+    expect(host.owner.uid).not.toBe(0)
     expect(lines[5]).toContain('No such file')
     const [info] = await docker.listContainers({ filters: { label: [`ambient.run=${sandbox.runId}`] } })
     const { HostConfig } = await docker.getContainer(info?.Id ?? '').inspect()
@@ -384,6 +385,25 @@ describe('docker alone', () => {
     const journal = await sandbox.startAgent({ command: hog, env: {}, cwd: '/' })
     await texts(journal)
     expect(await journal.exit()).toEqual({ code: 137, outOfMemory: true })
+  })
+
+  test('the agent’s program is there to be run, and not to be changed', async () => {
+    const toolkit = join(directory, 'toolkit')
+    await mkdir(toolkit, { recursive: true })
+    await writeFile(join(toolkit, 'tool'), 'content')
+    const runId = randomUUID()
+    runs.push(runId)
+    const sandbox = await host.open({ runId, generation: 1, image: null, toolkit })
+    const paths = host.paths(runId, toolkit)
+    const script =
+      'cat "$1/tool"; echo; for path in "$1/tool" "$2"; do (echo x >"$path") 2>&1 | grep -o "Read-only file system"; done'
+    const job = await sandbox.job({
+      id: 'look',
+      command: ['/bin/sh', '-c', script, 'sh', paths.toolkit, paths.node],
+      env: {},
+      cwd: '/',
+    })
+    expect(await texts(job)).toEqual(['content', 'Read-only file system', 'Read-only file system'])
   })
 
   test('two sandboxes cannot reach one another, and both reach this machine', async () => {

@@ -64,7 +64,7 @@ export interface Host {
   open(spec: SandboxSpec): Promise<Sandbox>
   /** The sandbox of this run and generation if it is there, running or not. */
   find(runId: string, generation: number): Promise<Sandbox | null>
-  /** Ends every process of the run, down to the last grandchild, within 5 s. Keeps what is on disk. */
+  /** Ends every process of the run, down to the last grandchild, within 5 s, and its sandboxes with them. The run's directory stays. */
   stop(runId: string): Promise<void>
   /** {@link stop}, and removes everything: containers, volumes, directories. Idempotent. */
   remove(runId: string): Promise<void>

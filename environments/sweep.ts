@@ -6,7 +6,7 @@ import type { Host } from './host.ts'
  * removed now does not keep the others from it; the next sweep tries again.
  */
 export async function sweep(
-  host: Host,
+  host: Pick<Host, 'list' | 'remove'>,
   remove: readonly string[],
 ): Promise<{ removed: string[]; failed: { runId: string; error: unknown }[] }> {
   const wanted = new Set(remove)

@@ -41,11 +41,13 @@ export function createDatabase(
     application_name: 'ambient',
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
-    // A query that hangs must not hold a connection for ever; migrations lift this for themselves.
+    // A query that hangs must not hold a connection for ever. A migration that needs longer has to say so itself.
     statement_timeout: 30_000,
   })
-  // The pool replaces a broken idle connection by itself; without a listener the event would end the process.
+  // The pool replaces broken connections by itself, and queries on them are rejected. Without a listener the event
+  // would end the process: the pool's is for idle connections, the other for one that breaks between two queries.
   pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
   return { url, db, pool, close: () => db.destroy() }
 }

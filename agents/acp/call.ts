@@ -62,6 +62,6 @@ export async function call(channel: Channel, step: string, method: string, param
     if (answer) return answer
     if (reading === 'woken') throw signals.find((signal) => signal.aborted)?.reason
     if (reading === 'ended') throw new ProcessEndedError(`the agent ended before it answered ${method}`)
-    if (isSent) throw new NoAnswerError(`The agent did not answer ${method} within ${Math.round(within / 1000)} s.`)
+    if (isSent) throw new NoAnswerError(`The agent did not answer ${method} within ${within / 1000} s.`)
   }
 }

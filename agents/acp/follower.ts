@@ -10,6 +10,7 @@ import { disguisedFailure, failureOfError, refused, served } from './failures.ts
 import { type Answer, isObject, parseMessage, type RpcId } from './messages.ts'
 import { optionFor, type Permission, parsePermission } from './permission.ts'
 import type { Recorder } from './recorder.ts'
+import type { TurnMessage } from './turn.ts'
 
 /** How a turn came to its end, as the agent told it. */
 export interface TurnEnd {
@@ -48,10 +49,12 @@ export interface FollowerOptions {
   sessionId: string
   quirks: AcpQuirks
   policy: PermissionPolicy
+  turn: TurnMessage
   recorder: Recorder
 }
 
-export function createFollower({ journal, sessionId, quirks, policy, recorder }: FollowerOptions): Follower {
+export function createFollower(options: FollowerOptions): Follower {
+  const { journal, sessionId, quirks, policy, turn, recorder } = options
   const seenTools = new Set<string>()
   let text = ''
 
@@ -118,6 +121,11 @@ export function createFollower({ journal, sessionId, quirks, policy, recorder }:
     follower.permissions.set(id, permission)
     const happenings: [number, Happening][] = []
     const { toolCall, question } = permission
+    if (turn.kind === 'answer' && turn.questionId === question.questionId) {
+      // The question is stored already; what the person said to it is not.
+      const data = { question_id: question.questionId, option_id: optionFor(permission, turn.optionId), by: 'person' }
+      recorder.addNote([newEvent(line, PART.answer, { kind: 'answer', data })])
+    }
     // Gemini CLI tells of a tool that needs permission only in the request itself.
     if (!seenTools.has(toolCall.toolCallId)) {
       seenTools.add(toolCall.toolCallId)

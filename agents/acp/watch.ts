@@ -2,7 +2,6 @@
 import { ProcessEndedError } from '../../domain/journal.ts'
 import type { AgentQuestion } from '../../workflows/contract.ts'
 import { type Channel, callTimes } from './call.ts'
-import { newEvent, PART } from './events.ts'
 import { createFollower, type Follower, type TurnEnd } from './follower.ts'
 import { METHOD_NOT_FOUND, notification, refusal, response } from './messages.ts'
 import { claimOfQuestion, optionFor, type Permission, reply } from './permission.ts'
@@ -34,7 +33,7 @@ export function createWatch(options: RunTurn, after: number): Watch {
   const { journal, claims, sessionId, policy, turn, signals } = options
   const { graceMs } = options.times ?? turnTimes
   const recorder = createRecorder({ journal: journal.name, storedLine: options.storedLine, record: options.record })
-  const follower = createFollower({ journal, sessionId, quirks: options.quirks, policy, recorder })
+  const follower = createFollower({ journal, sessionId, quirks: options.quirks, policy, turn, recorder })
   const reader = createReader(journal, after, async (line) => {
     follower.onLine(line)
     await recorder.room()
@@ -84,10 +83,6 @@ export function createWatch(options: RunTurn, after: number): Watch {
     const { question, line } = permission
     const claim = await claims.make(claimOfQuestion(question.questionId), { afterLine: line - 1 })
     const isAnswered = turn.kind === 'answer' && turn.questionId === question.questionId
-    if (isAnswered) {
-      const data = { question_id: question.questionId, option_id: optionFor(permission, turn.optionId), by: 'person' }
-      recorder.addNote([newEvent(line, PART.answer, { kind: 'answer', data })])
-    }
     const choice = isAnswered ? turn.optionId : policy
     if (claim.settled) follower.permissions.delete(permission.id)
     else if (choice === 'ask') return false

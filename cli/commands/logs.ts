@@ -2,7 +2,7 @@
 import { isTerminal } from '../../domain/state.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
-import { answerHint, follow } from '../follow.ts'
+import { follow } from '../follow.ts'
 import { findRun } from '../input.ts'
 import { addToTotals, noTotals, renderSummary } from '../render/summary.ts'
 import { createRenderer } from '../render.ts'
@@ -43,6 +43,5 @@ export async function logs(given: string, options: LogsOptions): Promise<ExitCod
   // The run may have gone on while its transcript was read.
   const now = isTerminal(run.state) ? run : await api.get(run.run_id)
   screen.write(renderSummary(now, totals, screen.style))
-  if (now.state === 'BLOCKED') screen.note(answerHint(now))
   return exitCodes.succeeded
 }

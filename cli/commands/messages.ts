@@ -2,8 +2,10 @@
 import { ask, type Question } from '../ask.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
-import { answerHint, follow } from '../follow.ts'
+import { follow } from '../follow.ts'
 import { findRun, readPrompt } from '../input.ts'
+import { plainStyle } from '../render/style.ts'
+import { questionLines } from '../render/summary.ts'
 import { createScreen } from '../screen.ts'
 
 export interface SendOptions {
@@ -55,9 +57,10 @@ export async function answer(
     })
   }
   if (chosen === null) {
+    if (run.questions.length === 0) throw usageError('The run asks nothing.', `Its state is ${run.state}.`)
     throw usageError(
-      run.questions.length === 0 ? 'The run asks nothing.' : `Which answer?\n${answerHint(run)}`,
-      run.questions.length === 0 ? `Its state is ${run.state}.` : undefined,
+      `Which answer?\n${questionLines(run, plainStyle).join('\n')}`,
+      `ambient answer ${runId.slice(0, 8)} allow, or deny, or one of the options`,
     )
   }
   await api.answer(runId, chosen, options.question ?? question?.question_id)

@@ -114,7 +114,7 @@ async function promptOf(argument: string | undefined, options: RunOptions, comma
         '--agent command needs the command, after two dashes.',
         'ambient run --agent command -- make test',
       )
-    if (argument === undefined && options.file === undefined) return command.join(' ')
+    if (argument === undefined && options.file === undefined) return command.map(quoted).join(' ')
   } else if (command.length > 0) {
     // `ambient run -- "-v fails"`: two dashes also end the options before a prompt.
     if (command.length > 1 || argument !== undefined) {
@@ -126,6 +126,8 @@ async function promptOf(argument: string | undefined, options: RunOptions, comma
   if (prompt === null) throw usageError('What shall the agent do?', 'ambient run "Fix the failing test" --repo .')
   return prompt
 }
+
+const quoted = (word: string) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
 
 async function repositoriesOf(options: RunOptions): Promise<NamedRepository[]> {
   if (options.ref !== undefined && options.repo?.length !== 1) {

@@ -2,7 +2,6 @@
 import type { RunItem } from '../../domain/run.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
-import { answerHint } from '../follow.ts'
 import { findRun } from '../input.ts'
 import type { Style } from '../render/style.ts'
 import { noTotals, renderSummary, runTime, shortId } from '../render/summary.ts'
@@ -54,7 +53,7 @@ export function renderTable(list: readonly RunItem[], style: Style, now: number)
         run.state,
         oneLine(run.title, TITLE_COLUMNS),
         agentOf(run) + (run.demo ? ' (demo)' : ''),
-        duration(Math.max(0, now - created)),
+        duration(Math.max(0, now - created), 1),
         time === null ? '' : duration(time),
       ],
     }
@@ -92,7 +91,6 @@ export async function show(given: string, options: { json?: boolean }): Promise<
     return exitCodes.succeeded
   }
   screen.write(renderRun(run, screen.style) + renderSummary(run, noTotals, screen.style))
-  if (run.state === 'BLOCKED') screen.write(`${answerHint(run)}\n`)
   return exitCodes.succeeded
 }
 

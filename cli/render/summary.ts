@@ -3,8 +3,8 @@ import type { RunEvent } from '../../domain/event.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal } from '../../domain/state.ts'
 import { stateColour, stateWords } from '../render.ts'
-import type { Style } from './style.ts'
-import { clean, duration, parseIsoDuration, plural } from './text.ts'
+import { lineWidth, type Style } from './style.ts'
+import { clean, duration, oneLine, parseIsoDuration, plural } from './text.ts'
 
 /** What the transcript says about work and money. */
 export interface Totals {
@@ -83,7 +83,10 @@ export function renderSummary(run: RunItem, totals: Totals, style: Style, now = 
   const lines = [
     `${colour(`${mark} ${words.charAt(0).toUpperCase()}${words.slice(1)}`)}${facts.length > 0 ? colours.dim(` · ${facts.join(' · ')}`) : ''}`,
     ...failureLines(run, style),
-    ...(run.demo ? ['  This was a demo: no model key is set, so a scripted model played the model’s part.'] : []),
+    ...questionLines(run, style),
+    ...(run.demo && isTerminal(run.state)
+      ? ['  A demo: no model key is set, so a scripted model stands in for a real one.']
+      : []),
     ...nextLines(run, totals, style),
   ]
   return `\n${lines.map((line) => `${line}\n`).join('')}`
@@ -101,13 +104,14 @@ const money = ({ amount, currency }: { amount: number; currency: string }) =>
 function failureLines(run: RunItem, style: Style): string[] {
   const { failure } = run
   const { colours } = style
-  if (!failure) return run.status_message && run.state !== 'SUCCEEDED' ? [`  ${clean(run.status_message.message)}`] : []
+  if (!failure) {
+    const told = run.state === 'SUCCEEDED' || run.questions.length > 0 ? null : run.status_message
+    return told ? [`  ${clean(told.message)}`] : []
+  }
   const lines = [`  ${clean(failure.message)} ${colours.dim(`(${failure.code}, phase ${failure.phase})`)}`]
   if (failure.command) {
     const exit = failure.exit_code === undefined ? '' : colours.dim(` → exit code ${failure.exit_code}`)
     lines.push(`  ${colours.dim('$')} ${clean(failure.command)}${exit}`)
-  } else if (failure.exit_code !== undefined) {
-    lines.push(`  exit code ${failure.exit_code}`)
   }
   if (failure.log_tail) {
     const log = clean(failure.log_tail).trimEnd().split('\n')
@@ -119,11 +123,26 @@ function failureLines(run: RunItem, style: Style): string[] {
   return lines
 }
 
+/** What the agent asks, with the options by which `ambient answer` knows them. */
+export function questionLines(run: Pick<RunItem, 'questions'>, style: Style): string[] {
+  const { colours } = style
+  return run.questions.flatMap((question) => {
+    const which = run.questions.length > 1 ? colours.dim(` (--question ${clean(question.question_id)})`) : ''
+    const width = Math.max(...question.options.map(({ option_id }) => option_id.length))
+    return [
+      `  ${colours.yellow('?')} ${colours.bold(oneLine(question.title, lineWidth(style) - 4))}${which}`,
+      ...question.options.map(
+        ({ option_id, name }) => `    ${clean(option_id).padEnd(width)}  ${colours.dim(clean(name))}`,
+      ),
+    ]
+  })
+}
+
 /** Commands that are of use now, with what they do. */
 function nextLines(run: RunItem, totals: Totals, style: Style): string[] {
   const id = shortId(run)
   const next: [string, string][] = []
-  if (run.state === 'BLOCKED') next.push([`ambient answer ${id} allow`, 'or deny, or one of the options'])
+  if (run.questions.length > 0) next.push([`ambient answer ${id} allow`, 'or deny, or one of the options'])
   if (totals.filesChanged || totals.commits > 0) {
     next.push([`ambient diff ${id}`, 'see the changes'])
     next.push([`ambient apply ${id} --branch`, 'bring them home as a branch'])

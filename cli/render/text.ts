@@ -45,8 +45,8 @@ export function oneLine(text: string, width: number): string {
 
 export const plural = (count: number, noun: string) => `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
 
-/** `820 ms`, `42 s`, `3 min 5 s`, `2 h 4 min`, `3 d 2 h`. */
-export function duration(ms: number): string {
+/** `820 ms`, `42 s`, `3 min 5 s`, `2 h 4 min`, `3 d 2 h`; with one unit `42 s`, `3 min`, `2 h`, `3 d`. */
+export function duration(ms: number, unitCount = 2): string {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`
   if (ms < 10_000) return `${(ms / 1_000).toFixed(1)} s`
   const seconds = Math.round(ms / 1_000)
@@ -60,7 +60,7 @@ export function duration(ms: number): string {
   const first = units.findIndex(([size]) => seconds >= size)
   const parts: string[] = []
   let rest = seconds
-  for (const [size, name] of units.slice(first, first + 2)) {
+  for (const [size, name] of units.slice(first, first + unitCount)) {
     const count = Math.floor(rest / size)
     if (count > 0) parts.push(`${count} ${name}`)
     rest -= count * size

@@ -166,14 +166,11 @@ function containersOf(daemon: Daemon, filters: string[]): Promise<Docker.Contain
   return ask('dispose', () => daemon.docker.listContainers({ all: true, filters: { label } }))
 }
 
+/** Politely first: agents save their state when they are asked to end. */
 async function stop(daemon: Daemon, runId: string): Promise<void> {
   const containers = await containersOf(daemon, [`${labels.run}=${runId}`])
-  await Promise.all(
-    containers.map(async ({ Id }) => {
-      daemon.writers.delete(Id)
-      await stopContainer(daemon.docker.getContainer(Id))
-    }),
-  )
+  await Promise.all(containers.map(({ Id }) => stopContainer(daemon.docker.getContainer(Id))))
+  await removeContainers(daemon, runId)
 }
 
 async function stopContainer(container: Docker.Container): Promise<void> {

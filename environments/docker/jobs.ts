@@ -15,6 +15,8 @@ import { ask, askFor, messageOf, statusOf } from './daemon.ts'
 
 /** A gate answers within milliseconds; a machine that needs longer is out of order. */
 const ANSWER_MS = 30_000
+/** How late it may be noticed that a job went down without leaving an exit code. */
+const ALIVE_MS = 500
 
 /**
  * Starts a job, or finds it. Only one gate of a job runs its program (see
@@ -32,12 +34,19 @@ export async function startJob(
     await createJobDirectory(job, spec.stdin ?? '', owner)
     await execute(container, job, spec)
   }
+  let aliveAt = Number.NEGATIVE_INFINITY
   return fileJournal({
     name: spec.id,
     output: job.output,
     errors: job.output,
     own: job.own,
-    exit: () => exitOf(docker, container, job),
+    async exit() {
+      // A reader asks after every piece of output; the daemon need not be asked that often.
+      const isFresh = performance.now() - aliveAt < ALIVE_MS
+      const exit = isFresh ? await readExit(job.own) : await exitOf(docker, container, job)
+      if (exit === null && !isFresh) aliveAt = performance.now()
+      return exit
+    },
   })
 }
 

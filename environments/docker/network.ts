@@ -4,10 +4,16 @@ import { ask, askFor, statusOf } from './daemon.ts'
 
 export const NETWORK = 'ambient'
 
+const ISOLATION = 'com.docker.network.bridge.enable_icc'
+
 /** Makes the network where it is missing. Idempotent. @returns its gateway: the address of this machine as containers see it. */
 export async function ensureNetwork(docker: Docker): Promise<string> {
   const there = await askFor('claim', () => docker.getNetwork(NETWORK).inspect())
-  return gatewayOf(there ?? (await createNetwork(docker)))
+  const network = there ?? (await createNetwork(docker))
+  if (network.Options?.[ISOLATION] !== 'false') {
+    throw new Error(`the Docker network ${NETWORK} lets containers reach one another; remove it, it is made again`)
+  }
+  return gatewayOf(network)
 }
 
 async function createNetwork(docker: Docker): Promise<Docker.NetworkInspectInfo> {
@@ -18,7 +24,7 @@ async function createNetwork(docker: Docker): Promise<Docker.NetworkInspectInfo>
         Driver: 'bridge',
         CheckDuplicate: true,
         Labels: { 'ambient.network': 'sandboxes' },
-        Options: { 'com.docker.network.bridge.enable_icc': 'false' },
+        Options: { [ISOLATION]: 'false' },
       })
     } catch (error) {
       // Another process was faster; its network is as good.

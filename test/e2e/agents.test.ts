@@ -52,6 +52,7 @@ for (const host of ['direct', 'docker'] as const) {
       expect(JSON.stringify(events.filter(({ kind }) => kind.startsWith('tool')))).toContain('A sample')
       expect(events.filter(({ kind }) => kind === 'turn_end')).toHaveLength(1)
       expect(events.filter(({ kind }) => kind === 'state').map(({ data }) => data.state)).toEqual([
+        'QUEUED',
         'PENDING',
         'CLAIMED',
         'INPROGRESS',

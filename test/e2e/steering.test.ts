@@ -109,7 +109,7 @@ for (const host of ['direct', 'docker'] as const) {
       'a cancel during a %s stops the agent and all it started within 5 s',
       async (during) => {
         const id = randomUUID()
-        const step = during === 'text' ? { chunks: 10, waitFor: id } : { shell: 'setsid sleep 300 & sleep 300' }
+        const step = during === 'text' ? { chunks: 4, waitFor: id } : { shell: 'setsid sleep 300 & sleep 300' }
         const runId = await start(script(id, [{ text: 'I begin.', ...step }, { text: 'Never said.' }]))
         if (during === 'text') await stack.model.waitUntilHeld(id)
         else await stack.untilEvent(runId, ({ kind }) => kind === 'tool_call')

@@ -4,13 +4,14 @@ import { createWriteStream } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createParser } from 'eventsource-parser'
 import { root } from '../../config.ts'
 import type { RunEvent } from '../../domain/event.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
 import { type ModelServer, startModelServer } from './model-server.ts'
+import { temporalBinary } from './temporal.ts'
 
 /** Agents are installed once for all tests. */
 export const AGENT_CACHE = join(root, '.ambient', 'test-cache', 'agents')
@@ -62,7 +63,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const env = await settings(data, model, options)
   const supervisor = spawn(join(root, 'bin', 'ambient'), ['start'], {
     cwd: root,
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    env: { PATH: `${dirname(temporalBinary())}:${process.env.PATH ?? ''}`, HOME: process.env.HOME ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const log = createWriteStream(join(data, 'start.log'))
@@ -130,6 +131,17 @@ async function ready(url: string, supervisor: ChildProcess, log: string): Promis
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
   throw new Error(`not ready in time: ${await readFile(log, 'utf8')}`)
+}
+
+/** Until the server answers at all: a caller's own retries are not what is tested here. */
+async function listening(url: string): Promise<void> {
+  while (
+    !(await fetch(url).then(
+      () => true,
+      () => false,
+    ))
+  )
+    await new Promise((resolve) => setTimeout(resolve, 50))
 }
 
 /** Each part's process is remembered beside the data, by the supervisor. */
@@ -255,9 +267,10 @@ function createStack(made: {
       process.kill(before, 'SIGKILL')
       for (;;) {
         const now = await partPid(data, part).catch(() => before)
-        if (now !== before) return
+        if (now !== before) break
         await new Promise((resolve) => setTimeout(resolve, 50))
       }
+      if (part === 'server') await listening(`${url}/healthz`)
     },
     async stop() {
       const ended = new Promise((resolve) => supervisor.once('exit', resolve))

@@ -1,6 +1,7 @@
 // Waiting until a run that is started would be carried out.
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
+import { askJson } from './http-json.ts'
 
 const Health = z.looseObject({ checks: z.record(z.string(), z.string()).optional() })
 
@@ -26,10 +27,7 @@ export async function healthy(url: string, say: (line: string) => void, signal: 
 }
 
 async function ask(url: string): Promise<{ status: number; checks: Record<string, string> } | null> {
-  try {
-    const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5_000) })
-    return { status: response.status, checks: Health.parse(await response.json()).checks ?? {} }
-  } catch {
-    return null // Not listening yet, or just being started again.
-  }
+  const answer = await askJson(`${url}/healthz`, 5_000)
+  // Null: not listening yet, or just being started again.
+  return answer && { status: answer.status, checks: Health.parse(answer.body).checks ?? {} }
 }

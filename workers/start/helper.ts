@@ -21,17 +21,19 @@ export async function runHelper(script: string, args: string[], options: HelperO
     stdio: ['ignore', 'pipe', 'pipe'],
     signal: options.signal,
   })
-  let result: unknown
+  const closed = once(child, 'close')
+  closed.catch(() => {}) // Not started, or called off: told below.
   let errors = ''
-  createInterface(child.stdout).on('line', (line) => {
-    const message = Message.parse(JSON.parse(line))
-    if ('say' in message) options.say(message.say)
-    else result = message.result
-  })
   child.stderr.on('data', (chunk: Buffer) => {
     errors = (errors + chunk.toString()).slice(-4_000)
   })
-  const [code] = await once(child, 'close')
+  let result: unknown
+  for await (const line of createInterface(child.stdout)) {
+    const message = Message.parse(JSON.parse(line))
+    if ('say' in message) options.say(message.say)
+    else result = message.result
+  }
+  const [code] = await closed
   if (code !== 0) throw new Error(errors.trim() || `${script} ended with ${code}`)
   return result
 }
@@ -42,12 +44,12 @@ const write = (message: z.infer<typeof Message>) => process.stdout.write(`${JSON
 export const helperSay = (say: string): void => void write({ say })
 
 /** Used in a helper, once, at its end. */
-export const helperResult = (result: unknown): void => void write({ result })
+export const helperResult = (result: unknown): void => void write({ result: result ?? null })
 
 /** Used in a helper: its work, with an error told in one line. */
 export async function helperMain(work: () => Promise<unknown>): Promise<void> {
   try {
-    helperResult(await work())
+    helperResult((await work()) ?? null)
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
     process.exitCode = 1

@@ -17,12 +17,15 @@ export async function main(): Promise<void> {
     stopping.abort()
     return null
   })
+  // A mistake of ours must not leave everything running with nobody to look after it.
+  const broken = Promise.withResolvers<never>()
+  process.once('uncaughtException', broken.reject)
   let exitCode = 0
   try {
-    const started = await Promise.race([supervisor.start(stopping.signal), stopped])
+    const started = await Promise.race([supervisor.start(stopping.signal), stopped, broken.promise])
     if (started) {
       write(greeting(started, Date.now() - began))
-      await Promise.race([started.failed, stopped])
+      await Promise.race([started.failed, stopped, broken.promise])
     }
   } catch (error) {
     exitCode = 1

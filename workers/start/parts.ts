@@ -1,6 +1,6 @@
 // The parts that are processes of ours: how each is started, and what each gets to know.
 import { join } from 'node:path'
-import { type Config, dataPaths, inheritedEnvironment, root, Settings } from '../../config.ts'
+import { type Config, dataPaths, inheritedEnvironment, root } from '../../config.ts'
 import { modelKeySettings } from '../../secrets/targets.ts'
 import { type Running, startProgram } from './running.ts'
 
@@ -10,11 +10,12 @@ export type Part = (typeof parts)[number]
 /** What the supervisor has found out, for its parts. */
 export interface Surroundings {
   databaseUrl: string
-  temporalAddress: string
   hostKind: 'docker' | 'direct'
   /** By which containers reach this machine; null without containers. */
   containerGateway: string | null
 }
+
+type Environment = Readonly<Record<string, string | undefined>>
 
 // The server tells by them which agents have a model; the gateway uses them. Nobody else knows them.
 const secrets: Readonly<Record<Part, readonly (keyof Config)[]>> = {
@@ -23,7 +24,7 @@ const secrets: Readonly<Record<Part, readonly (keyof Config)[]>> = {
   worker: ['DATABASE_URL'],
   host: ['AMBIENT_WORKER_KEY'],
 }
-const allSecrets = new Set(Object.values(secrets).flat())
+const allSecrets: ReadonlySet<string> = new Set(Object.values(secrets).flat())
 
 // The host and the worker hand over what they have in hand; the rest only lets open connections end.
 const graceMs: Readonly<Record<Part, number>> = { host: 6_000, worker: 6_000, server: 3_500, gateway: 3_500 }
@@ -37,7 +38,7 @@ export const partLog = (config: Config, part: string): string => join(dataPaths(
 export const partPidFile = (config: Config, part: Part): string => join(config.AMBIENT_DATA, 'parts', `${part}.json`)
 
 // An idle process keeps what its young generation grew to; these processes mostly wait.
-const nodeFlags = ['--max-semi-space-size=4', '--disable-warning=ExperimentalWarning']
+const nodeFlags = ['--max-semi-space-size=4']
 
 export function startPart(part: Part, config: Config, surroundings: Surroundings): Promise<Running> {
   return startProgram({
@@ -49,12 +50,13 @@ export function startPart(part: Part, config: Config, surroundings: Surroundings
   })
 }
 
-/** Settings of this process, with what was found out; of the secrets only what the part needs. */
+/** What was inherited, with what was found out; of the secrets only what the part needs. */
 export function partEnvironment(
   part: Part,
   config: Config,
   surroundings: Surroundings,
-): Record<string, string | undefined> {
+  inherited = inheritedEnvironment(),
+): Environment {
   const found: Partial<Record<keyof Config, string>> = {
     AMBIENT_DATA: config.AMBIENT_DATA,
     AMBIENT_PORT: String(config.AMBIENT_PORT),
@@ -63,13 +65,19 @@ export function partEnvironment(
     AMBIENT_HOST: surroundings.hostKind,
     AMBIENT_URL: localUrl(config),
     DATABASE_URL: surroundings.databaseUrl,
-    TEMPORAL_ADDRESS: surroundings.temporalAddress,
+    // Not as TEMPORAL_ADDRESS: the embedded server has none of the TLS and keys that go with another one.
+    AMBIENT_TEMPORAL_PORT: String(config.AMBIENT_TEMPORAL_PORT),
   }
-  const all = { ...inheritedEnvironment(), NODE_COMPILE_CACHE: join(dataPaths(config).cache, 'node'), ...found }
-  const hidden = (name: string) =>
-    name in Settings.shape && allSecrets.has(name as keyof Config) && !secrets[part].includes(name as keyof Config)
-  return Object.fromEntries(Object.entries(all).filter(([name]) => !hidden(name)))
+  const all = { ...inherited, NODE_COMPILE_CACHE: join(dataPaths(config).cache, 'node'), ...found }
+  const needed: readonly string[] = secrets[part]
+  return without(all, (name) => allSecrets.has(name) && !needed.includes(name))
 }
+
+/** For programs that are not ours, or need no secret: Postgres, Temporal, npm. */
+export const withoutSecrets = (env: Environment): Environment => without(env, (name) => allSecrets.has(name))
+
+const without = (env: Environment, hidden: (name: string) => boolean): Environment =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !hidden(name)))
 
 /** Where the server is for processes of this machine, whatever address others know it by. */
 export function localUrl(config: Config): string {

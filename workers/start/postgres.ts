@@ -17,6 +17,7 @@ import {
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Client } from 'pg'
+import { inheritedEnvironment } from '../../config.ts'
 import { freePort, requireFreePort } from './ports.ts'
 import { postgresBinaries } from './postgres-binaries.ts'
 import { endLeftovers } from './postgres-leftovers.ts'
@@ -117,6 +118,9 @@ function readPassword(directory: string): string {
   return readFileSync(file, 'utf8').trim()
 }
 
+/** Nothing of ours: it needs none, and another user runs it. */
+const environment = () => ({ PATH: inheritedEnvironment().PATH, LC_ALL: 'C' })
+
 interface NewCluster {
   directory: string
   cluster: string
@@ -148,7 +152,7 @@ async function createCluster({ directory, cluster, password, user, initdb }: New
       '--locale-provider=builtin',
       '--builtin-locale=C.UTF-8',
     ]
-    const child = user.spawn(initdb, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = user.spawn(initdb, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: directory, env: environment() })
     let output = ''
     child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()))
     child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()))
@@ -182,7 +186,12 @@ function launch({ directory, cluster, port, user, postgres }: Server): ChildProc
   const log = openSync(join(directory, 'log'), 'a', 0o640)
   try {
     // In a session of its own: Ctrl-C in the terminal is for the supervisor, which stops things in order.
-    return user.spawn(postgres, args, { stdio: ['ignore', log, log], detached: true })
+    return user.spawn(postgres, args, {
+      stdio: ['ignore', log, log],
+      detached: true,
+      cwd: directory,
+      env: environment(),
+    })
   } finally {
     closeSync(log)
   }

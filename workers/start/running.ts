@@ -37,16 +37,16 @@ export async function startProgram(options: ProgramOptions): Promise<Running> {
   } finally {
     closeSync(log)
   }
+  // At once: a process that is not remembered is never ended by a successor.
+  if (child.pid) remember(options.pidFile, child.pid)
   const exited = once(child, 'exit').then(([code, signal]) => {
     rmSync(options.pidFile, { force: true })
     return signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`
   })
   exited.catch(() => {}) // A program that is not there is told by the line below.
   await once(child, 'spawn')
-  const pid = child.pid ?? 0
-  remember(options.pidFile, pid)
   return {
-    pid,
+    pid: child.pid ?? 0,
     exited,
     async stop() {
       const kill = setTimeout(() => child.kill('SIGKILL'), options.graceMs)

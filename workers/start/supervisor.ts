@@ -4,10 +4,21 @@ import { type Config, dataPaths, inheritedEnvironment } from '../../config.ts'
 import { adminKey, workerKey } from '../keys.ts'
 import { type AgentSetup, prepareDefaultAgent } from './default-agent.ts'
 import { answers, healthy } from './health.ts'
+import { runHelper } from './helper.ts'
 import { chooseHostKind, type HostKind } from './host-kind.ts'
 import { takeLock } from './lock.ts'
 import { boundLog, logTail } from './log-file.ts'
-import { localUrl, type Part, partGraceMs, partLog, partPidFile, parts, type Surroundings, startPart } from './parts.ts'
+import {
+  localUrl,
+  type Part,
+  partGraceMs,
+  partLog,
+  partPidFile,
+  parts,
+  type Surroundings,
+  startPart,
+  withoutSecrets,
+} from './parts.ts'
 import { freePort, requireFreePort } from './ports.ts'
 import { startPostgres } from './postgres.ts'
 import { endRemembered, type Running } from './running.ts'
@@ -48,7 +59,7 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {}) // Heard by whoever waits for it.
   const cleanUp: (() => void)[] = []
-  const env = inheritedEnvironment()
+  const env = withoutSecrets(inheritedEnvironment())
 
   async function keep(name: Name, start: () => Promise<Running>, log: string): Promise<void> {
     const onDeath = ({ how, count, againMs }: Death) => {
@@ -75,12 +86,12 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
     return url
   }
 
-  async function temporal(config: Config, signal: AbortSignal): Promise<{ address: string; ui: string | null }> {
-    if (config.TEMPORAL_ADDRESS) return { address: config.TEMPORAL_ADDRESS, ui: null }
+  async function temporal(config: Config, signal: AbortSignal): Promise<{ ui: string | null }> {
+    if (config.TEMPORAL_ADDRESS) return { ui: null }
     const paths = dataPaths(config)
     const log = (line: string) => say('Temporal', line)
     const program = await findTemporal({ paths, env, say: log, signal })
-    let found = { address: '', ui: '' }
+    let ui = ''
     const logFile = partLog(config, 'temporal')
     const start = async () => {
       const server = await startTemporal({
@@ -93,11 +104,11 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
         env,
         log,
       })
-      found = { address: server.address, ui: server.uiUrl }
+      ui = server.uiUrl
       return server
     }
     await keep('Temporal', start, logFile)
-    return found
+    return { ui }
   }
 
   async function startAll(wish: AbortSignal): Promise<Started> {
@@ -120,7 +131,8 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
 
     // The image and the agent may take minutes on a first start; what does not need them does not wait.
     const kind = chooseHostKind(config, helper('Docker'))
-    const agent = prepareDefaultAgent(helper('Agent'))
+    const agent = prepareDefaultAgent(config, helper('Agent'))
+    const bundle = runHelper('bundle-setup.ts', [], helper('Workflows'))
     const bases = Promise.all([postgres(config), temporal(config, signal)])
     const served = bases.then(async ([databaseUrl, { address }]) => {
       const surroundings = {
@@ -132,14 +144,15 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
       // First, because it brings the database up to date before it listens.
       await part('server', surroundings)
       await Promise.race([answers(localUrl(config), signal), failure.promise])
+      await bundle
       await part('worker', surroundings)
     })
-    const hosted = Promise.all([bases, kind, served]).then(async ([[databaseUrl, { address }], hostKind]) => {
+    const hosted = Promise.all([bases, kind, served]).then(async ([[databaseUrl], hostKind]) => {
       const containerGateway = hostKind.kind === 'docker' ? hostKind.gateway : null
-      const surroundings = { databaseUrl, temporalAddress: address, hostKind: hostKind.kind, containerGateway }
+      const surroundings = { databaseUrl, hostKind: hostKind.kind, containerGateway }
       await Promise.all([part('gateway', surroundings), part('host', surroundings)])
     })
-    await all([kind, agent, bases, served, hosted], trouble)
+    await all([kind, agent, bundle, bases, served, hosted], trouble)
     await Promise.race([healthy(localUrl(config), (line) => say('Health', line), signal), failure.promise])
     const [[, { ui }], hostKind] = await Promise.all([bases, kind])
     return { config, hostKind, agent: await agent, temporalUi: ui, failed: failure.promise }
@@ -170,20 +183,19 @@ async function endLeftover(config: Config, part: Part, say: Say): Promise<void> 
   if (await endRemembered(partPidFile(config, part), partGraceMs(part))) say(part, 'ended the one of a former start')
 }
 
-/** Every port 0 replaced by a free one, so that all parts get to know the same; the others looked at before anything is started. */
+/** Every port 0 replaced by a free one, so that all parts get to know the same; those of our own parts looked at before anything is started. */
 async function withPorts(config: Config): Promise<Config> {
-  const chosen = async (name: 'AMBIENT_PORT' | 'AMBIENT_GATEWAY_PORT' | 'AMBIENT_POSTGRES_PORT', what: string) => {
-    const port = config[name]
-    if (port === 0) return freePort()
-    if (name !== 'AMBIENT_POSTGRES_PORT') await requireFreePort(port, what, name)
-    return port
+  const orFree = async (port: number) => (port === 0 ? freePort() : port)
+  const ports = {
+    AMBIENT_PORT: await orFree(config.AMBIENT_PORT),
+    AMBIENT_GATEWAY_PORT: await orFree(config.AMBIENT_GATEWAY_PORT),
+    AMBIENT_POSTGRES_PORT: await orFree(config.AMBIENT_POSTGRES_PORT),
+    AMBIENT_TEMPORAL_PORT: await orFree(config.AMBIENT_TEMPORAL_PORT),
+    AMBIENT_TEMPORAL_UI_PORT: await orFree(config.AMBIENT_TEMPORAL_UI_PORT),
   }
-  return Object.freeze({
-    ...config,
-    AMBIENT_PORT: await chosen('AMBIENT_PORT', 'the API'),
-    AMBIENT_GATEWAY_PORT: await chosen('AMBIENT_GATEWAY_PORT', 'the model gateway'),
-    AMBIENT_POSTGRES_PORT: await chosen('AMBIENT_POSTGRES_PORT', 'Postgres'),
-  })
+  await requireFreePort(ports.AMBIENT_PORT, 'the API', 'AMBIENT_PORT')
+  await requireFreePort(ports.AMBIENT_GATEWAY_PORT, 'the model gateway', 'AMBIENT_GATEWAY_PORT')
+  return Object.freeze({ ...config, ...ports })
 }
 
 function boundLogs(config: Config): void {

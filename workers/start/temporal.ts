@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
+import { askJson } from './http-json.ts'
 import { logTail } from './log-file.ts'
 import { freePort, requireFreePort } from './ports.ts'
 import { endRemembered, type Running, startProgram } from './running.ts'
@@ -91,20 +92,13 @@ async function ready(running: Running, namespaceUrl: string): Promise<void> {
 }
 
 async function read(namespaceUrl: string) {
-  try {
-    const response = await fetch(namespaceUrl, { signal: AbortSignal.timeout(2_000) })
-    return response.ok ? Namespace.parse(await response.json()) : null
-  } catch {
-    return null // It does not listen yet.
-  }
+  const answer = await askJson(namespaceUrl, 2_000)
+  // Null: it does not listen yet; other than 200: the namespace is not there yet.
+  return answer?.status === 200 ? Namespace.parse(answer.body) : null
 }
 
 async function retain(namespaceUrl: string): Promise<void> {
-  const response = await fetch(`${namespaceUrl}/update`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ config: { workflowExecutionRetentionTtl: RETENTION } }),
-    signal: AbortSignal.timeout(10_000),
-  })
-  if (!response.ok) throw new Error(`its retention cannot be set: ${response.status} ${await response.text()}`)
+  const wanted = { config: { workflowExecutionRetentionTtl: RETENTION } }
+  const answer = await askJson(`${namespaceUrl}/update`, 10_000, wanted)
+  if (answer?.status !== 200) throw new Error(`its retention cannot be set: ${JSON.stringify(answer)}`)
 }

@@ -1,0 +1,280 @@
+// The same behaviour over every real agent, against a scripted model, on processes of this machine.
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { root } from '../config.ts'
+import type { PermissionPolicy } from '../domain/harness.ts'
+import { type ModelServer, type ScriptStep, script, startModelServer } from '../test/support/model-server.ts'
+import type { AgentQuestion } from '../workflows/contract.ts'
+import { openSession } from './acp/session.ts'
+import { type LocalProcess, startProcess } from './acp/testing/local-process.ts'
+import { memoryClaims, memoryTranscript } from './acp/testing/memory.ts'
+import { runTurn, type TurnMessage, type TurnSignals } from './acp/turn.ts'
+import type { AcpAgent } from './agent.ts'
+import { agents } from './index.ts'
+import { installAgent } from './install.ts'
+
+const cache = process.env.AMBIENT_TEST_CACHE ?? join(root, '.ambient', 'test-cache')
+const TOKEN = 'run-credential'
+
+const acpAgents = Object.values(agents).filter((agent): agent is AcpAgent => agent.protocol === 'acp')
+
+/** A command that runs until it is ended; some agents refuse a long `sleep`. */
+const ENDLESS = 'tail -f /dev/null'
+
+/** Waits for what can only be seen by looking. */
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 10_000
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 25))
+  }
+}
+
+describe.each(acpAgents)('$title', (agent) => {
+  let model: ModelServer
+  let toolkit: string
+  let directory: string
+  let home: string
+  let workspace: string
+  let generation = 0
+  let agentProcess: LocalProcess | null = null
+  let sessionId: string | null = null
+  let previousMessageId: string | null = null
+  let policy: PermissionPolicy
+  const claims = memoryClaims()
+  let transcript = memoryTranscript()
+
+  beforeAll(async () => {
+    toolkit = await installAgent(agent, { directory: join(cache, 'agents') })
+    model = await startModelServer()
+    directory = await mkdtemp(join(tmpdir(), `conformance-${agent.name}-`))
+    home = join(directory, 'home')
+    workspace = join(directory, 'workspace')
+    for (const path of [home, workspace, join(directory, 'tmp')]) await mkdir(path)
+  })
+
+  afterEach(() => {
+    transcript = memoryTranscript()
+  })
+
+  afterAll(async () => {
+    await agentProcess?.kill()
+    await model?.close()
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 })
+  })
+
+  /** Starts a new process of the agent, over the home and the session of the one before it. */
+  async function start(as: PermissionPolicy): Promise<boolean> {
+    policy = as
+    generation += 1
+    previousMessageId = null
+    const launch = agent.launch({
+      home,
+      workspace,
+      toolkit,
+      node: process.execPath,
+      gatewayUrl: agent.provider === 'openai' ? `${model.url}/v1` : model.url,
+      gatewayToken: TOKEN,
+      model: null,
+      reasoningLevel: null,
+      policy,
+      isolated: false,
+      runsAsRoot: process.getuid?.() === 0,
+    })
+    expect(JSON.stringify([launch.command, launch.files])).not.toContain(TOKEN)
+    for (const file of launch.files) {
+      await mkdir(dirname(join(home, file.path)), { recursive: true })
+      await writeFile(join(home, file.path), file.content)
+    }
+    agentProcess = startProcess({
+      name: `agent-${generation}`,
+      directory,
+      command: launch.command,
+      env: {
+        PATH: process.env.PATH ?? '',
+        LANG: 'C.UTF-8',
+        HOME: home,
+        TMPDIR: join(directory, 'tmp'),
+        ...launch.env,
+        // Claude Code tries a key that is not accepted again and again, which a test need not wait for.
+        ...(agent.name === 'claude' ? { CLAUDE_CODE_MAX_RETRIES: '1' } : {}),
+      },
+      cwd: workspace,
+    })
+    const opened = await openSession({
+      journal: agentProcess.journal,
+      claims,
+      cwd: workspace,
+      resumeSessionId: sessionId,
+      quirks: agent.quirks,
+      policy,
+      storedLine: 0,
+      record: positions.record,
+      signal: new AbortController().signal,
+    })
+    sessionId = opened.sessionId
+    return opened.resumed
+  }
+
+  /** Positions outlive the transcript of one test. */
+  const positions = memoryTranscript()
+
+  function running(): LocalProcess {
+    if (agentProcess === null) throw new Error('no agent runs')
+    return agentProcess
+  }
+
+  function turn(message: TurnMessage, changes: { signals?: Partial<TurnSignals>; storedLine?: number } = {}) {
+    const { journal } = running()
+    const never = new AbortController().signal
+    return runTurn({
+      journal,
+      claims,
+      sessionId: sessionId ?? '',
+      cwd: workspace,
+      quirks: agent.quirks,
+      policy,
+      turn: message,
+      storedLine: changes.storedLine ?? positions.storedLine(journal.name),
+      record: async (...batch) => {
+        await positions.record(...batch)
+        await transcript.record(...batch)
+      },
+      signals: { interrupt: never, detach: never, ...changes.signals },
+    })
+  }
+
+  function prompt(id: string, steps: ScriptStep[]): TurnMessage {
+    const message = { kind: 'prompt', messageId: randomUUID(), text: script(id, steps), previousMessageId } as const
+    previousMessageId = message.messageId
+    return message
+  }
+
+  /** A step that writes a file through the shell, in the way that this agent's model asks first. */
+  const touch = (name: string): ScriptStep =>
+    agent.name === 'codex' ? { shell: `echo x > ${name}`, askFirst: true } : { shell: `echo x > ${name}` }
+
+  describe('that may do as it likes', () => {
+    const message = () =>
+      prompt('work', [{ text: 'I look around.', shell: 'echo seen > seen.txt' }, { text: 'All done.' }])
+
+    test('says what it does, runs a command, and ends, using the credential it was given', async () => {
+      expect(await start('allow')).toBe(false)
+      const first = message()
+      expect(await turn(first)).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      expect(existsSync(join(workspace, 'seen.txt'))).toBe(true)
+      expect(transcript.text()).toContain('I look around.')
+      expect(transcript.text()).toContain('All done.')
+      const kinds = transcript.events.map(({ kind }) => kind)
+      expect([kinds[0], kinds.at(-1), kinds.includes('tool_call')]).toEqual(['prompt', 'turn_end', true])
+      expect([...new Set(model.requests.map(({ credential }) => credential))]).toEqual([TOKEN])
+
+      // Asked for again by someone who has stored nothing, the turn is told again and not run again.
+      const told = transcript.events.map(({ kind, data }) => ({ kind, data }))
+      transcript = memoryTranscript()
+      expect(await turn(first, { storedLine: 0 })).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      const again = transcript.events.map(({ kind, data }) => ({ kind, data }))
+      expect(again.slice(-told.length)).toEqual(told)
+      expect(model.steps('work')).toEqual([0, 1])
+    })
+
+    test('stops in the middle of a sentence when it is told to, and takes the next message', async () => {
+      const interrupt = new AbortController()
+      const steps = [{ chunks: 20, waitFor: `${agent.name}-sentence` }]
+      const outcome = turn(prompt('sentence', steps), { signals: { interrupt: interrupt.signal } })
+      await model.waitUntilHeld(`${agent.name}-sentence`)
+      interrupt.abort(new Error('people want it'))
+      await expect(outcome).rejects.toThrow('people want it')
+      expect(transcript.of('turn_end')).toMatchObject([{ stop_reason: 'cancelled' }])
+
+      expect(await turn(prompt('next', [{ text: 'Yes?' }]))).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      expect(transcript.text()).toContain('Yes?')
+      expect(model.steps('next')).toEqual([0])
+    })
+
+    test('stops in the middle of a command, and the command ends', async () => {
+      const interrupt = new AbortController()
+      const steps = [{ text: 'I wait.', shell: ENDLESS }, { text: 'Never said.' }]
+      const outcome = turn(prompt('endless', steps), { signals: { interrupt: interrupt.signal } })
+      const isAtIt = async () => (await running().running()).includes(ENDLESS)
+      await until('the command runs', isAtIt)
+      interrupt.abort(new Error('people want it'))
+      await expect(outcome).rejects.toThrow('people want it')
+      await until('the command has ended', async () => !(await isAtIt()))
+
+      expect(await turn(prompt('after', [{ text: 'Here.' }]))).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      expect(transcript.text()).not.toContain('I look around.')
+    })
+  })
+
+  describe('that has to ask, in a new process over the same session', () => {
+    const ask = async (id: string, file: string): Promise<AgentQuestion> => {
+      const outcome = await turn(prompt(id, [touch(file), { text: 'Went on.' }]))
+      if (outcome.kind !== 'question') throw new Error(`no question but ${JSON.stringify(outcome)}`)
+      return outcome.question
+    }
+
+    test('knows what was said before, and does not say it again', async () => {
+      await running().kill()
+      expect(await running().running()).toEqual([])
+      expect(await start('ask')).toBe(true)
+      expect(await turn(prompt('memory', [{ text: 'I remember.' }]))).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      expect(model.requests.at(-1)?.history).toEqual(expect.arrayContaining(['work', 'next', 'memory']))
+      expect(transcript.text()).toContain('I remember.')
+      expect(transcript.text()).not.toContain('All done.')
+      expect(transcript.of('tool_call')).toEqual([])
+    })
+
+    test('acts when a person allows it', async () => {
+      const question = await ask('allowed', 'allowed.txt')
+      expect(existsSync(join(workspace, 'allowed.txt'))).toBe(false)
+      expect(question.options.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['allow_once', 'reject_once']))
+      const outcome = await turn({ kind: 'answer', questionId: question.questionId, optionId: 'allow' })
+      expect(outcome).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      expect(existsSync(join(workspace, 'allowed.txt'))).toBe(true)
+      expect(transcript.text()).toContain('Went on.')
+      expect(transcript.of('tool_call').length).toBeGreaterThan(0)
+    })
+
+    test('does not act when a person denies it', async () => {
+      const question = await ask('denied', 'denied.txt')
+      const outcome = await turn({ kind: 'answer', questionId: question.questionId, optionId: 'deny' })
+      expect(outcome).toMatchObject({ kind: 'ended' })
+      expect(existsSync(join(workspace, 'denied.txt'))).toBe(false)
+    })
+
+    test('does not act when the policy denies it', async () => {
+      policy = 'deny'
+      const outcome = await turn(prompt('forbidden', [touch('forbidden.txt'), { text: 'Went on.' }]))
+      expect(outcome).toMatchObject({ kind: 'ended' })
+      expect(existsSync(join(workspace, 'forbidden.txt'))).toBe(false)
+      expect(transcript.of('answer')).toMatchObject([{ by: 'policy' }])
+      policy = 'ask'
+    })
+
+    test('leaves its question when another message comes', async () => {
+      await ask('left', 'left.txt')
+      expect(await turn(prompt('instead', [{ text: 'This, then.' }]))).toEqual({
+        kind: 'ended',
+        stopReason: 'end_turn',
+      })
+      expect(existsSync(join(workspace, 'left.txt'))).toBe(false)
+      expect(transcript.text()).toContain('This, then.')
+    })
+
+    test('says plainly that the model does not take its key', async () => {
+      const outcome = await turn(prompt('locked', [{ error: 401 }]))
+      expect(outcome).toMatchObject({ kind: 'failed', failure: { code: 'model_unauthorized' } })
+    })
+
+    test('leaves nothing behind when it is ended', async () => {
+      await running().kill()
+      expect(await running().running()).toEqual([])
+      expect(await running().journal.exit()).not.toBe(null)
+    })
+  })
+})

@@ -1,0 +1,71 @@
+import { expect, test } from 'vitest'
+import { loadConfig } from '../../config.ts'
+import { localUrl, type Part, partEnvironment, parts, withoutSecrets } from './parts.ts'
+
+const inherited = {
+  PATH: '/usr/bin',
+  HTTPS_PROXY: 'http://proxy:3128',
+  AMBIENT_ADMIN_KEY: 'the-admin-key-of-this-test',
+  AMBIENT_WORKER_KEY: 'the-worker-key-of-this-test',
+  ANTHROPIC_API_KEY: 'anthropic-key',
+  OPENAI_API_KEY: 'openai-key',
+  GEMINI_API_KEY: 'gemini-key',
+  AMBIENT_GATEWAY_BIND: '10.1.2.3',
+}
+const config = loadConfig(inherited)
+const surroundings = {
+  databaseUrl: 'postgres://ambient:secret@127.0.0.1:8422/ambient',
+  hostKind: 'docker',
+  containerGateway: '172.18.0.1',
+} as const
+const environment = (part: Part) => partEnvironment(part, config, surroundings, inherited)
+
+test('each part knows the secrets that it needs, and no others', () => {
+  const known = (part: Part) =>
+    Object.keys(environment(part))
+      .filter((name) => /_KEY$|^DATABASE_URL$/.test(name))
+      .sort()
+  expect(Object.fromEntries(parts.map((part) => [part, known(part)]))).toEqual({
+    server: [
+      'AMBIENT_ADMIN_KEY',
+      'AMBIENT_WORKER_KEY',
+      'ANTHROPIC_API_KEY',
+      'DATABASE_URL',
+      'GEMINI_API_KEY',
+      'OPENAI_API_KEY',
+    ],
+    gateway: ['ANTHROPIC_API_KEY', 'DATABASE_URL', 'GEMINI_API_KEY', 'OPENAI_API_KEY'],
+    worker: ['DATABASE_URL'],
+    host: ['AMBIENT_WORKER_KEY'],
+  })
+})
+
+test('programs that are not ours know no secret at all', () => {
+  expect(withoutSecrets(inherited)).toEqual({
+    PATH: '/usr/bin',
+    HTTPS_PROXY: 'http://proxy:3128',
+    AMBIENT_GATEWAY_BIND: '10.1.2.3',
+  })
+})
+
+test('the parts get what was found out, beside what was set', () => {
+  expect(environment('gateway')).toMatchObject({
+    PATH: '/usr/bin',
+    HTTPS_PROXY: 'http://proxy:3128',
+    AMBIENT_GATEWAY_BIND: '10.1.2.3,172.18.0.1',
+    AMBIENT_HOST: 'docker',
+    AMBIENT_TEMPORAL_PORT: '8423',
+    DATABASE_URL: surroundings.databaseUrl,
+  })
+  expect(loadConfig(environment('gateway')).AMBIENT_DATA).toBe(config.AMBIENT_DATA)
+})
+
+test.each([
+  ['127.0.0.1', 'http://127.0.0.1:8420'],
+  ['0.0.0.0', 'http://127.0.0.1:8420'],
+  ['::', 'http://127.0.0.1:8420'],
+  ['10.0.0.7', 'http://10.0.0.7:8420'],
+  ['fd00::7', 'http://[fd00::7]:8420'],
+])('a server bound to %s is found at %s', (AMBIENT_BIND, url) => {
+  expect(localUrl(loadConfig({ AMBIENT_BIND }))).toBe(url)
+})

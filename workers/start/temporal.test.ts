@@ -1,0 +1,73 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Connection } from '@temporalio/client'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { temporalBinary } from '../../test/support/temporal.ts'
+import { identify, isRunning } from './process-identity.ts'
+import { type RunningTemporal, startTemporal } from './temporal.ts'
+
+let directory: string
+let running: RunningTemporal[]
+let said: string[]
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'ambient-temporal-'))
+  running = []
+  said = []
+})
+afterEach(async () => {
+  await Promise.all(running.map((server) => server.stop()))
+  rmSync(directory, { recursive: true, force: true })
+})
+
+async function start(program = temporalBinary()): Promise<RunningTemporal> {
+  const server = await startTemporal({
+    program,
+    directory,
+    port: 0,
+    uiPort: 0,
+    namespace: 'of-this-test',
+    logFile: join(directory, 'log'),
+    env: process.env,
+    log: (line) => said.push(line),
+  })
+  running.push(server)
+  return server
+}
+
+async function namespace({ address }: RunningTemporal) {
+  const connection = await Connection.connect({ address })
+  try {
+    const { namespaceInfo, config } = await connection.workflowService.describeNamespace({ namespace: 'of-this-test' })
+    return { id: namespaceInfo?.id, keepsDays: Number(config?.workflowExecutionRetentionTtl?.seconds) / 86_400 }
+  } finally {
+    await connection.close()
+  }
+}
+
+test('the server answers with a namespace that keeps runs for a week, and finds its data after a restart', async () => {
+  const first = await start()
+  const before = await namespace(first)
+  expect(before.keepsDays).toBe(7)
+  const ui = await fetch(first.uiUrl)
+  expect(ui.status).toBe(200)
+  await ui.body?.cancel()
+  await first.stop()
+  expect(identify(first.pid)).toBeNull()
+  expect(await namespace(await start())).toEqual(before)
+})
+
+test('a server that nobody looks after any more is ended first', async () => {
+  const left = await start()
+  const identity = identify(left.pid) ?? expect.fail('it is not running')
+  const before = await namespace(left)
+  const next = await start()
+  expect(isRunning(identity)).toBe(false)
+  expect(said).toEqual(['ended the Temporal server of a former start'])
+  expect(await namespace(next)).toEqual(before)
+})
+
+test('a server that ends while it starts is told with its last words', async () => {
+  await expect(start('/bin/false')).rejects.toThrow(/^Temporal did not start: it ended with exit code 1/)
+})
