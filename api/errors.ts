@@ -10,6 +10,7 @@ const codes = {
   resource_not_found: { title: 'Not found', retryable: false },
   method_not_allowed: { title: 'Method not allowed', retryable: false },
   conflict: { title: 'Conflict', retryable: false },
+  operation_not_supported: { title: 'Operation not supported', retryable: false },
   payload_too_large: { title: 'Payload too large', retryable: false },
   unsupported_media_type: { title: 'Unsupported media type', retryable: false },
   idempotency_key_reused: { title: 'Idempotency key reused', retryable: false },

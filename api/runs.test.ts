@@ -40,6 +40,17 @@ describe('starting a run', () => {
     })
   })
 
+  test.each([
+    ['skill', { skill: 'owner/repo:name' }],
+    ['attachments', { attachments: [{ file_name: 'a.png', mime_type: 'image/png', data: '' }] }],
+    ['config.mcp_servers', { config: { mcp_servers: { files: { command: 'x' } } } }],
+    ['mode', { mode: 'plan' }],
+  ])('refuses %s, which it could only ignore', async (field, body) => {
+    const { status, body: problem } = await api.call('POST', '/agent/runs', { prompt: 'Do it', ...body })
+    expect(status).toBe(422)
+    expect(problem.detail).toContain(field)
+  })
+
   test('keeps what was asked for, and shows no value of env', async () => {
     const environment = {
       image: 'node:24',

@@ -14,6 +14,7 @@ import { resolveHarness } from './harness.ts'
 import { cursorOf, parseListQuery } from './list-query.ts'
 import { once } from './once.ts'
 import { onlyMethods, parse, parseBody, queryOf, runId } from './parse.ts'
+import { refuseUnsupported } from './unsupported.ts'
 
 type Started = z.infer<typeof StartRunResponse>
 
@@ -21,6 +22,7 @@ export function runRoutes(deps: ApiDeps): Router {
   const router = Router()
 
   const start = async (request: Request, response: Response) => {
+    refuseUnsupported(request.body)
     const body = parseBody(StartRun, request)
     const source = sourceOf(request)
     const answer = await once(deps, request, response, 'POST /agent/runs', async (tx) => ({

@@ -3,6 +3,9 @@ import { cloneRepositories } from '../../environments/repositories.ts'
 import { createRunDirectory } from '../../environments/run-directory.ts'
 import type { Execution } from './prepare.ts'
 
+/** What git says of every clone, however small; long transfers show in the lines that are left. */
+const SMALL_TALK = /^(Cloning into|done\.|remote: (Enumerating|Counting|Compressing|Total)|Resolving deltas)/
+
 /** Directories and clones. A repeated call goes on where the last one ended. */
 export async function prepareWorkspace({ deps, ref, order, state, transcript, stop }: Execution): Promise<void> {
   const paths = await createRunDirectory(deps.runsDirectory, ref.runId, deps.host.owner)
@@ -16,6 +19,7 @@ export async function prepareWorkspace({ deps, ref, order, state, transcript, st
       owner: deps.host.owner,
       signal: stop,
       onProgress: (text) => {
+        if (SMALL_TALK.test(text)) return
         told = told.then(() => notes.add('setup', { step: 'clone', stream: 'stderr', text }))
       },
     })
