@@ -23,6 +23,7 @@ export const codex: AcpAgent = {
         CODEX_HOME: `${home}/.codex`,
         AMBIENT_MODEL_KEY: gatewayToken,
         NO_BROWSER: '1',
+        // In a container Codex cannot set up its own sandbox: there what it does not ask for fails, instead of being confined.
         INITIAL_AGENT_MODE: policy === 'allow' ? 'agent-full-access' : 'read-only',
       },
       files: [{ path: '.codex/config.toml', content: config(context) }],

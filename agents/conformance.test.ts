@@ -71,7 +71,6 @@ describe.each(acpAgents)('$title', (agent) => {
   async function start(as: PermissionPolicy): Promise<boolean> {
     policy = as
     generation += 1
-    previousMessageId = null
     const launch = agent.launch({
       home,
       workspace,
@@ -254,6 +253,12 @@ describe.each(acpAgents)('$title', (agent) => {
       expect(existsSync(join(workspace, 'forbidden.txt'))).toBe(false)
       expect(transcript.of('answer')).toMatchObject([{ by: 'policy' }])
       policy = 'ask'
+    })
+
+    test('goes on when the model fails once', async () => {
+      const steps = [{ error: 503, times: 1, text: 'At last.' }]
+      expect(await turn(prompt('once', steps))).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      expect(transcript.text()).toContain('At last.')
     })
 
     test('leaves its question when another message comes', async () => {

@@ -56,7 +56,8 @@ export async function findInstalled(agent: AcpAgent, directory: string): Promise
 
 /** Named by the versions, so that another version is another directory. */
 function toolkitPath(agent: AcpAgent, directory: string): string {
-  return join(directory, `${agent.name}-${Object.values(agent.packages).join('_')}`)
+  const versions = Object.values(agent.packages).join('_')
+  return join(directory, `${agent.name}-${versions.replaceAll(/[^\w.+-]+/g, '-')}`)
 }
 
 const describe = (agent: AcpAgent) =>

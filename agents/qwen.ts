@@ -18,7 +18,8 @@ export const qwen: AcpAgent = {
   provider: 'openai',
   packages: { '@qwen-code/qwen-code': '0.24.4' },
   quirks: { resume: 'load' },
-  launch({ node, toolkit, gatewayUrl, gatewayToken, model, policy }) {
+  launch({ node, toolkit, gatewayUrl, gatewayToken, model, reasoningLevel, policy }) {
+    const reasoning = reasoningLevel === null ? {} : { model: { reasoningEffort: reasoningLevel } }
     return {
       command: [
         node,
@@ -35,7 +36,7 @@ export const qwen: AcpAgent = {
         QWEN_USAGE_STATISTICS_ENABLED: 'false',
         NO_BROWSER: 'true',
       },
-      files: [{ path: '.qwen/settings.json', content: JSON.stringify(settings) }],
+      files: [{ path: '.qwen/settings.json', content: JSON.stringify({ ...settings, ...reasoning }) }],
     }
   },
 }

@@ -23,7 +23,16 @@ export function newEvent(line: number, part: number, { kind, data }: Happening):
 }
 
 /** The event of one `session/update`; null where it says nothing new. */
-export function ofUpdate(update: SessionUpdate): Happening | null {
+export function ofUpdate(update: Record<string, unknown>): Happening | null {
+  try {
+    return ofKnownUpdate(update as SessionUpdate)
+  } catch {
+    // An update that is not what the protocol says is kept as it came.
+    return { kind: 'unknown_update', data: update }
+  }
+}
+
+function ofKnownUpdate(update: SessionUpdate): Happening | null {
   switch (update.sessionUpdate) {
     // What the person said is stored when it is sent; agents repeat it, some of them.
     case 'user_message_chunk':
@@ -80,9 +89,19 @@ function ofChunk(kind: 'message' | 'thought', update: Chunk): Happening | null {
   const messageId = update.messageId ? { message_id: update.messageId } : {}
   if (content.type !== 'text') return { kind, data: { text: '', content, ...messageId } }
   if (content.text !== '') return { kind, data: { text: content.text, ...messageId } }
-  // Qwen Code tells its usage on chunks without text.
-  const usage = update._meta?.usage
-  return isObject(usage) ? { kind: 'usage', data: usage } : null
+  // Qwen Code tells the tokens of each call of the model on a chunk without text.
+  const tokens = tokensOf(update._meta?.usage)
+  return tokens === null ? null : { kind: 'usage', data: tokens }
+}
+
+/** Counts of tokens in our spelling; null where there are none. */
+export function tokensOf(usage: unknown): Record<string, number> | null {
+  if (!isObject(usage)) return null
+  const counts = Object.entries(usage).filter((entry): entry is [string, number] => typeof entry[1] === 'number')
+  if (counts.length === 0) return null
+  return Object.fromEntries(
+    counts.map(([name, count]) => [name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), count]),
+  )
 }
 
 const isOnlyMeta = (update: SessionUpdate) =>

@@ -1,11 +1,10 @@
 // Follows an agent at work: its lines become events, its requests are kept until they are answered.
-import type { SessionNotification } from '@agentclientprotocol/sdk/unstable'
 import type { RunFailure } from '../../domain/failure.ts'
 import type { PermissionPolicy } from '../../domain/harness.ts'
 import type { Journal, JournalLine } from '../../domain/journal.ts'
 import type { AcpQuirks } from '../agent.ts'
 import type { Answered } from './call.ts'
-import { type Happening, newEvent, ofStrayLine, ofUpdate, PART } from './events.ts'
+import { type Happening, newEvent, ofStrayLine, ofUpdate, PART, tokensOf } from './events.ts'
 import { disguisedFailure, failureOfError, refused, served } from './failures.ts'
 import { type Answer, isObject, parseMessage, type RpcId } from './messages.ts'
 import { optionFor, type Permission, parsePermission } from './permission.ts'
@@ -55,8 +54,9 @@ export interface FollowerOptions {
 
 export function createFollower(options: FollowerOptions): Follower {
   const { journal, sessionId, quirks, policy, turn, recorder } = options
-  const seenTools = new Set<string>()
+  const seenTools = new Set<unknown>()
   let text = ''
+  let spent: Record<string, number> | null = null
 
   const follower: Follower = {
     answers: new Map(),
@@ -99,14 +99,14 @@ export function createFollower(options: FollowerOptions): Follower {
       return []
     }
     if (method !== 'session/update' || params.sessionId !== sessionId || !isObject(params.update)) return []
-    const { update } = params as unknown as SessionNotification
     if (follower.isHistory) return []
-    if (update.sessionUpdate === 'tool_call') seenTools.add(update.toolCallId)
-    const happening = ofUpdate(update)
+    const happening = ofUpdate(params.update)
     if (happening === null) return []
+    if (happening.kind === 'tool_call') seenTools.add(happening.data.toolCallId)
     if (happening.kind === 'message' || happening.kind === 'thought' || happening.kind === 'tool_call') {
       follower.signsOfWork.push(line)
     }
+    if (happening.kind === 'usage' && 'input_tokens' in happening.data) spent = sum(spent ?? {}, happening.data)
     if (happening.kind === 'message') text = (text + String(happening.data.text)).slice(-TEXT_KEPT)
     return [[PART.update, happening]]
   }
@@ -157,7 +157,7 @@ export function createFollower(options: FollowerOptions): Follower {
     if (end.failure && end.failure.code !== 'agent_refused') {
       return [[PART.update, { kind: 'error', data: { failure: served(end.failure) } }]]
     }
-    const usage = answer.ok ? usageOf(answer.result) : null
+    const usage = (answer.ok ? usageOf(answer.result) : null) ?? spent
     const data = { stop_reason: end.stopReason, ...(usage ? { usage } : {}) }
     return [[PART.update, { kind: 'turn_end', data }]]
   }
@@ -173,15 +173,15 @@ export function createFollower(options: FollowerOptions): Follower {
 }
 
 /** Tokens of the turn, where the agent tells them: by the protocol's own field, or as Gemini CLI does. */
-function usageOf(result: unknown): Record<string, unknown> | null {
+function usageOf(result: unknown): Record<string, number> | null {
   if (!isObject(result)) return null
-  if (isObject(result.usage)) {
-    const named = Object.entries(result.usage).filter(([, value]) => typeof value === 'number')
-    return Object.fromEntries(
-      named.map(([name, value]) => [name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]),
-    )
-  }
   const meta = isObject(result._meta) ? result._meta : {}
   const quota = isObject(meta.quota) ? meta.quota : {}
-  return isObject(quota.token_count) ? quota.token_count : null
+  return tokensOf(result.usage) ?? tokensOf(quota.token_count)
+}
+
+/** Adds up the tokens of the calls of a turn. */
+function sum(one: Record<string, number>, other: Record<string, unknown>): Record<string, number> {
+  const added = Object.entries(other).map(([name, count]) => [name, (one[name] ?? 0) + Number(count)])
+  return { ...one, ...Object.fromEntries(added) }
 }

@@ -232,7 +232,7 @@ test('a driver that dies at any act of opening a session is followed by one that
         policy: 'allow',
         storedLine: stage.transcript.storedLine('agent-1'),
         signal: new AbortController().signal,
-        times: { answerMs: 500, repeatMs: 20 },
+        times: { answerMs: 5_000, repeatMs: 20 },
       }),
     )
     expect(result, `death ${when} act ${endsAt}`).toEqual({ sessionId: 'session-1', resumed: false })

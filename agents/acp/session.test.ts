@@ -27,7 +27,7 @@ function start(replies: Replies) {
       storedLine: transcript.storedLine('agent-1'),
       record: transcript.record,
       signal: new AbortController().signal,
-      times: { answerMs: 100, repeatMs: 20 },
+      times: { answerMs: 5_000, repeatMs: 20 },
       ...changes,
     })
   return { agent, transcript, open }
@@ -153,7 +153,7 @@ test('an agent that dies at the start is told of with its last words', async () 
 
 test('an agent that never answers is told of', async () => {
   const { open } = start({})
-  expect(await failureOf(open())).toMatchObject({
+  expect(await failureOf(open({ times: { answerMs: 100, repeatMs: 20 } }))).toMatchObject({
     code: 'agent_start_failed',
     message: 'The agent did not answer initialize within 0.1 s.',
   })

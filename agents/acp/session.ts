@@ -1,5 +1,5 @@
 // From a started agent process to an open session.
-import type { InitializeRequest, McpServer, SessionNotification } from '@agentclientprotocol/sdk/unstable'
+import type { InitializeRequest, McpServer } from '@agentclientprotocol/sdk/unstable'
 import { z } from 'zod'
 import type { NewEvent } from '../../domain/event.ts'
 import { logTail, type RunFailure, RunFailureError } from '../../domain/failure.ts'
@@ -10,7 +10,7 @@ import type { Claims } from '../claims.ts'
 import { type CallTimes, type Channel, call, callTimes, NoAnswerError } from './call.ts'
 import { newEvent, ofStrayLine, ofUpdate, PART } from './events.ts'
 import { failureOfError, failureOfExit } from './failures.ts'
-import { type Answer, METHOD_NOT_FOUND, parseMessage, type RpcError, refusal } from './messages.ts'
+import { type Answer, isObject, METHOD_NOT_FOUND, parseMessage, type RpcError, refusal } from './messages.ts'
 import { createReader } from './reader.ts'
 import { createRecorder, type Record } from './recorder.ts'
 
@@ -148,15 +148,16 @@ type Abilities = z.infer<typeof Initialized>['agentCapabilities']
 /** Keeps what is said while a session is opened. Which of it belongs to the transcript is known at the end. */
 function createHearing(journal: Journal) {
   const answers: Channel['answers'] = new Map()
-  const said: { sessionId: string | null; event: NewEvent }[] = []
+  /** The session is null for a line that belongs to none. */
+  const said: { sessionId: unknown; event: NewEvent }[] = []
   return {
     answers,
     async onLine(line: JournalLine): Promise<void> {
       const message = parseMessage(line.text)
       if (message.kind === 'response') answers.set(String(message.id), { line: line.line, answer: message.answer })
       else if (message.kind === 'notification' && message.method === 'session/update') {
-        const { sessionId, update } = message.params as unknown as SessionNotification
-        const happening = ofUpdate(update)
+        const { sessionId, update } = message.params
+        const happening = isObject(update) ? ofUpdate(update) : null
         if (happening) said.push({ sessionId, event: newEvent(line.line, PART.update, happening) })
       } else if (message.kind === 'request') {
         await journal.write(refusal(message.id, { code: METHOD_NOT_FOUND, message: 'Method not found' }))

@@ -25,7 +25,7 @@ function run(policy: PermissionPolicy = 'ask', agent: ScriptedAgent = scriptedAg
     storedLine: Math.max(1, transcript.storedLine('agent-1')),
     record: transcript.record,
     signals: { interrupt: interrupt.signal, detach: detach.signal },
-    times: { graceMs: 40, evidenceMs: 40 },
+    times: { graceMs: 5_000, evidenceMs: 40 },
   })
   return {
     agent,
@@ -85,6 +85,37 @@ test('a turn tells the message, what the agent does, and how it ended', async ()
     },
   ])
   expect(transcript.storedLine('agent-1')).toBe(13)
+})
+
+test('an update that is not what the protocol says is kept as it came', async () => {
+  const { agent, transcript, turn } = run()
+  const outcome = turn(prompt())
+  const asked = await agent.hears('session/prompt')
+  agent.updates({ sessionUpdate: 'agent_message_chunk' })
+  agent.updates({ sessionUpdate: 'available_commands_update', availableCommands: 7 })
+  agent.says({ method: 'session/update', params: { sessionId: SESSION, update: null } })
+  agent.says({ method: 'session/update', params: [] })
+  agent.answers(asked, {})
+  expect(await outcome).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+  expect(transcript.of('unknown_update')).toEqual([
+    { sessionUpdate: 'agent_message_chunk' },
+    { sessionUpdate: 'available_commands_update', availableCommands: 7 },
+  ])
+})
+
+test('the tokens of a turn are those of its calls, where the agent tells no sum', async () => {
+  const { agent, transcript, turn } = run()
+  const outcome = turn(prompt())
+  const asked = await agent.hears('session/prompt')
+  for (const inputTokens of [10, 20]) {
+    const content = { type: 'text', text: '' }
+    agent.updates({ sessionUpdate: 'agent_message_chunk', content, _meta: { usage: { inputTokens, outputTokens: 1 } } })
+  }
+  agent.answers(asked, { stopReason: 'end_turn' })
+  await outcome
+  expect(transcript.of('turn_end')).toEqual([
+    { stop_reason: 'end_turn', usage: { input_tokens: 30, output_tokens: 2 } },
+  ])
 })
 
 test('updates of another session are not told', async () => {
@@ -295,7 +326,7 @@ test('an interrupt before the message was sent sends nothing', async () => {
 
 test('an agent that does not stop is said to be stuck', async () => {
   const { agent, turn, interrupt } = run()
-  const outcome = turn(prompt())
+  const outcome = turn(prompt(), { times: { graceMs: 40, evidenceMs: 40 } })
   await agent.hears('session/prompt')
   interrupt.abort(new Error('enough'))
   await expect(outcome).rejects.toThrow(AgentStuckError)

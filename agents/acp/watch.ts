@@ -1,7 +1,7 @@
 // Watches an agent at work: reads on, stores what it says, and answers what can be answered without a person.
 import { ProcessEndedError } from '../../domain/journal.ts'
 import type { AgentQuestion } from '../../workflows/contract.ts'
-import { type Channel, callTimes } from './call.ts'
+import type { CallTimes, Channel } from './call.ts'
 import { createFollower, type Follower, type TurnEnd } from './follower.ts'
 import { METHOD_NOT_FOUND, notification, refusal, response } from './messages.ts'
 import { claimOfQuestion, optionFor, type Permission, reply } from './permission.ts'
@@ -28,6 +28,9 @@ export interface Watch {
   close(): Promise<void>
 }
 
+/** A session is opened again in half a second. An agent that takes much longer is better started anew. */
+const reopenTimes: CallTimes = { answerMs: 5_000, repeatMs: 1_000 }
+
 /** Reads the journal from `after`, and stores what is beyond `options.storedLine`. */
 export function createWatch(options: RunTurn, after: number): Watch {
   const { journal, claims, sessionId, policy, turn, signals } = options
@@ -39,7 +42,7 @@ export function createWatch(options: RunTurn, after: number): Watch {
     await recorder.room()
   })
   const gone = [signals.detach, recorder.failed]
-  const channel: Channel = { journal, claims, reader, answers: follower.answers, signals: gone, times: callTimes }
+  const channel: Channel = { journal, claims, reader, answers: follower.answers, signals: gone, times: reopenTimes }
 
   return {
     channel,
