@@ -7,7 +7,7 @@ import { InlineEnvironment } from './run.ts'
 /** All of these routes live under this prefix and need the worker key. */
 export const HOST_API = '/internal/v1'
 
-/** `PUT /hosts/:hostId`: on start, and every 30 s. */
+/** `PUT /hosts/:hostId`: on start, and every 15 s. */
 export const HostReport = z.object({
   pool: z.string().min(1).max(100),
   kind: z.enum(['docker', 'direct']),

@@ -4,8 +4,8 @@ import type { z } from 'zod'
 import type { HostReport } from '../domain/host-api.ts'
 import type { Queryable } from './database.ts'
 
-/** A host reports every 30 s; after three missed reports it counts as gone. */
-const LIVE_SECONDS = 90
+/** A host reports every 15 s; after three missed reports it counts as gone. */
+const LIVE_SECONDS = 45
 
 export async function reportHost(db: Queryable, id: string, report: z.infer<typeof HostReport>): Promise<void> {
   const row = { ...report, reported_at: sql<Date>`now()` }

@@ -1,6 +1,8 @@
 // What a host does beside its runs: says that it lives, and removes what nobody needs any more.
 import type { HostDeps } from '../activities/host/deps.ts'
+import type { Holdings } from '../activities/host/holdings.ts'
 import { type Config, version } from '../config.ts'
+import { sweep } from '../environments/sweep.ts'
 
 /** How often a host says that it lives. The server counts it as gone after three of these. In milliseconds. */
 const REPORT_MS = 15_000
@@ -8,7 +10,7 @@ const REPORT_MS = 15_000
 const SWEEP_MS = 10 * 60_000
 
 /** Begins at once; returns how to stop it. */
-export function attendHost(deps: HostDeps, config: Config): () => void {
+export function attendHost(deps: HostDeps, holdings: Holdings, config: Config): () => void {
   const ended = new AbortController()
   const { signal } = ended
 
@@ -19,13 +21,14 @@ export function attendHost(deps: HostDeps, config: Config): () => void {
       signal,
     )
 
-  async function sweep(): Promise<void> {
+  async function removeOldRuns(): Promise<void> {
     const runIds = (await deps.host.list()).map(({ runId }) => runId)
     if (runIds.length === 0) return
-    for (const runId of await deps.server.sweep(deps.hostId, runIds, signal)) {
-      deps.log.info({ run: runId }, 'removing what is left of an old run')
-      await deps.host.remove(runId)
-    }
+    // A follow-up may have come for one of them since the list was made.
+    const old = (await deps.server.sweep(deps.hostId, runIds, signal)).filter((runId) => !holdings.has(runId))
+    const { removed, failed } = await sweep(deps.host, old)
+    for (const runId of removed) deps.log.info({ run: runId }, 'removed what was left of an old run')
+    for (const { runId, error } of failed) deps.log.warn({ run: runId, err: error }, 'an old run could not be removed')
   }
 
   const every = (work: () => Promise<void>, milliseconds: number, what: string) => {
@@ -36,7 +39,7 @@ export function attendHost(deps: HostDeps, config: Config): () => void {
     void once()
     return setInterval(once, milliseconds)
   }
-  const timers = [every(report, REPORT_MS, "the host's report"), every(sweep, SWEEP_MS, 'the sweep')]
+  const timers = [every(report, REPORT_MS, "the host's report"), every(removeOldRuns, SWEEP_MS, 'the sweep')]
   return () => {
     ended.abort()
     for (const timer of timers) clearInterval(timer)

@@ -4,6 +4,7 @@ import { Client } from '@temporalio/client'
 import { Worker } from '@temporalio/worker'
 import { createAttendance } from '../activities/host/attended.ts'
 import type { HostDeps } from '../activities/host/deps.ts'
+import { createHoldings } from '../activities/host/holdings.ts'
 import { makeHostActivities } from '../activities/host/index.ts'
 import { createHostServer } from '../activities/host/server.ts'
 import { type Config, dataPaths, loadConfig, serverUrl } from '../config.ts'
@@ -25,7 +26,8 @@ export async function main(): Promise<void> {
   const attendance = createAttendance(join(config.AMBIENT_DATA, 'held'))
   await attendance.handBack(client, log)
 
-  const { pool, host } = makeHostActivities(deps, attendance)
+  const holdings = createHoldings(deps)
+  const { pool, host } = makeHostActivities(deps, attendance, holdings)
   const common = {
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
@@ -49,7 +51,7 @@ export async function main(): Promise<void> {
       maxConcurrentActivityTaskExecutions: config.AMBIENT_CAPACITY * 2 + 10,
     }),
   ])
-  const stopAttending = attendHost(deps, config)
+  const stopAttending = attendHost(deps, holdings, config)
   log.info({ host: deps.hostId, kind: deps.host.kind, pool: config.AMBIENT_POOL }, 'polling')
   await runUntilSignal(workers, log)
   stopAttending()

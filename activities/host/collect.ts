@@ -24,7 +24,7 @@ export async function collect(execution: Execution): Promise<void> {
   const { deps, ref, order, state, transcript, stop } = execution
   if (order.environment.repos.length === 0) return
   // An agent that was stopped took its sandbox with it; the files are still there for another one.
-  const sandbox = await usableSandbox(execution, null)
+  const sandbox = await usableSandbox(execution)
   const repositories = await collectResult({
     sandbox,
     paths: state.paths,

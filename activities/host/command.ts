@@ -13,17 +13,23 @@ const modelVariables: Record<ProviderName, { key: string; url: string }> = {
   gemini: { key: 'GEMINI_API_KEY', url: 'GOOGLE_GEMINI_BASE_URL' },
 }
 
-export async function runCommand(execution: Execution, messageId: string, text: string): Promise<TurnOutcome> {
+export async function runCommand(
+  execution: Execution,
+  messageId: string,
+  text: string,
+  preamble: string | null,
+): Promise<TurnOutcome> {
+  const prompt = preamble === null ? text : `${preamble}\n\n${text}`
   const { deps, ref, order, transcript, signals, stop } = execution
   const [program, ...rest] = order.command ?? []
   if (program === undefined) {
     throw new RunFailureError({ code: 'invalid_run', phase: 'turn', message: 'The `command` harness needs a command.' })
   }
-  const sandbox = await usableSandbox(execution, null)
+  const sandbox = await usableSandbox(execution)
   const takesArgument = rest.some((argument) => argument.includes('{prompt}'))
   const journal = await sandbox.job({
     id: `command-${messageId}`,
-    command: [program, ...rest.map((argument) => argument.replaceAll('{prompt}', text))],
+    command: [program, ...rest.map((argument) => argument.replaceAll('{prompt}', prompt))],
     env: {
       ...order.environment.env,
       ...modelEnvironment(
@@ -32,7 +38,7 @@ export async function runCommand(execution: Execution, messageId: string, text: 
       ),
     },
     cwd: workingDirectory(deps.host.paths(ref.runId, null).workspace, order),
-    ...(takesArgument ? {} : { stdin: text }),
+    ...(takesArgument ? {} : { stdin: prompt }),
   })
   const storedLine = await transcript.storedLine(journal.name)
   try {

@@ -16,6 +16,7 @@ export function createHoldings(deps: HostDeps) {
   })
 
   return {
+    has: (runId: string): boolean => held.has(runId) || claimed.has(runId),
     /** Takes a run on, if there is room. */
     async take(runId: string): Promise<boolean> {
       await loaded
@@ -36,3 +37,5 @@ export function createHoldings(deps: HostDeps) {
     },
   }
 }
+
+export type Holdings = ReturnType<typeof createHoldings>

@@ -5,15 +5,15 @@ import type { Attendance } from './attended.ts'
 import { collect } from './collect.ts'
 import type { HostDeps } from './deps.ts'
 import { dispose } from './dispose.ts'
-import { createHoldings } from './holdings.ts'
+import type { Holdings } from './holdings.ts'
 import { openExecution, prepare } from './prepare.ts'
 import { carryOutTurn } from './turn.ts'
 
 export function makeHostActivities(
   deps: HostDeps,
   attendance: Attendance,
+  holdings: Holdings,
 ): { pool: PoolActivities; host: HostActivities } {
-  const holdings = createHoldings(deps)
   return {
     pool: {
       async claim({ runId }) {

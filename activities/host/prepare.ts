@@ -52,26 +52,31 @@ export async function openExecution(deps: HostDeps, ref: ExecutionRef, signals: 
 /** A sandbox with a live agent in it and everything around it, whatever was there before. Idempotent. */
 export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   const { deps, ref, agent, state } = execution
-  const toolkit = agent.protocol === 'acp' ? await toolkitOf(execution, agent) : null
   const held = await currentSandbox(execution)
-  if (held && (agent.protocol === 'command' || state.get().sessionId !== null) && (await held.isRunning()))
-    return 'kept'
+  if (held && (await held.isRunning()) && (await hasAgent(execution, held))) return 'kept'
 
   const hadSession = state.get().sessionId !== null
   await prepareWorkspace(execution)
-  const sandbox = await usableSandbox(execution, toolkit)
+  const sandbox = await usableSandbox(execution)
   await runSetup(execution, sandbox)
   // Opening a session changes nothing in the workspace, so both can go on at once.
   await Promise.all([
     noteStart(execution, sandbox),
-    agent.protocol === 'acp' ? startAgent(execution, agent, sandbox, toolkit ?? '') : null,
+    agent.protocol === 'acp' ? startAgent(execution, agent, sandbox) : null,
   ])
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
   return hadSession ? 'restored' : 'fresh'
 }
 
+/** A sandbox that was opened to collect the work product runs without an agent. */
+async function hasAgent({ agent, state }: Execution, sandbox: Sandbox): Promise<boolean> {
+  if (agent.protocol === 'command') return state.get().setupDone
+  return state.get().sessionId !== null && (await sandbox.agent()) !== null
+}
+
 /** The agent's program on this machine, installed when it is not there yet; null where the harness needs none. */
-async function toolkitOf({ deps, ref, transcript, stop }: Execution, agent: AcpAgent): Promise<string> {
+async function toolkitOf({ deps, ref, agent, transcript, stop }: Execution): Promise<string | null> {
+  if (agent.protocol !== 'acp') return null
   const notes = transcript.notes(`install-${ref.execution}`)
   let told = Promise.resolve()
   const toolkit = await installAgent(agent, {
@@ -91,10 +96,11 @@ async function currentSandbox({ deps, ref, state }: Execution): Promise<Sandbox 
 }
 
 /** The latest sandbox if it can still be worked in; else the next one. One sandbox holds one agent process. */
-export async function usableSandbox(execution: Execution, toolkit: string | null): Promise<Sandbox> {
+export async function usableSandbox(execution: Execution): Promise<Sandbox> {
   const { deps, ref, order, state } = execution
   const current = await currentSandbox(execution)
   if (current && (await current.isRunning())) return current
+  const toolkit = await toolkitOf(execution)
   await state.set({ generation: state.get().generation + 1 })
   return deps.host.open({
     runId: ref.runId,
@@ -104,8 +110,9 @@ export async function usableSandbox(execution: Execution, toolkit: string | null
   })
 }
 
-async function startAgent(execution: Execution, agent: AcpAgent, sandbox: Sandbox, toolkit: string): Promise<void> {
+async function startAgent(execution: Execution, agent: AcpAgent, sandbox: Sandbox): Promise<void> {
   const { deps, ref, order, policy, state, transcript, stop } = execution
+  const toolkit = await toolkitOf(execution)
   const paths = deps.host.paths(ref.runId, toolkit)
   const cwd = workingDirectory(paths.workspace, order)
   let journal = await sandbox.agent()

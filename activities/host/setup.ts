@@ -23,7 +23,8 @@ export async function runSetup(execution: Execution, sandbox: Sandbox): Promise<
 async function runSetupCommand(execution: Execution, sandbox: Sandbox, step: number, command: string): Promise<void> {
   const { deps, ref, order, transcript, stop } = execution
   const job = await sandbox.job({
-    id: `setup-${step}`,
+    // By its sandbox: a command that went down with one is run again in the next.
+    id: `setup-${sandbox.generation}-${step}`,
     command: ['/bin/sh', '-c', command],
     env: order.environment.env,
     cwd: workingDirectory(deps.host.paths(ref.runId, null).workspace, order),
@@ -47,8 +48,9 @@ async function runSetupCommand(execution: Execution, sandbox: Sandbox, step: num
   recorder.addNote([setupEvent(lastLine + 1, PART.exit, { step, exit_code: exit?.code ?? null })])
   await recorder.flush()
   if (exit?.code === 0) return
+  const isLost = exit === null || (!exit.outOfMemory && !(await sandbox.isRunning()))
   throw new RunFailureError({
-    code: exit === null ? 'sandbox_lost' : 'setup_command_failed',
+    code: isLost ? 'sandbox_lost' : 'setup_command_failed',
     phase: 'setup',
     message: exit?.outOfMemory
       ? `Set-up command ${step} ran out of memory and was killed.`

@@ -16,8 +16,10 @@ export async function carryOutTurn(execution: Execution, input: TurnInput): Prom
   const { agent } = execution
   if (input.kind === 'prompt') await beginTurn(execution, input.messageId)
   if (agent.protocol === 'acp') return await agentTurn(execution, agent, input)
-  if (input.kind === 'prompt')
-    return await runCommand(execution, input.messageId, await messageText(execution, input.messageId))
+  if (input.kind === 'prompt') {
+    const text = await messageText(execution, input.messageId)
+    return await runCommand(execution, input.messageId, text, preamble(execution))
+  }
   throw new TypeError('a command asks no questions')
 }
 
@@ -72,15 +74,16 @@ async function turnMessage(execution: Execution, input: TurnInput): Promise<Turn
     kind: 'prompt',
     messageId: input.messageId,
     text: await messageText(execution, input.messageId),
+    preamble: preamble(execution),
     previousMessageId: execution.state.get().previousMessageId,
   }
 }
 
-/** The message as the agent gets it: the first one of a session is preceded by the base prompt. */
-async function messageText({ deps, ref, order, state, stop }: Execution, messageId: string): Promise<string> {
-  const text = await deps.server.message(ref.runId, messageId, stop)
-  return order.base_prompt !== null && state.get().opensSession ? `${order.base_prompt}\n\n${text}` : text
-}
+const messageText = ({ deps, ref, stop }: Execution, messageId: string) =>
+  deps.server.message(ref.runId, messageId, stop)
+
+/** The base prompt, before the first message of a session. */
+const preamble = ({ order, state }: Execution) => (state.get().opensSession ? order.base_prompt : null)
 
 const sandboxLost = {
   code: 'sandbox_lost',

@@ -34,7 +34,7 @@ export async function deliver(options: RunTurn, watch: Watch, turn: PromptMessag
   for (let attempt = 1; ; attempt++) {
     const id = promptId(turn.messageId, attempt)
     if (claim.isNew) {
-      const prompt = [{ type: 'text', text: turn.text }]
+      const prompt = [{ type: 'text', text: turn.preamble ? `${turn.preamble}\n\n${turn.text}` : turn.text }]
       await journal.write(request(id, 'session/prompt', { sessionId, prompt }))
       await claims.settle(claimOfPrompt(journal.name, id))
     }

@@ -35,6 +35,8 @@ export interface PromptMessage {
   kind: 'prompt'
   messageId: string
   text: string
+  /** Goes before the text, and is not part of what the person said. */
+  preamble?: string | null
   /** The message before this one in the same run: its turn is ended first, if nobody has seen its end. */
   previousMessageId: string | null
 }
