@@ -1,7 +1,7 @@
 // `npm start`: sets up what is missing and starts Ambient. Plain JavaScript, so
 // that the Node.js on PATH may be an old one: the project brings its own.
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -27,7 +27,15 @@ function installPackages() {
   say('Installing packages (npm ci)…')
   const npm = process.env.npm_execpath ? [process.execPath, process.env.npm_execpath] : ['npm']
   // Install scripts are not needed, and newer versions of npm do not run them unasked.
-  const args = [...npm.slice(1), 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--engine-strict=false']
+  const args = [
+    ...npm.slice(1),
+    'ci',
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--engine-strict=false',
+    '--loglevel=error',
+  ]
   const { status, error } = spawnSync(npm[0], args, { cwd: root, stdio: 'inherit', env: withoutProduction() })
   if (error) fail(`npm could not be run: ${error.message}. Install npm (it comes with Node.js) and start again.`)
   if (status !== 0)
@@ -59,12 +67,22 @@ function fail(message, code = 69) {
 /** Becomes `ambient start`, as far as an old Node.js can: same terminal, same signals, same exit code. */
 function start() {
   const data = process.env.AMBIENT_DATA || join(root, '.ambient')
+  // Others may pass, as Postgres's own user must, but not look around.
+  mkdirSync(data, { recursive: true, mode: 0o711 })
   const child = spawn(join(root, 'bin', 'node'), [join(root, 'cli', 'main.ts'), 'start', ...process.argv.slice(2)], {
     stdio: 'inherit',
     // Keeps compiled code, which spares each process the compiler's time and memory.
     env: { NODE_COMPILE_CACHE: join(data, 'cache', 'node'), ...process.env },
   })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  // npm and its shell do not pass every signal on: when they are gone, this is over too.
+  const parent = process.ppid
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(watch)
+    child.kill('SIGTERM')
+  }, 500)
+  if (!process.env.npm_lifecycle_event) clearInterval(watch)
   child.once('error', (error) => fail(error.message))
   child.once('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)))
 }

@@ -9,10 +9,18 @@ const BEGIN = '<!-- settings: made by scripts/settings-table.ts from config.ts -
 const END = '<!-- /settings -->'
 
 export function settingsTable(): string {
-  const rows = Object.entries(Settings.shape).map(
-    ([name, schema]) => `| \`${name}\` | ${shown(schema.safeParse(undefined))} | ${cell(schema.description ?? '')} |`,
-  )
-  return ['| Setting | Default | |', '| --- | --- | --- |', ...rows].join('\n')
+  const rows = Object.entries(Settings.shape).map(([name, schema]) => [
+    `\`${name}\``,
+    shown(schema.safeParse(undefined)),
+    (schema.description ?? '').replaceAll('|', '\\|'),
+  ])
+  const table = [['Setting', 'Default', 'Meaning'], ...rows]
+  // In columns, as the formatter wants it.
+  const widths = [0, 1, 2].map((column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
+  const line = (cells: string[], fill = ' ') =>
+    `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0, fill)).join(' | ')} |`
+  const [head = [], ...body] = table.map((row) => line(row))
+  return [head, line(['', '', ''], '-'), ...body].join('\n')
 }
 
 /** The page with its table as the code has it now. */
@@ -29,7 +37,5 @@ function shown(parsed: { success: boolean; data?: unknown }): string {
   if (text === '') return ''
   return `\`${text.startsWith(root) ? relative(root, text) : text}\``
 }
-
-const cell = (text: string) => text.replaceAll('|', '\\|')
 
 if (import.meta.main) writeFileSync(settingsPage, withTable(readFileSync(settingsPage, 'utf8')))

@@ -37,7 +37,7 @@ export async function main(): Promise<void> {
     process.stderr.write('Stopped at once; the next start cleans up.\n')
     process.exit(1)
   })
-  write('Stopping. Agents at work go on; the next start takes them up again.')
+  if (exitCode === 0) write('Stopping. Agents at work go on; the next start takes them up again.')
   await supervisor.stop()
   stop.release()
   process.exit(exitCode)

@@ -134,25 +134,18 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
     const agent = prepareDefaultAgent(config, helper('Agent'))
     const bundle = runHelper('bundle-setup.ts', [], helper('Workflows'))
     const bases = Promise.all([postgres(config), temporal(config, signal)])
-    const served = bases.then(async ([databaseUrl, { address }]) => {
-      const surroundings = {
-        databaseUrl,
-        temporalAddress: address,
-        hostKind: 'direct',
-        containerGateway: null,
-      } as const
-      // First, because it brings the database up to date before it listens.
-      await part('server', surroundings)
+    // First, because it brings the database up to date before it listens.
+    const served = bases.then(async ([databaseUrl]) => {
+      await part('server', { databaseUrl, hostKind: 'direct', containerGateway: null })
       await Promise.race([answers(localUrl(config), signal), failure.promise])
-      await bundle
-      await part('worker', surroundings)
+      return databaseUrl
     })
-    const hosted = Promise.all([bases, kind, served]).then(async ([[databaseUrl], hostKind]) => {
+    const others = Promise.all([served, kind, bundle]).then(async ([databaseUrl, hostKind]) => {
       const containerGateway = hostKind.kind === 'docker' ? hostKind.gateway : null
       const surroundings = { databaseUrl, hostKind: hostKind.kind, containerGateway }
-      await Promise.all([part('gateway', surroundings), part('host', surroundings)])
+      await Promise.all([part('gateway', surroundings), part('worker', surroundings), part('host', surroundings)])
     })
-    await all([kind, agent, bundle, bases, served, hosted], trouble)
+    await all([kind, agent, bundle, bases, served, others], trouble)
     await Promise.race([healthy(localUrl(config), (line) => say('Health', line), signal), failure.promise])
     const [[, { ui }], hostKind] = await Promise.all([bases, kind])
     return { config, hostKind, agent: await agent, temporalUi: ui, failed: failure.promise }
