@@ -10,6 +10,7 @@ import {
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { recordHistory } from '../test/support/record-history.ts'
 import { temporalBinary } from '../test/support/temporal.ts'
 import {
   type ExecutionPlan,
@@ -187,6 +188,7 @@ async function inWorld(behaviour: Behaviour, story: (world: World) => Promise<vo
   }
   try {
     await story(world)
+    await recordHistory(handle(), expect.getState().currentTestName ?? runId)
   } finally {
     for (const worker of workers) worker.shutdown()
     await Promise.all(running)

@@ -1,15 +1,17 @@
 // The whole of Ambient as its user starts it, on free ports, in a directory of its own, with the tests' model server behind it.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, rm, symlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createParser } from 'eventsource-parser'
+import { execa } from 'execa'
+import { pino } from 'pino'
 import { root } from '../../config.ts'
 import type { RunEvent } from '../../domain/event.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
+import { createDirectHost } from '../../environments/direct.ts'
 import { type ModelServer, startModelServer } from './model-server.ts'
 import { temporalBinary } from './temporal.ts'
 
@@ -39,6 +41,13 @@ export interface Stack {
   pid(part: Part): Promise<number>
   /** Kills a part with -9 and waits until the supervisor has another one in its place. */
   kill(part: Part): Promise<void>
+  /** What `ambient start` has said. */
+  log(): Promise<string>
+  /** Ends `ambient start` itself. */
+  end(signal: NodeJS.Signals): Promise<void>
+  /** `ambient start` again, on the same data. */
+  startAgain(): Promise<void>
+  /** Stops everything and removes the data. */
   stop(): Promise<void>
 }
 
@@ -61,18 +70,24 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   await symlink(AGENT_CACHE, join(data, 'agents'))
   const model = await startModelServer()
   const env = await settings(data, model, options)
+  const url = `http://127.0.0.1:${env.AMBIENT_PORT}`
+  const supervisor = await launch(env, data, url)
+  const key = (await readFile(join(data, 'admin-key'), 'utf8')).trim()
+  return createStack({ url, key, data, model, env, options, supervisor })
+}
+
+/** `ambient start`, until everything is ready. */
+async function launch(env: Record<string, string>, data: string, url: string): Promise<ChildProcess> {
+  const log = join(data, 'start.log')
+  const output = await open(log, 'a')
   const supervisor = spawn(join(root, 'bin', 'ambient'), ['start'], {
     cwd: root,
     env: { PATH: `${dirname(temporalBinary())}:${process.env.PATH ?? ''}`, HOME: process.env.HOME ?? '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', output.fd, output.fd],
   })
-  const log = createWriteStream(join(data, 'start.log'))
-  supervisor.stdout.pipe(log, { end: false })
-  supervisor.stderr.pipe(log, { end: false })
-  const url = `http://127.0.0.1:${env.AMBIENT_PORT}`
-  await ready(url, supervisor, join(data, 'start.log'))
-  const key = (await readFile(join(data, 'admin-key'), 'utf8')).trim()
-  return createStack({ url, key, data, model, env, options, supervisor })
+  await output.close()
+  await ready(url, supervisor, log)
+  return supervisor
 }
 
 async function settings(data: string, model: ModelServer, options: StackOptions): Promise<Record<string, string>> {
@@ -144,6 +159,19 @@ async function listening(url: string): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 50))
 }
 
+async function endKeptSandboxes(data: string): Promise<void> {
+  const label = `label=ambient.directory=${join(data, 'runs')}`
+  const { stdout } = await execa('docker', ['ps', '-aq', '--filter', label], { reject: false })
+  const containers = stdout.split('\n').filter((id) => id !== '')
+  if (containers.length > 0) await execa('docker', ['rm', '-f', ...containers])
+  const direct = await createDirectHost({
+    runsDirectory: join(data, 'runs'),
+    nodePath: process.execPath,
+    log: pino({ level: 'silent' }),
+  })
+  for (const { runId } of await direct.list()) await direct.stop(runId)
+}
+
 /** Each part's process is remembered beside the data, by the supervisor. */
 async function partPid(data: string, part: Part): Promise<number> {
   const { pid } = JSON.parse(await readFile(join(data, 'parts', `${part}.json`), 'utf8')) as { pid: number }
@@ -159,7 +187,14 @@ function createStack(made: {
   options: StackOptions
   supervisor: ChildProcess
 }): Stack {
-  const { url, key, data, model, env, options, supervisor } = made
+  const { url, key, data, model, env, options } = made
+  let { supervisor } = made
+  const end = async (signal: NodeJS.Signals) => {
+    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return
+    const ended = new Promise((resolve) => supervisor.once('exit', resolve))
+    supervisor.kill(signal)
+    await ended
+  }
 
   async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
     const response = await fetch(`${url}${path}`, {
@@ -272,13 +307,16 @@ function createStack(made: {
       }
       if (part === 'server') await listening(`${url}/healthz`)
     },
+    log: () => readFile(join(data, 'start.log'), 'utf8'),
+    end,
+    async startAgain() {
+      supervisor = await launch(env, data, url)
+    },
     async stop() {
-      const ended = new Promise((resolve) => supervisor.once('exit', resolve))
-      if (supervisor.exitCode === null) {
-        supervisor.kill('SIGTERM')
-        await ended
-      }
+      await end('SIGTERM')
       await model.close()
+      // Sandboxes that are kept for a follow-up outlive the stack, as they should; here nobody will follow up.
+      await endKeptSandboxes(data)
       await rm(data, { recursive: true, force: true })
     },
   }

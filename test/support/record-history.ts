@@ -1,0 +1,25 @@
+// Keeps the history of a run, to be replayed by all later versions of the workflow.
+import { mkdir, writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import type { WorkflowHandle } from '@temporalio/client'
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
+
+const directory = fileURLToPath(new URL('../replay/histories/', import.meta.url))
+
+/**
+ * Writes the history under the name of the test, when RECORD_HISTORIES names
+ * the version that is recorded (a date or a release). A history that is there
+ * is never written again: it stands for the runs of its time.
+ */
+export async function recordHistory(handle: WorkflowHandle, testName: string): Promise<void> {
+  const version = process.env.RECORD_HISTORIES
+  if (!version) return
+  const name = testName
+    .replace(/^.*> /, '')
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 80)
+  await mkdir(directory, { recursive: true })
+  const json = historyToJSON(await handle.fetchHistory())
+  await writeFile(`${directory}${version}-${name}.json`, `${json}\n`, { flag: 'wx' })
+}

@@ -1,0 +1,35 @@
+// Runs that were begun by former versions of the workflow go on with this one: their recorded histories replay.
+import { readdir, readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  Runtime,
+  Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker'
+import { beforeAll, describe, expect, test } from 'vitest'
+
+const directory = fileURLToPath(new URL('../test/replay/histories/', import.meta.url))
+const names = (await readdir(directory)).filter((name) => name.endsWith('.json'))
+
+describe('a recorded history', () => {
+  let workflowBundle: WorkflowBundleWithSourceMap
+
+  beforeAll(async () => {
+    Runtime.install({ logger: new DefaultLogger('ERROR') })
+    workflowBundle = await bundleWorkflowCode({
+      workflowsPath: fileURLToPath(new URL('./index.ts', import.meta.url)),
+      logger: new DefaultLogger('ERROR'),
+    })
+  })
+
+  test('is there for every way a run can go', () => {
+    expect(names.length).toBeGreaterThanOrEqual(8)
+  })
+
+  test.each(names)('%s replays', async (name) => {
+    const history = JSON.parse(await readFile(`${directory}${name}`, 'utf8'))
+    await Worker.runReplayHistory({ workflowBundle }, history)
+  })
+})
