@@ -1,5 +1,7 @@
 import { TestWorkflowEnvironment } from '@temporalio/testing'
+import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createGateway, type Gateway } from '../secrets/gateway.ts'
 import { acceptMail } from '../store/mail.ts'
 import { recordState } from '../store/states.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
@@ -10,6 +12,7 @@ import { MAIL_SIGNAL, ORCHESTRATOR_QUEUE, RUN_WORKFLOW } from '../workflows/cont
 let postgres: TestPostgres
 let databaseUrl: string
 let temporal: TestWorkflowEnvironment
+let gateway: Gateway
 let api: TestApi
 beforeAll(async () => {
   postgres = await startTestPostgres()
@@ -17,10 +20,18 @@ beforeAll(async () => {
   temporal = await TestWorkflowEnvironment.createLocal({
     server: { executable: { type: 'existing-path', path: temporalBinary() }, log: { format: 'json', level: 'error' } },
   })
-  api = await startTestApi({ databaseUrl, client: temporal.client })
+  const nowhere = { baseUrl: 'http://127.0.0.1:9', apiKey: null }
+  gateway = createGateway({
+    authorize: async () => null,
+    providers: { anthropic: nowhere, openai: nowhere, gemini: nowhere },
+    log: pino({ level: 'silent' }),
+  })
+  const port = await gateway.listen(0, '127.0.0.1')
+  api = await startTestApi({ databaseUrl, client: temporal.client, env: { AMBIENT_GATEWAY_PORT: String(port) } })
 })
 afterAll(async () => {
   await api?.close()
+  await gateway?.close(0)
   await temporal?.teardown()
   await postgres.stop()
 })
@@ -88,13 +99,15 @@ test('the server is healthy once all parts are there, and says which are not', a
       host: 'ok',
       temporal: 'ok',
       orchestrator: 'ok',
+      gateway: 'ok',
     })
   expect((await health()).status).toBe(200)
   polling.abort()
   await polled
-  const away = await startTestApi({ databaseUrl })
+  const away = await startTestApi({ databaseUrl, env: { AMBIENT_GATEWAY_PORT: '9' } })
   const response = await fetch(`${away.url}/healthz`)
   expect(response.status).toBe(503)
+  expect(await response.json()).toMatchObject({ checks: { gateway: expect.stringContaining('no model gateway') } })
   await away.close()
 })
 
@@ -118,7 +131,7 @@ test('fifty runs started at once become fifty workflows', async () => {
 })
 
 test('what was accepted while Temporal was away is handed over when it is back, in order', async () => {
-  const away = await startTestApi({ databaseUrl })
+  const away = await startTestApi({ databaseUrl, env: { AMBIENT_GATEWAY_PORT: '9' } })
   const runId = await start(away)
   const { status } = await away.call('POST', `/agent/runs/${runId}/cancel`)
   expect(status).toBe(200)

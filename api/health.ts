@@ -15,8 +15,12 @@ type Check = 'ok' | string
 /** 200 when every part is there; 503 with the parts that are not, and why. */
 export function healthRoute(deps: ApiDeps): RequestHandler {
   return async (_request, response) => {
-    const [database, temporal] = await Promise.all([checkDatabase(deps), checkTemporal(deps)])
-    const checks = { ...database, ...temporal }
+    const [database, temporal, gateway] = await Promise.all([
+      checkDatabase(deps),
+      checkTemporal(deps),
+      checkGateway(deps.config.AMBIENT_GATEWAY_PORT),
+    ])
+    const checks = { ...database, ...temporal, gateway }
     const isHealthy = Object.values(checks).every((check) => check === 'ok')
     response
       .status(isHealthy ? 200 : 503)
@@ -29,7 +33,7 @@ async function checkDatabase({ db }: ApiDeps): Promise<{ database: Check; host: 
   try {
     await within(sql`select 1`.execute(db))
     const hosts = await within(countLiveHosts(db))
-    return { database: 'ok', host: hosts > 0 ? 'ok' : 'no host has reported in the last 90 s' }
+    return { database: 'ok', host: hosts > 0 ? 'ok' : 'no host has reported in the last 45 s' }
   } catch (error) {
     return { database: reason(error), host: 'unknown while the database is away' }
   }
@@ -52,6 +56,17 @@ async function checkTemporal({ client }: ApiDeps): Promise<{ temporal: Check; or
     return { temporal: 'ok', orchestrator: isPolled ? 'ok' : 'no orchestrator worker polls for work' }
   } catch (error) {
     return { temporal: reason(error), orchestrator: 'unknown while Temporal is away' }
+  }
+}
+
+/** It refuses whoever has no credential, which is answer enough. */
+async function checkGateway(port: number): Promise<Check> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(CHECK_MS) })
+    await response.body?.cancel()
+    return 'ok'
+  } catch {
+    return `no model gateway answers on port ${port}`
   }
 }
 

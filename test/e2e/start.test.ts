@@ -49,7 +49,9 @@ describe('ambient start', () => {
   test('says of every part whether it is ready', async () => {
     const { status, body } = await stack.call('GET', '/healthz')
     expect(status).toBe(200)
-    expect(body).toMatchObject({ checks: { database: 'ok', temporal: 'ok', orchestrator: 'ok', host: 'ok' } })
+    expect(body).toMatchObject({
+      checks: { database: 'ok', temporal: 'ok', orchestrator: 'ok', host: 'ok', gateway: 'ok' },
+    })
   })
 
   test('refuses to run twice on one data directory, and says so', async () => {
