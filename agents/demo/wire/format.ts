@@ -1,9 +1,5 @@
-// What a wire format is, and which there are.
-import { anthropic } from './anthropic.ts'
-import { chat } from './chat.ts'
-import { gemini } from './gemini.ts'
+// What a wire format is.
 import type { FormatName, ModelRequest } from './request.ts'
-import { responses } from './responses.ts'
 import type { ModelAnswer, ModelFailure, WholeAnswer } from './step.ts'
 
 export interface WireFormat {
@@ -21,5 +17,3 @@ export interface WireFormat {
   /** Answers a question beside the conversation, such as the number of tokens; undefined when the path is none. */
   aside?(path: string, body: unknown): unknown
 }
-
-export const formats: readonly WireFormat[] = [chat, responses, anthropic, gemini]

@@ -2,7 +2,8 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { json } from 'node:stream/consumers'
-import { formats, type WireFormat } from './format.ts'
+import type { WireFormat } from './format.ts'
+import { formats } from './formats.ts'
 import { MalformedRequest, type ModelRequest } from './request.ts'
 import { isFailure, type ModelFailure, type ModelStep, wholeAnswer } from './step.ts'
 
