@@ -1,4 +1,5 @@
 // The way to Temporal, for clients and for workers.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
 import type { NativeConnection } from '@temporalio/worker'
@@ -43,9 +44,23 @@ export function connectClient(config: TemporalConfig): Client {
   return new Client({ connection, namespace: config.TEMPORAL_NAMESPACE })
 }
 
-/** The connection of workers. Rejects when Temporal does not answer. */
-export async function connectWorker(config: TemporalConfig): Promise<NativeConnection> {
+/** Pause between attempts to reach Temporal, in milliseconds. */
+const CONNECT_AGAIN_MS = 1_000
+
+/** The connection of workers. Waits for Temporal where it does not answer; `onWait` is told once, with the reason. */
+export async function connectWorker(
+  config: TemporalConfig,
+  onWait: (reason: string) => void,
+): Promise<NativeConnection> {
   // Loaded here alone: the native library is of no use to a process that only speaks as a client.
-  const { NativeConnection } = await import('@temporalio/worker')
-  return NativeConnection.connect({ address: temporalAddress(config), ...security(config) })
+  const { NativeConnection, TransportError } = await import('@temporalio/worker')
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await NativeConnection.connect({ address: temporalAddress(config), ...security(config) })
+    } catch (error) {
+      if (!(error instanceof TransportError)) throw error
+      if (attempt === 1) onWait(error.message)
+      await sleep(CONNECT_AGAIN_MS)
+    }
+  }
 }

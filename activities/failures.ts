@@ -2,6 +2,7 @@
 import { ApplicationFailure } from '@temporalio/common'
 import { failureCodes, type RunFailure, RunFailureError } from '../domain/failure.ts'
 import { RUN_FAILURE } from '../workflows/options.ts'
+import { FencedError, ServerRefusal } from './host/server.ts'
 
 /** How often a failure that a retry can help is tried before it ends the run. */
 const ATTEMPTS = 4
@@ -17,10 +18,21 @@ export function toApplicationFailure(failure: RunFailure, attempt: number, cause
     message: failure.message,
     nonRetryable: !again,
     details: [failure],
-    ...(again ? { nextRetryDelay: `${2 ** attempt}s` } : {}),
+    ...(again ? { nextRetryDelay: pause(attempt) } : {}),
     ...(cause instanceof Error ? { cause } : {}),
   })
 }
+
+const pause = (attempt: number) => `${2 ** attempt}s` as const
+
+/** The server will hardly say anything else to the same request: a run must not wait for it until its time is up. */
+const refused = (error: ServerRefusal, attempt: number): ApplicationFailure =>
+  ApplicationFailure.create({
+    type: error.name,
+    message: error.message,
+    ...(attempt < ATTEMPTS ? { nextRetryDelay: pause(attempt) } : { nonRetryable: true }),
+    cause: error,
+  })
 
 /** Runs an activity's work; what it throws as a run's failure leaves as one. */
 export async function withTypedFailures<T>(attempt: number, work: () => Promise<T>): Promise<T> {
@@ -28,6 +40,9 @@ export async function withTypedFailures<T>(attempt: number, work: () => Promise<
     return await work()
   } catch (error) {
     if (error instanceof RunFailureError) throw toApplicationFailure(error.failure, attempt, error.cause)
+    if (error instanceof ServerRefusal) throw refused(error, attempt)
+    // A newer execution has the run: this one has nothing more to say, however often.
+    if (error instanceof FencedError) throw ApplicationFailure.nonRetryable(error.message, error.name)
     throw error
   }
 }

@@ -14,7 +14,9 @@ export async function main(): Promise<void> {
   const log = createLog(config, 'worker')
   installRuntime(log)
   const database = createDatabase(config)
-  const connection: NativeConnection = await connectWorker(config)
+  const connection: NativeConnection = await connectWorker(config, (reason) =>
+    log.warn({ reason }, 'Temporal does not answer yet; waiting for it'),
+  )
   const worker = await Worker.create({
     connection,
     namespace: config.TEMPORAL_NAMESPACE,

@@ -72,7 +72,8 @@ export type TurnOutcome =
 
 /** What a turn begins with: a message for the agent, or the answer to its question. */
 export type TurnInput =
-  | { kind: 'prompt'; messageId: string }
+  /** `before`: messages that this one overtook before the agent was given them. They precede it. */
+  | { kind: 'prompt'; messageId: string; before?: string[] }
   | { kind: 'answer'; mailId: string; questionId: string; optionId: string }
 
 export interface ExecutionRef {

@@ -60,6 +60,12 @@ export function endingOfError(error: unknown, phase: Phase, cancelReason: string
   })
 }
 
+/** Nobody has taken the work up in time: the host is away, and so is everything it holds. */
+export const isHostAway = (error: unknown): boolean =>
+  error instanceof ActivityFailure &&
+  error.cause instanceof TimeoutFailure &&
+  error.cause.timeoutType === 'SCHEDULE_TO_START'
+
 function timeout(cause: TimeoutFailure, phase: Phase): RunFailure {
   if (cause.timeoutType === 'SCHEDULE_TO_START') {
     return {

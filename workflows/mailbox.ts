@@ -13,6 +13,8 @@ export class Mailbox {
   readonly #seen = new Set<string>()
   readonly #prompts: Prompt[] = []
   readonly #answers: AnswerMail[] = []
+  /** Messages that were waiting when a cancel came. */
+  readonly #cancelled = new Set<string>()
   /** Why somebody wants the run to stop; null while nobody does. */
   cancelReason: string | null = null
   /** Called for each new piece of mail. */
@@ -23,8 +25,14 @@ export class Mailbox {
     this.#seen.add(mail.id)
     if (mail.kind === 'prompt') this.#enqueue(mail)
     else if (mail.kind === 'answer') this.#answers.push(mail)
-    else this.cancelReason ??= mail.reason
+    else this.#cancel(mail.reason)
     this.onMail(mail)
+  }
+
+  /** A cancel is for what was asked before it, not for what is asked afterwards. */
+  #cancel(reason: string): void {
+    this.cancelReason ??= reason
+    for (const { id } of this.#prompts) this.#cancelled.add(id)
   }
 
   /** An interrupting message goes before those that wait for their turn. */
@@ -58,9 +66,22 @@ export class Mailbox {
     return at >= 0 ? (this.#answers.splice(at, 1)[0] ?? null) : null
   }
 
-  /** Takes every message, unread: the execution they were meant for is over. */
+  /** Takes messages unread, because the execution they were meant for is over: after a cancel, those that came before it. */
   takeUnread(): string[] {
-    return this.#prompts.splice(0).map((prompt) => prompt.id)
+    const ids = this.promptIds.filter((id) => this.cancelReason === null || this.#cancelled.has(id))
+    this.forget(ids)
+    this.cancelReason = null
+    return ids
+  }
+
+  forget(ids: readonly string[]): void {
+    const kept = this.#prompts.filter((prompt) => !ids.includes(prompt.id))
+    this.#prompts.splice(0, this.#prompts.length, ...kept)
+  }
+
+  /** A cancel that came when there was nothing left to cancel means none of the messages that followed it. */
+  forgetLateCancel(): void {
+    if (!this.#prompts.some(({ id }) => this.#cancelled.has(id))) this.cancelReason = null
   }
 
   /** Waits for a message or a cancel, at most so long. True when a message is there. */

@@ -33,8 +33,15 @@ const HEARTBEAT = '30s'
 /** A worker that died is tried again at once: the sandbox is still there, and the new attempt reads on. */
 const onSameHost = { initialInterval: '200ms', backoffCoefficient: 2, maximumInterval: '10s' }
 
+/**
+ * A cancelled activity has ended before anything else is done to its sandbox.
+ * The SDK's own default reports the cancel at once, whatever still goes on.
+ */
+const cancellationType = 'WAIT_CANCELLATION_COMPLETED'
+
 /** Clone, set-up commands and the agent's start: an hour bounds all of them together. */
 export const prepareOptions: ActivityOptions = {
+  cancellationType,
   startToCloseTimeout: '60m',
   scheduleToStartTimeout: HOST_AWAY,
   heartbeatTimeout: HEARTBEAT,
@@ -43,6 +50,7 @@ export const prepareOptions: ActivityOptions = {
 
 /** One turn. Its attempts are unlimited within its time: an attempt that follows a dead worker repeats nothing. */
 export const turnOptions = (turnMinutes: number): ActivityOptions => ({
+  cancellationType,
   startToCloseTimeout: `${turnMinutes}m`,
   scheduleToCloseTimeout: `${turnMinutes}m`,
   scheduleToStartTimeout: HOST_AWAY,

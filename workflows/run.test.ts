@@ -52,6 +52,7 @@ afterAll(() => env.teardown())
 /** A run's surroundings, with a log of everything the workflow had done. */
 interface World {
   runId: string
+  read: ReadonlySet<string>
   states: StateChange[]
   log: string[]
   prompt(text?: Partial<Extract<Mail, { kind: 'prompt' }>>): Promise<void>
@@ -67,6 +68,9 @@ interface Behaviour {
   prepare?: () => Promise<void>
   turn?: (turn: TurnInput, signal: AbortSignal) => Promise<TurnOutcome>
   alreadyRead?: (id: string) => boolean
+  /** Waited for before a message is marked as read. */
+  accept?: () => Promise<void>
+  begin?: () => Promise<void>
 }
 
 async function inWorld(behaviour: Behaviour, story: (world: World) => Promise<void>): Promise<World> {
@@ -87,6 +91,7 @@ async function inWorld(behaviour: Behaviour, story: (world: World) => Promise<vo
 
   const orchestrator: OrchestratorActivities = {
     async beginExecution({ mail }) {
+      await behaviour.begin?.()
       if (unread(mail).length === 0) return null
       execution += 1
       say(`begin ${execution}`)
@@ -104,6 +109,7 @@ async function inWorld(behaviour: Behaviour, story: (world: World) => Promise<vo
       say(`state ${change.state}`)
     },
     async acceptMail({ ids }) {
+      await behaviour.accept?.()
       const fresh = unread(ids)
       for (const id of fresh) read.add(id)
       return fresh
@@ -119,7 +125,8 @@ async function inWorld(behaviour: Behaviour, story: (world: World) => Promise<vo
       return { origin: 'fresh' }
     },
     async runTurn({ turn }) {
-      say(`turn ${turn.kind === 'prompt' ? turn.messageId : `answer ${turn.optionId}`}`)
+      const before = turn.kind === 'prompt' && turn.before ? ` after ${turn.before}` : ''
+      say(`turn ${turn.kind === 'prompt' ? turn.messageId : `answer ${turn.optionId}`}${before}`)
       const context = Context.current()
       const heartbeat = setInterval(() => context.heartbeat(), 100)
       try {
@@ -160,6 +167,7 @@ async function inWorld(behaviour: Behaviour, story: (world: World) => Promise<vo
   const handle = () => env.client.workflow.getHandle(runId)
   const world: World = {
     runId,
+    read,
     states,
     log,
     async prompt(mail = {}) {
@@ -395,6 +403,144 @@ describe('a run', () => {
       )
       expect(terminal(world)).toMatchObject([{ state, failure: { code } }])
     }
+  })
+
+  test('begins the interrupting turn only when the interrupted one has ended', async () => {
+    const log: string[] = []
+    await inWorld(
+      {
+        turn: async (turn, signal) => {
+          const id = turn.kind === 'prompt' ? turn.messageId : ''
+          log.push(`begin ${id}`)
+          if (id === 'm1') {
+            await untilCancelled(signal).catch(() => {})
+            await new Promise((resolve) => setTimeout(resolve, 1_000))
+            log.push('end m1')
+            throw signal.reason
+          }
+          return { kind: 'ended', stopReason: 'end_turn' }
+        },
+      },
+      async ({ prompt, saw, finished }) => {
+        await prompt({ id: 'm1' })
+        await saw((line) => line === 'turn m1')
+        await prompt({ id: 'now', delivery: 'interrupt' })
+        await finished()
+      },
+    )
+    expect(log).toEqual(['begin m1', 'end m1', 'begin now'])
+  })
+
+  test('gives the agent a message that was overtaken before its turn, together with the one that overtook it', async () => {
+    const gate = Promise.withResolvers<void>()
+    const world = await inWorld({ prepare: () => gate.promise }, async ({ prompt, saw, finished }) => {
+      await prompt({ id: 'm1' })
+      await saw((line) => line === 'prepare')
+      await prompt({ id: 'later' })
+      await prompt({ id: 'now', delivery: 'interrupt' })
+      gate.resolve()
+      await finished()
+    })
+    expect(world.log.filter((line) => line.startsWith('turn'))).toEqual(['turn now after m1', 'turn later'])
+  })
+
+  test('keeps the workspace of earlier work when a follow-up is cancelled before its agent has started', async () => {
+    const secondTime = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    let times = 0
+    const world = await inWorld(
+      {
+        plan: { idleMinutes: 10 },
+        prepare: async () => {
+          times += 1
+          if (times === 1) return
+          secondTime.resolve()
+          await gate.promise
+          throw (await import('@temporalio/activity')).Context.current().cancellationSignal.reason
+        },
+      },
+      async ({ prompt, saw, send, finished }) => {
+        await prompt({ id: 'm1' })
+        await saw((line) => line === 'state SUCCEEDED')
+        await prompt({ id: 'm2' })
+        await secondTime.promise
+        await send({ kind: 'cancel', id: 'c1', reason: 'No.' })
+        gate.resolve()
+        await finished()
+      },
+    )
+    expect(terminal(world).map(({ state }) => state)).toEqual(['SUCCEEDED', 'CANCELLED'])
+    expect(world.log.filter((line) => line.startsWith('dispose'))).toEqual(['dispose keeping the workspace'])
+  })
+
+  test('marks a message as read although it is cancelled at that moment', async () => {
+    let isAway = true
+    const tried = Promise.withResolvers<void>()
+    const prepared = Promise.withResolvers<void>()
+    const world = await inWorld(
+      {
+        prepare: () => prepared.promise,
+        accept: async () => {
+          tried.resolve()
+          if (isAway) throw new Error('the database is away')
+        },
+      },
+      async ({ prompt, saw, send, finished }) => {
+        await prompt({ id: 'm1' })
+        await saw((line) => line === 'prepare')
+        await tried.promise
+        await send({ kind: 'cancel', id: 'c1', reason: 'No.' })
+        prepared.resolve()
+        await saw((line) => line === 'stop')
+        isAway = false
+        await finished()
+      },
+    )
+    expect([...world.read]).toEqual(['m1'])
+    expect(terminal(world).map(({ state }) => state)).toEqual(['CANCELLED'])
+  })
+
+  test('carries out a message that comes after a cancel', async () => {
+    const world = await inWorld(
+      {
+        turn: async (turn, signal) => {
+          if (turn.kind === 'prompt' && turn.messageId === 'm1') await untilCancelled(signal)
+          return { kind: 'ended', stopReason: 'end_turn' }
+        },
+      },
+      async ({ prompt, saw, send, finished }) => {
+        await prompt({ id: 'm1' })
+        await saw((line) => line === 'turn m1')
+        await prompt({ id: 'dropped' })
+        await send({ kind: 'cancel', id: 'c1', reason: 'Not this.' })
+        await prompt({ id: 'm2' })
+        await finished()
+      },
+    )
+    expect(world.log.filter((line) => line.startsWith('turn'))).toEqual(['turn m1', 'turn m2'])
+    expect(terminal(world).map(({ state }) => state)).toEqual(['CANCELLED', 'SUCCEEDED'])
+  })
+
+  test('carries out a message that comes while it learns that the one before was dealt with', async () => {
+    const asked = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    const world = await inWorld(
+      {
+        alreadyRead: (id) => id === 'm1',
+        begin: async () => {
+          asked.resolve()
+          await gate.promise
+        },
+      },
+      async ({ prompt, finished }) => {
+        await prompt({ id: 'm1' })
+        await asked.promise
+        await prompt({ id: 'm2' })
+        gate.resolve()
+        await finished()
+      },
+    )
+    expect(world.log.filter((line) => line.startsWith('turn'))).toEqual(['turn m2'])
   })
 
   test('begins a second execution in the kept sandbox for a message after its end', async () => {

@@ -29,7 +29,7 @@ import {
   type TurnInput,
   type TurnOutcome,
 } from './contract.ts'
-import { type Ending, endingOfError, endingOfStop, failed } from './ending.ts'
+import { type Ending, endingOfError, endingOfStop, failed, isHostAway } from './ending.ts'
 import { Mailbox } from './mailbox.ts'
 import {
   claimOptions,
@@ -60,14 +60,21 @@ export async function agentRun({ runId }: AgentRunInput): Promise<void> {
 
   for (let round = 1; ; round++) {
     await condition(() => mailbox.promptIds.length > 0 || mailbox.cancelReason !== null)
+    mailbox.forgetLateCancel()
+    const asked = mailbox.promptIds
     const plan = await CancellationScope.nonCancellable(() =>
       orchestrator.beginExecution({
         runId,
         key: `${workflowInfo().runId}/${round}`,
-        mail: mailbox.promptIds,
+        mail: asked,
       }),
     )
-    if (plan === null) return
+    if (plan === null) {
+      // An earlier workflow has dealt with these. What came meanwhile has not been asked about.
+      mailbox.forget(asked)
+      if (mailbox.promptIds.length > 0) continue
+      return
+    }
     const execution = new Execution(runId, plan, mailbox, status)
     await execution.carryOut()
     const again = await execution.keepForFollowUp()
@@ -87,6 +94,7 @@ class Execution {
   #phase: Phase = 'claim'
   #agentStarted = false
   #sandboxKept = false
+  #hostIsAway = false
   readonly #scope = new CancellationScope()
   #turnScope: CancellationScope | null = null
   #changes = 0
@@ -108,6 +116,7 @@ class Execution {
     try {
       ending = await this.#scope.run(() => this.#work())
     } catch (error) {
+      this.#hostIsAway = isHostAway(error)
       ending = endingOfError(error, this.#phase, this.#mailbox.cancelReason)
     }
     this.#mailbox.onMail = () => {}
@@ -130,30 +139,49 @@ class Execution {
 
     this.#phase = 'turn'
     let ending: Ending = { state: 'SUCCEEDED' }
-    for (let messageId = await first; messageId !== null; messageId = await this.#nextUnread()) {
-      const outcome = await this.#turns({ kind: 'prompt', messageId })
+    for (let ids = await first; ; ids = []) {
+      // An interrupting message that came before the turn has begun takes the waiting one along: it would be lost.
+      if (ids.length === 0 || this.#mailbox.hasInterrupt) ids = [...ids, ...(await this.#nextUnread())]
+      const messageId = ids.at(-1)
+      if (messageId === undefined) return ending
+      const before = ids.slice(0, -1)
+      const outcome = await this.#turns({ kind: 'prompt', messageId, ...(before.length > 0 ? { before } : {}) })
       if (outcome === 'interrupted') continue
       if (outcome.kind === 'failed') return failed(outcome.failure)
       ending = endingOfStop(outcome.stopReason)
     }
-    return ending
   }
 
-  async #nextUnread(): Promise<string | null> {
+  /** The next message, after those that it overtook before they were read; nothing when none waits. */
+  async #nextUnread(): Promise<string[]> {
+    const ids: string[] = []
     for (let prompt = this.#mailbox.takePrompt(); prompt !== null; prompt = this.#mailbox.takePrompt()) {
-      const unread = await this.#accept([prompt.id])
-      if (unread.length > 0) return prompt.id
+      ids.push(...(await this.#accept([prompt.id])))
+      if (ids.length > 0 && !this.#mailbox.hasInterrupt) break
     }
-    return null
+    return ids
   }
 
-  /** Marks messages as read. Answers with those that nobody had read: one that an earlier workflow dealt with is not dealt with twice. */
+  /**
+   * Marks messages as read. Answers with those that nobody had read: one that an
+   * earlier workflow dealt with is not dealt with twice. Not cancelled with the
+   * run: a message that was taken and never marked would count as waiting for ever.
+   */
   #accept(ids: string[]): Promise<string[]> {
-    return orchestrator.acceptMail({
-      runId: this.#ref.runId,
-      key: `${workflowInfo().runId}/${this.#ref.execution}`,
-      ids,
-    })
+    const accepted = CancellationScope.nonCancellable(() =>
+      orchestrator.acceptMail({
+        runId: this.#ref.runId,
+        key: `${workflowInfo().runId}/${this.#ref.execution}`,
+        ids,
+      }),
+    )
+    const done = accepted.then(
+      () => {},
+      () => {}, // Whoever asked is told.
+    )
+    this.#recorded = this.#recorded.then(() => done)
+    // The cancel itself waits for nobody.
+    return Promise.race([accepted, CancellationScope.current().cancelRequested])
   }
 
   #claim() {
@@ -203,12 +231,8 @@ class Execution {
   /** The work product, the terminal state, and the sandbox's fate. Never cancelled. */
   async #settle(ending: Ending): Promise<void> {
     if (ending.state !== 'SUCCEEDED') await this.#dropUnread()
-    // A cancelled or failed agent is stopped before anything else: it may still be at work.
-    if (this.#hostId !== null && ending.state !== 'SUCCEEDED')
-      await this.#tidy(() => this.#on(disposeOptions).stop(this.#ref))
-    if (this.#hostId !== null && this.#agentStarted) await this.#tidy(() => this.#on(collectOptions).collect(this.#ref))
-    this.#sandboxKept = this.#agentStarted && ending.state === 'SUCCEEDED' && this.#plan.idleMinutes > 0
-    if (!this.#sandboxKept) await this.#dispose()
+    // A host that is away holds up no terminal state: what it still has is given up afterwards.
+    if (!this.#hostIsAway) await this.#leaveSandbox(ending)
     this.#report({
       state: ending.state,
       timeline: terminalTimeline[ending.state],
@@ -216,11 +240,22 @@ class Execution {
       message: ending.message,
     })
     await this.#recorded
+    if (this.#hostIsAway) await this.#dispose()
+  }
+
+  async #leaveSandbox(ending: Ending): Promise<void> {
+    // A cancelled or failed agent is stopped before anything else: it may still be at work.
+    if (this.#hostId !== null && ending.state !== 'SUCCEEDED')
+      await this.#tidy(() => this.#on(disposeOptions).stop(this.#ref))
+    if (this.#hostId !== null && this.#agentStarted && !this.#hostIsAway)
+      await this.#tidy(() => this.#on(collectOptions).collect(this.#ref))
+    if (this.#hostIsAway) return
+    this.#sandboxKept = this.#agentStarted && ending.state === 'SUCCEEDED' && this.#plan.idleMinutes > 0
+    if (!this.#sandboxKept) await this.#dispose()
   }
 
   /** What an execution was asked to do and did not come to, ends with it. Only a later message begins another one. */
   async #dropUnread(): Promise<void> {
-    this.#mailbox.cancelReason = null
     const ids = this.#mailbox.takeUnread()
     if (ids.length > 0) await this.#accept(ids)
   }
@@ -244,8 +279,8 @@ class Execution {
 
   async #dispose(): Promise<void> {
     if (this.#hostId === null) return
-    // A workspace that no agent ever worked in holds nothing to come back to.
-    const keepWorkspace = this.#agentStarted
+    // A workspace that no agent ever worked in, in this execution or an earlier one, holds nothing to come back to.
+    const keepWorkspace = this.#agentStarted || this.#plan.heldBy !== null
     await this.#tidy(() => this.#on(disposeOptions).dispose({ ...this.#ref, keepWorkspace }))
     await this.#recorded
     await orchestrator.recordSandbox({ ...this.#ref, running: false, workspaceKept: keepWorkspace })
@@ -257,6 +292,7 @@ class Execution {
       await work()
     } catch (error) {
       endingOfError(error, 'dispose', null)
+      this.#hostIsAway ||= isHostAway(error)
     }
   }
 

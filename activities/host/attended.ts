@@ -26,6 +26,16 @@ export class DetachedError extends Error {
 
 const Held = z.object({ workflowId: z.string(), runId: z.string(), activityId: z.string() })
 
+/** Null for one that its writer did not finish: it was killed then, and the heartbeat's timeout gives its activity back. */
+async function readNote(path: string): Promise<z.infer<typeof Held> | null> {
+  try {
+    return Held.parse(JSON.parse(await readFile(path, 'utf8')))
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof z.ZodError) return null
+    throw error
+  }
+}
+
 /**
  * The activities that this host has in hand, noted on disk. A worker that was
  * killed cannot give them back; the one that follows it does, so that they go
@@ -70,7 +80,8 @@ export function createAttendance(directory: string) {
       await Promise.all(
         names.map(async (name) => {
           const path = join(directory, name)
-          const held = Held.parse(JSON.parse(await readFile(path, 'utf8')))
+          const held = await readNote(path)
+          if (held === null) return await rm(path, { force: true })
           try {
             await client.activity.fail(
               held,

@@ -1,6 +1,7 @@
 // Runs on the worker that holds the sandbox. The work product at the end of an execution.
+import { withoutCredentials } from '../../domain/run.ts'
 import type { Sandbox } from '../../environments/host.ts'
-import { planRepositories, withoutCredentials } from '../../environments/repositories.ts'
+import { planRepositories } from '../../environments/repositories.ts'
 import { collectResult, startSnapshot } from '../../environments/work-product.ts'
 import { type Execution, usableSandbox } from './prepare.ts'
 

@@ -27,16 +27,18 @@ export async function runCommand(
   }
   const sandbox = await usableSandbox(execution)
   const takesArgument = rest.some((argument) => argument.includes('{prompt}'))
+  const id = `command-${messageId}`
+  // A command that was started keeps its credential: another one would end the one that it was started with.
+  const wasStarted = await sandbox.hasJob(id)
   const journal = await sandbox.job({
-    id: `command-${messageId}`,
+    id,
     command: [program, ...rest.map((argument) => argument.replaceAll('{prompt}', prompt))],
-    env: {
-      ...order.environment.env,
-      ...modelEnvironment(
-        `http://${deps.host.loopback}:${deps.gatewayPort}`,
-        await deps.server.credential(ref.runId, ref.execution, stop),
-      ),
-    },
+    env: wasStarted
+      ? {}
+      : {
+          ...order.environment.env,
+          ...modelEnvironment(deps.gatewayUrl, await deps.server.credential(ref.runId, ref.execution, stop)),
+        },
     cwd: workingDirectory(deps.host.paths(ref.runId, null).workspace, order),
     ...(takesArgument ? {} : { stdin: prompt }),
   })

@@ -12,8 +12,8 @@ export interface HostDeps {
   log: Logger
   runsDirectory: string
   agentsDirectory: string
-  /** Port of the model gateway on this machine. */
-  gatewayPort: number
+  /** Where sandboxes of this host find the model gateway. */
+  gatewayUrl: string
   /** Runs this host holds at once. */
   capacity: number
   /** Largest diff or bundle of one repository that is kept, in bytes. */

@@ -8,18 +8,26 @@ import type { HostDeps } from './deps.ts'
 const CLAIM_MS = 60_000
 
 /** Counts the runs that live on this host. What runs is asked of the host itself once; after that it is kept in step. */
-export function createHoldings(deps: HostDeps) {
-  const held = new Set<string>()
+export function createHoldings(deps: Pick<HostDeps, 'host' | 'capacity'>) {
+  /** Each with when it was taken up last; 0 for one that a former worker took up. */
+  const held = new Map<string, number>()
   const claimed = new Map<string, number>()
+  const removals = new Map<string, Promise<void>>()
   const loaded = deps.host.list().then((runs) => {
-    for (const { runId, running } of runs) if (running) held.add(runId)
+    for (const { runId, running } of runs) if (running && !held.has(runId)) held.set(runId, 0)
   })
+  loaded.catch(() => {}) // Heard by whoever takes a run on.
+
+  function release(runId: string): void {
+    claimed.delete(runId)
+    held.delete(runId)
+  }
 
   return {
-    has: (runId: string): boolean => held.has(runId) || claimed.has(runId),
     /** Takes a run on, if there is room. */
     async take(runId: string): Promise<boolean> {
       await loaded
+      await removals.get(runId)
       const now = Date.now()
       for (const [other, at] of claimed) if (now - at > CLAIM_MS) claimed.delete(other)
       if (held.has(runId) || claimed.has(runId)) return true
@@ -27,13 +35,26 @@ export function createHoldings(deps: HostDeps) {
       claimed.set(runId, now)
       return true
     },
-    hold(runId: string): void {
+    /** Takes a run up; waits until a removal of what it left here is over. */
+    async hold(runId: string): Promise<void> {
+      await removals.get(runId)
       claimed.delete(runId)
-      held.add(runId)
+      held.set(runId, Date.now())
     },
-    release(runId: string): void {
-      claimed.delete(runId)
-      held.delete(runId)
+    release,
+    /** Removes everything of a run that was found to be of no more use at a time; refused when it was taken up since. */
+    async remove(runId: string, foundAt: number): Promise<void> {
+      const takenUp = Math.max(held.get(runId) ?? 0, claimed.get(runId) ?? 0)
+      if (takenUp >= foundAt) throw new Error('it was taken up again meanwhile')
+      const removal = deps.host.remove(runId)
+      const over = removal.then(
+        () => release(runId),
+        () => {}, // The caller is told.
+      )
+      removals.set(runId, over)
+      await over
+      removals.delete(runId)
+      await removal
     },
   }
 }

@@ -28,7 +28,7 @@ export function makeHostActivities(
     host: {
       prepare: (ref) =>
         attendance.attend(async (signals) => {
-          holdings.hold(ref.runId)
+          await holdings.hold(ref.runId)
           return { origin: await prepare(await openExecution(deps, ref, signals)) }
         }),
       runTurn: ({ turn, ...ref }) =>

@@ -84,6 +84,7 @@ async function toolkitOf({ deps, ref, agent, transcript, stop }: Execution): Pro
     signal: stop,
     onProgress: (text) => {
       told = told.then(() => notes.add('setup', { step: 'install', stream: 'stdout', text }))
+      told.catch(() => {}) // Heard below, which may be minutes later.
     },
   })
   await told
@@ -97,18 +98,30 @@ async function currentSandbox({ deps, ref, state }: Execution): Promise<Sandbox 
 
 /** The latest sandbox if it can still be worked in; else the next one. One sandbox holds one agent process. */
 export async function usableSandbox(execution: Execution): Promise<Sandbox> {
-  const { deps, ref, order, state } = execution
+  const { deps, ref, order, state, stop } = execution
   const current = await currentSandbox(execution)
   if (current && (await current.isRunning())) return current
   const toolkit = await toolkitOf(execution)
-  await state.set({ generation: state.get().generation + 1 })
+  await state.set({ generation: nextGeneration(state.get().generation, ref.execution) })
   return deps.host.open({
     runId: ref.runId,
     generation: state.get().generation,
     image: order.environment.image ?? null,
     toolkit,
+    signal: stop,
   })
 }
+
+/** No execution starts as many sandboxes. */
+const GENERATIONS = 1_000
+
+/**
+ * A run whose former workspace was removed begins anew on this host, and its
+ * sandboxes must not have the names of former ones: a journal's name stands for
+ * lines that are stored already.
+ */
+export const nextGeneration = (latest: number, execution: number): number =>
+  (latest === 0 ? (execution - 1) * GENERATIONS : latest) + 1
 
 async function startAgent(execution: Execution, agent: AcpAgent, sandbox: Sandbox): Promise<void> {
   const { deps, ref, order, policy, state, transcript, stop } = execution
@@ -122,7 +135,7 @@ async function startAgent(execution: Execution, agent: AcpAgent, sandbox: Sandbo
       workspace: cwd,
       toolkit: paths.toolkit,
       node: paths.node,
-      gatewayUrl: `http://${deps.host.loopback}:${deps.gatewayPort}/${agent.provider}`,
+      gatewayUrl: `${deps.gatewayUrl}/${agent.provider}`,
       gatewayToken: await deps.server.credential(ref.runId, ref.execution, stop),
       model: order.model,
       reasoningLevel: order.reasoning_level,

@@ -8,16 +8,18 @@ import { runCommand } from './command.ts'
 import { type Execution, prepare, workingDirectory } from './prepare.ts'
 
 /** How long an agent may take to stop when people want it to; after that it is ended from outside. A stop is promised within 5 s. */
-const GRACE_MS = 2_000
+const GRACE_MS = 1_500
 /** How long a prompt that a dead predecessor may have sent is given to show itself. */
 const EVIDENCE_MS = 3_000
+
+type PromptInput = Extract<TurnInput, { kind: 'prompt' }>
 
 export async function carryOutTurn(execution: Execution, input: TurnInput): Promise<TurnOutcome> {
   const { agent } = execution
   if (input.kind === 'prompt') await beginTurn(execution, input.messageId)
   if (agent.protocol === 'acp') return await agentTurn(execution, agent, input)
   if (input.kind === 'prompt') {
-    const text = await messageText(execution, input.messageId)
+    const text = await messageText(execution, input)
     return await runCommand(execution, input.messageId, text, preamble(execution))
   }
   throw new TypeError('a command asks no questions')
@@ -46,8 +48,9 @@ async function agentTurn(execution: Execution, agent: AcpAgent, input: TurnInput
   const sandbox = await deps.host.find(ref.runId, generation)
   const journal = (await sandbox?.agent()) ?? null
   if (journal === null || sessionId === null) return { kind: 'failed', failure: sandboxLost }
+  const watchdog = watchInterrupt(execution)
   try {
-    return await runTurn({
+    const outcome = await runTurn({
       journal,
       claims: claims(state.paths),
       sessionId,
@@ -60,12 +63,37 @@ async function agentTurn(execution: Execution, agent: AcpAgent, input: TurnInput
       signals,
       times: { graceMs: GRACE_MS, evidenceMs: EVIDENCE_MS },
     })
+    // An agent that the watchdog ended did not end by itself.
+    if (watchdog.hasEndedAgent) throw signals.interrupt.reason
+    return outcome
   } catch (error) {
     if (!(error instanceof AgentStuckError)) throw error
     deps.log.warn({ run: ref.runId }, 'the agent does not stop when told to; it is ended')
     await deps.host.stop(ref.runId)
     throw signals.interrupt.reason
+  } finally {
+    watchdog.leave()
   }
+}
+
+/** An agent that does not even read what it is told would keep a cancel waiting for ever: it is ended from outside. */
+function watchInterrupt({ deps, ref, signals }: Execution) {
+  let timer: NodeJS.Timeout | undefined
+  const watchdog = { hasEndedAgent: false, leave }
+  const begin = () => {
+    timer = setTimeout(() => {
+      watchdog.hasEndedAgent = true
+      deps.log.warn({ run: ref.runId }, 'the agent does not listen; it is ended')
+      deps.host.stop(ref.runId).catch((error: unknown) => deps.log.error({ run: ref.runId, err: error }, 'not ended'))
+    }, GRACE_MS + 500)
+  }
+  function leave(): void {
+    clearTimeout(timer)
+    signals.interrupt.removeEventListener('abort', begin)
+  }
+  if (signals.interrupt.aborted) begin()
+  else signals.interrupt.addEventListener('abort', begin, { once: true })
+  return watchdog
 }
 
 async function turnMessage(execution: Execution, input: TurnInput): Promise<TurnMessage> {
@@ -73,14 +101,18 @@ async function turnMessage(execution: Execution, input: TurnInput): Promise<Turn
   return {
     kind: 'prompt',
     messageId: input.messageId,
-    text: await messageText(execution, input.messageId),
+    text: await messageText(execution, input),
     preamble: preamble(execution),
     previousMessageId: execution.state.get().previousMessageId,
   }
 }
 
-const messageText = ({ deps, ref, stop }: Execution, messageId: string) =>
-  deps.server.message(ref.runId, messageId, stop)
+/** What people said, with the messages before it that the agent was not given. */
+async function messageText({ deps, ref, stop }: Execution, { messageId, before = [] }: PromptInput): Promise<string> {
+  const ids = [...before, messageId]
+  const texts = await Promise.all(ids.map((id) => deps.server.message(ref.runId, id, stop)))
+  return texts.join('\n\n')
+}
 
 /** The base prompt, before the first message of a session. */
 const preamble = ({ order, state }: Execution) => (state.get().opensSession ? order.base_prompt : null)

@@ -10,7 +10,8 @@ const SMALL_TALK = /^(Cloning into|done\.|remote: (Enumerating|Counting|Compress
 export async function prepareWorkspace({ deps, ref, order, state, transcript, stop }: Execution): Promise<void> {
   const paths = await createRunDirectory(deps.runsDirectory, ref.runId, deps.host.owner)
   if (state.get().workspaceReady) return
-  const notes = transcript.notes('workspace')
+  // By its execution: a later one may have to make the workspace again.
+  const notes = transcript.notes(`workspace-${ref.execution}`)
   let told = Promise.resolve()
   try {
     await cloneRepositories({
@@ -21,6 +22,7 @@ export async function prepareWorkspace({ deps, ref, order, state, transcript, st
       onProgress: (text) => {
         if (SMALL_TALK.test(text)) return
         told = told.then(() => notes.add('setup', { step: 'clone', stream: 'stderr', text }))
+        told.catch(() => {}) // Heard below, which may be minutes later.
       },
     })
   } finally {
