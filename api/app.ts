@@ -1,15 +1,10 @@
 // The HTTP API: what is served, in which order it is looked at.
 import { randomUUID } from 'node:crypto'
-import type { Client } from '@temporalio/client'
-import express, { type Express } from 'express'
-import type { Logger } from 'pino'
-import type { Config } from '../config.ts'
+import express, { type Express, type RequestHandler } from 'express'
 import { HOST_API } from '../domain/host-api.ts'
 import { REQUEST_BYTES } from '../domain/limits.ts'
-import type { Db } from '../store/database.ts'
-import type { EventListener } from '../store/listener.ts'
 import { requireKey } from './auth.ts'
-import type { Dispatcher } from './dispatcher.ts'
+import type { ApiDeps } from './deps.ts'
 import { notFound, renderErrors } from './errors.ts'
 import { eventRoutes } from './events.ts'
 import { healthRoute } from './health.ts'
@@ -17,18 +12,6 @@ import { hostRoutes } from './hosts.ts'
 import { messageRoutes } from './messages.ts'
 import { resultRoutes } from './results.ts'
 import { runRoutes } from './runs.ts'
-
-export interface ApiDeps {
-  config: Config
-  db: Db
-  client: Client
-  listener: EventListener
-  dispatcher: Dispatcher
-  keys: { admin: string; worker: string }
-  log: Logger
-  /** Aborted when the server stops: open streams end, and their readers come back to its successor. */
-  closing: AbortSignal
-}
 
 /** A host hands over batches of events and whole diffs. */
 const HOST_REQUEST_BYTES = 256 * 1024 * 1024
@@ -52,10 +35,18 @@ export function createApp(deps: ApiDeps): Express {
     eventRoutes(deps),
     resultRoutes(deps),
   )
-  app.use(HOST_API, requireKey(deps.keys.worker), express.json({ limit: HOST_REQUEST_BYTES }), hostRoutes(deps))
-  app.use(requireKey(deps.keys.admin), (request) => {
-    throw notFound(`There is no ${request.method} ${request.path}.`)
-  })
+  app.use(
+    HOST_API,
+    requireKey(deps.keys.worker),
+    express.json({ limit: HOST_REQUEST_BYTES }),
+    hostRoutes(deps),
+    nothing,
+  )
+  app.use(requireKey(deps.keys.admin), nothing)
   app.use(renderErrors(deps.log))
   return app
+}
+
+const nothing: RequestHandler = (request) => {
+  throw notFound(`There is no ${request.method} ${request.originalUrl.split('?')[0]}.`)
 }

@@ -78,6 +78,7 @@ function toHttpError(error: unknown): HttpError {
     return invalid('The body is nested too deeply.')
   const fromBody = bodyError(error)
   if (fromBody) return fromBody
+  if (isUnfitForDatabase(error)) return invalid(`A value does not fit: ${error.message}`)
   if (isDatabaseAway(error)) {
     return new HttpError(503, 'resource_unavailable', 'The database does not answer. Try again in a moment.')
   }
@@ -99,6 +100,10 @@ function bodyError(error: unknown): HttpError | null {
   }
   return typeof status === 'number' && status >= 400 && status < 500 ? invalid(error.message) : null
 }
+
+/** SQLSTATE class 22: a value that Postgres has no room for, such as a NUL in a text or the year 0. */
+const isUnfitForDatabase = (error: unknown): error is Error =>
+  error instanceof Error && 'code' in error && /^22\w{3}$/.test(String(error.code))
 
 /** SQLSTATE classes 08 and 57P0x: broken connection, shutting down; 53: out of connections or space. */
 const awaySqlStates = /^(08|53|57P0)/

@@ -1,10 +1,18 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import type { Request, Response } from 'express'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NewEvent, RunEvent } from '../domain/event.ts'
+import { createDatabase } from '../store/database.ts'
+import { createEventListener } from '../store/listener.ts'
 import { acceptMail } from '../store/mail.ts'
 import { recordState } from '../store/states.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
+import type { ApiDeps } from './deps.ts'
+import { streamEvents } from './stream.ts'
 
 let postgres: TestPostgres
 let databaseUrl: string
@@ -124,6 +132,27 @@ test('a stream goes on over the end when it is asked to, and when a message is a
   const { events, end: ending } = await following
   expect(sequences(events)).toEqual(upTo(5))
   expect(ending).toEqual({ state: 'SUCCEEDED', last_sequence: 5 })
+})
+
+test('a reader that goes while its run is looked up leaves no stream behind', async () => {
+  const runId = await readRun()
+  const second = createDatabase(databaseUrl)
+  const listener = createEventListener({ url: databaseUrl })
+  const closing = new AbortController()
+  const left = Promise.withResolvers<void>()
+  const server = createServer(async (request, response) => {
+    await once(response, 'close')
+    const deps = { db: second.db, listener, closing: closing.signal } as ApiDeps
+    const wish = { runId, after: 0, endless: true }
+    streamEvents(deps, request as Request, response as Response, wish).then(left.resolve, left.reject)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const reader = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  reader.end('GET / HTTP/1.1\r\nhost: a\r\n\r\n', () => reader.destroy())
+  await left.promise
+  server.close()
+  await listener.close()
+  await second.close()
 })
 
 test('a server that stops ends its streams without saying that the run is over', async () => {

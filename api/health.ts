@@ -4,7 +4,7 @@ import { sql } from 'kysely'
 import { version } from '../config.ts'
 import { countLiveHosts } from '../store/hosts.ts'
 import { ORCHESTRATOR_QUEUE } from '../workflows/contract.ts'
-import type { ApiDeps } from './app.ts'
+import type { ApiDeps } from './deps.ts'
 
 /** A poll takes a minute at most, so a worker that has not asked for longer is gone. */
 const POLLER_MS = 75_000
@@ -18,7 +18,7 @@ export function healthRoute(deps: ApiDeps): RequestHandler {
     const [database, temporal, gateway] = await Promise.all([
       checkDatabase(deps),
       checkTemporal(deps),
-      checkGateway(deps.config.AMBIENT_GATEWAY_PORT),
+      checkGateway(deps.config.AMBIENT_GATEWAY_URL ?? `http://127.0.0.1:${deps.config.AMBIENT_GATEWAY_PORT}`),
     ])
     const checks = { ...database, ...temporal, gateway }
     const isHealthy = Object.values(checks).every((check) => check === 'ok')
@@ -60,13 +60,13 @@ async function checkTemporal({ client }: ApiDeps): Promise<{ temporal: Check; or
 }
 
 /** It refuses whoever has no credential, which is answer enough. */
-async function checkGateway(port: number): Promise<Check> {
+async function checkGateway(url: string): Promise<Check> {
   try {
-    const response = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(CHECK_MS) })
+    const response = await fetch(`${url}/`, { signal: AbortSignal.timeout(CHECK_MS) })
     await response.body?.cancel()
     return 'ok'
   } catch {
-    return `no model gateway answers on port ${port}`
+    return `no model gateway answers at ${url}`
   }
 }
 

@@ -8,7 +8,7 @@ import { promptText } from '../store/mail.ts'
 import { saveResult } from '../store/results.ts'
 import { findOrder } from '../store/runs.ts'
 import { STATE_JOURNAL } from '../store/states.ts'
-import type { ApiDeps } from './app.ts'
+import type { ApiDeps } from './deps.ts'
 import { invalid, notFound } from './errors.ts'
 import { parse, parseBody, pathId, runId } from './parse.ts'
 

@@ -6,10 +6,11 @@ import { lockRun } from '../store/locking.ts'
 import { insertMail, pendingCancel, promptBody } from '../store/mail.ts'
 import { type AnswerOutcome, answerQuestion } from '../store/questions.ts'
 import { touchRun } from '../store/runs.ts'
-import type { ApiDeps } from './app.ts'
+import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody, runId } from './parse.ts'
+import { refuseUnsupported } from './unsupported.ts'
 
 export function messageRoutes(deps: ApiDeps): Router {
   const router = Router()
@@ -35,6 +36,7 @@ export function messageRoutes(deps: ApiDeps): Router {
     .route('/runs/:runId/followups')
     .post(async (request, response) => {
       const id = runId(request)
+      refuseUnsupported(request.body)
       const { message, delivery } = parseBody(FollowUp, request)
       const answer = await once(deps, request, response, `POST /agent/runs/${id}/followups`, async (tx) => {
         await lockRun(tx, id)

@@ -11,7 +11,7 @@ import {
   lostAnswer,
   markAnswered,
 } from '../store/idempotency.ts'
-import type { ApiDeps } from './app.ts'
+import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid } from './errors.ts'
 
 /** How long after an answer a broken connection still means that it may not have arrived. */

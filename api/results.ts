@@ -2,7 +2,7 @@
 import { type Response, Router } from 'express'
 import { type ListedResult, listResults, readResultPart } from '../store/results.ts'
 import { runExists } from '../store/runs.ts'
-import type { ApiDeps } from './app.ts'
+import type { ApiDeps } from './deps.ts'
 import { invalid, notFound } from './errors.ts'
 import { onlyMethods, queryOf, runId } from './parse.ts'
 

@@ -82,6 +82,46 @@ describe('starting a run', () => {
     expect(order.body).toMatchObject({ policy: 'ask', base_prompt: 'Be brief', environment })
   })
 
+  test('shows no credentials of a repository, and hands them to the host', async () => {
+    const repos = [
+      { url: 'https://me:hush@git.example/a.git' },
+      { url: 'https://me:hu@sh@git.example/b.git' },
+      { url: 'ssh://me:hush@git.example/c.git' },
+      { url: 'git@git.example:d.git' },
+    ]
+    const id = await start({ environment: { repos } })
+    const { body } = await api.call('GET', `/agent/runs/${id}`)
+    expect(body.environment.repos).toEqual([
+      { url: 'https://git.example/a.git' },
+      { url: 'https://git.example/b.git' },
+      { url: 'ssh://me@git.example/c.git' },
+      { url: 'git@git.example:d.git' },
+    ])
+    const order = await api.host('GET', `/runs/${id}/executions/1`)
+    expect(order.body.environment.repos).toEqual(repos)
+  })
+
+  test.each(['.', './a', 'a/./b', '../a', '/a', 'a/', 'a//b', 'a/.git', 'a\nb'])(
+    'refuses a repository at %j, which is no place inside the workspace',
+    async (path) => {
+      const environment = { repos: [{ url: 'https://git.example/a.git', path }] }
+      const { status, body } = await api.call('POST', '/agent/runs', { prompt: 'Do it', environment })
+      expect({ status, detail: body.detail }).toEqual({
+        status: 400,
+        detail: 'environment.repos.0.path: must be a relative path inside the workspace',
+      })
+    },
+  )
+
+  test.each([{ name: 'a\0' }, { model_id: 'a\0' }, { harness: { type: 'claude', reasoning_level: 'a\0' } }])(
+    'refuses a NUL in %j, which no column can hold',
+    async (config) => {
+      const { status, body } = await api.call('POST', '/agent/runs', { prompt: 'Do it', config })
+      expect(status).toBe(400)
+      expect(body.detail).toContain('NUL')
+    },
+  )
+
   test('names a long prompt by the first 50 characters of its first line', async () => {
     const { body } = await api.call('GET', `/agent/runs/${await start({ prompt: `${'ä'.repeat(80)}\nmore` })}`)
     expect(body.title).toBe(`${'ä'.repeat(49)}…`)
@@ -225,6 +265,13 @@ describe('a list of runs', () => {
     },
   )
 
+  test.each(['q=%00', 'name=%00', 'source=%00', 'created_after=0000-01-01', 'updated_after=9999-12-31T23:59:59-12:00'])(
+    'refuses %s, which no run can have',
+    async (query) => {
+      expect(await api.call('GET', `/agent/runs?${query}`)).toMatchObject({ status: 400, body: { retryable: false } })
+    },
+  )
+
   test('refuses a cursor of another order', async () => {
     await start()
     await start()
@@ -256,6 +303,10 @@ describe('the door', () => {
     expect(internal.status).toBe(401)
     const { status } = await api.host('GET', `/../../api/v1/agent/runs`)
     expect(status).toBe(401)
+    expect(await api.host('GET', '/nothing')).toMatchObject({
+      status: 404,
+      body: { detail: 'There is no GET /internal/v1/nothing.' },
+    })
   })
 
   test('answers what is not there, not allowed or not JSON with a problem', async () => {

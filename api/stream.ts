@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { Request, Response } from 'express'
 import type { RunEvent } from '../domain/event.ts'
 import { readEvents, transcriptEnd } from '../store/events.ts'
-import type { ApiDeps } from './app.ts'
+import type { ApiDeps } from './deps.ts'
 
 /** Proxies drop a silent connection after 30 to 60 s. */
 const KEEP_ALIVE_MS = 15_000
@@ -32,6 +32,8 @@ export async function streamEvents(
 ): Promise<void> {
   const gone = new AbortController()
   response.once('close', () => gone.abort())
+  // It may have gone while the run was looked up; a close that is over is not told again.
+  if (response.destroyed) gone.abort()
   const stop = AbortSignal.any([gone.signal, deps.closing])
   const news = createBell()
   const unsubscribe = deps.listener.subscribe(runId, news.ring)

@@ -21,6 +21,9 @@ export type BroughtHome =
   | { path: string; branch: string; repository: string; commit: string; note: string | null }
   | { path: string; branch: null; reason: string }
 
+/** What a bundle of a run's result is to hold. Other names in it are the sandbox's, and never become an argument. */
+const RESULT_REF = 'refs/ambient/result'
+
 /** Refused before a run starts, rather than after it. */
 export async function checkBranchName(name: string): Promise<void> {
   if ((await gitOrNull(['check-ref-format', '--branch', name], { cwd: '/' })) !== name) {
@@ -49,13 +52,12 @@ async function bringOne(api: Api, runId: string, result: ResultItem, wish: Branc
   try {
     const bundle = join(directory, 'result.bundle')
     await writeFile(bundle, await api.bundle(runId, path))
-    const ref = await resultRef(bundle, repository)
     await git(
       [
         // What comes from a sandbox is checked object by object, and runs no hook here.
         ...['-c', 'fetch.fsckObjects=true', '-c', 'core.hooksPath=/dev/null'],
         ...['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', bundle],
-        `${wish.force ? '+' : ''}${ref}:refs/heads/${wish.name}`,
+        `${wish.force ? '+' : ''}${RESULT_REF}:refs/heads/${wish.name}`,
       ],
       { cwd: repository },
     ).catch(async (error: unknown) => {
@@ -101,13 +103,4 @@ function localPath(url: string): string | null {
   if (!url.startsWith('file://')) return null
   const path = fileURLToPath(url)
   return existsSync(path) ? path : null
-}
-
-async function resultRef(bundle: string, cwd: string): Promise<string> {
-  const heads = (await git(['bundle', 'list-heads', bundle], { cwd }))
-    .split('\n')
-    .map((line) => line.split(' ')[1] ?? '')
-  const ref = heads.find((head) => head === 'refs/ambient/result') ?? heads[0]
-  if (!ref) throw usageError('The bundle of the run holds no commits.')
-  return ref
 }

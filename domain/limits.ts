@@ -11,6 +11,5 @@ export const METADATA_KEY_BYTES = 64
 export const METADATA_VALUE_BYTES = 256
 export const REPOSITORIES = 20
 export const SETUP_COMMANDS = 50
-export const ATTACHMENTS = 5
 /** Largest page of any list. */
 export const PAGE_LIMIT = 500

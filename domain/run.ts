@@ -21,17 +21,20 @@ const GitUrl = z
     error: 'must be a git URL: https://…, ssh://…, git@host:path or file:///path',
   })
 
-/** A path inside the workspace: relative, and never above it. */
+/** A URL as it may be shown: without user name and password, which may be a token. */
+export function withoutCredentials(url: string): string {
+  // To the last @ before the path: whoever forgot to encode one in a password has it hidden all the same.
+  return url.replace(/^((?:https?|git):\/\/)[^/?#]*@/, '$1').replace(/^(ssh:\/\/[^/?#@:]*):[^/?#]*@/, '$1@')
+}
+
+/** A path inside the workspace: relative, below it, and never its root. */
 const WorkspacePath = z
   .string()
   .min(1)
   .max(255)
-  .refine(
-    (path) => !path.startsWith('/') && !path.split('/').some((part) => part === '..' || part === '.git' || part === ''),
-    {
-      error: 'must be a relative path inside the workspace',
-    },
-  )
+  .refine((path) => !/\p{Cc}/u.test(path) && !path.split('/').some((part) => ['', '.', '..', '.git'].includes(part)), {
+    error: 'must be a relative path inside the workspace',
+  })
 
 export const Repository = z
   .object({
@@ -83,8 +86,8 @@ export type InlineEnvironment = z.infer<typeof InlineEnvironment>
 export const Harness = z
   .object({
     type: HarnessType.default('oz'),
-    model_id: z.string().min(1).max(200).nullish(),
-    reasoning_level: z.string().min(1).max(50).nullish(),
+    model_id: text(200).min(1).nullish(),
+    reasoning_level: text(50).min(1).nullish(),
     /** Only for the `command` harness. */
     command: z
       .array(text(64 * 1024))
@@ -100,8 +103,8 @@ export const Harness = z
 /** Oz's AmbientAgentConfig: the part that is served so far. Unknown fields are kept and ignored, as Oz does. */
 export const AgentConfig = z
   .looseObject({
-    name: z.string().max(200).nullish(),
-    model_id: z.string().min(1).max(200).nullish(),
+    name: text(500).nullish(),
+    model_id: text(200).min(1).nullish(),
     base_prompt: text(limits.PROMPT_BYTES).nullish(),
     idle_timeout_minutes: z
       .number()
@@ -216,7 +219,10 @@ export const RunItem = z
     execution: z.number().int(),
     is_sandbox_running: z.boolean(),
     agent_config: z.record(z.string(), z.unknown()),
-    environment: z.record(z.string(), z.unknown()).nullable().describe('As asked for; values of `env` are not shown.'),
+    environment: z
+      .record(z.string(), z.unknown())
+      .nullable()
+      .describe('As asked for, without the values of `env` and the credentials in URLs.'),
     conversation_id: z.uuid(),
     session_id: z.string().nullable(),
     parent_run_id: z.uuid().nullable(),

@@ -211,9 +211,11 @@ function sandbox(machine: Machine, runId: string, generation: number): Sandbox {
       return (await readMark(agent.own, 'started')) === null ? null : journal()
     },
 
+    hasJob: (id) => hasJob(paths, id),
+
     async job(spec: JobSpec) {
       const job = jobPaths(paths.jobs, spec.id)
-      if ((await readMark(job.own, 'started').catch(missing)) === null) {
+      if (!(await hasJob(paths, spec.id))) {
         await createJobDirectory(job, spec.stdin ?? '', machine.owner)
         await using stdin = await openRegular(job.stdin)
         await using output = await open(job.output, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW)
@@ -229,6 +231,9 @@ function sandbox(machine: Machine, runId: string, generation: number): Sandbox {
     },
   }
 }
+
+const hasJob = async (paths: RunPaths, id: string): Promise<boolean> =>
+  (await readMark(jobPaths(paths.jobs, id).own, 'started').catch(missing)) !== null
 
 const missing = (error: unknown): null => {
   if (isErrno(error, 'ENOENT')) return null

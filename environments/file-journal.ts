@@ -68,7 +68,9 @@ async function* read(options: FileJournalOptions, after: number, signal: AbortSi
 
 async function readAt(file: FileHandle, position: number): Promise<Buffer> {
   const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, position)
-  return buffer.subarray(0, bytesRead)
+  const read = buffer.subarray(0, bytesRead)
+  // A copy, so that a few bytes of a long line (a progress bar) do not keep the whole chunk in memory.
+  return bytesRead < CHUNK_BYTES / 2 ? Buffer.from(read) : read
 }
 
 /** Tells of changes to any of the paths: at once where the kernel says so, else at the next poll. */

@@ -15,7 +15,7 @@ export interface GitOptions {
   /** A file that stands for the user's git configuration, see {@link globalConfig}. */
   config: string
   /** For the credential helper; never on a command line, where every process of the machine sees it. */
-  credentials: { username: string; password: string } | null
+  credentials: { username: string; password: string; host: string } | null
   signal: AbortSignal
   onLine?(line: string): void
 }
@@ -42,8 +42,10 @@ const SETTINGS = [
   'advice.detachedHead=false',
 ]
 
+// Git asks for whichever host wants credentials: after a redirect, or for the large files that a repository says are
+// elsewhere. Only the host of the URL gets them.
 const CREDENTIAL_HELPER =
-  '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$AMBIENT_GIT_USERNAME" "$AMBIENT_GIT_PASSWORD"; }; f'
+  '!f() { test "$1" = get && grep -qixF "host=$AMBIENT_GIT_HOST" && printf "username=%s\\npassword=%s\\n" "$AMBIENT_GIT_USERNAME" "$AMBIENT_GIT_PASSWORD"; }; f'
 
 /** Ends with its process group when the signal aborts, and throws the signal's reason. */
 export async function git(args: readonly string[], options: GitOptions): Promise<GitResult> {
@@ -96,7 +98,11 @@ function environment({ config, credentials }: GitOptions): Record<string, string
     SSH_ASKPASS: '',
     GIT_ALLOW_PROTOCOL: 'file:git:http:https:ssh',
     GIT_SSH_COMMAND: 'ssh -o BatchMode=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=accept-new',
-    ...(credentials && { AMBIENT_GIT_USERNAME: credentials.username, AMBIENT_GIT_PASSWORD: credentials.password }),
+    ...(credentials && {
+      AMBIENT_GIT_HOST: credentials.host,
+      AMBIENT_GIT_USERNAME: credentials.username,
+      AMBIENT_GIT_PASSWORD: credentials.password,
+    }),
   }
 }
 

@@ -9,6 +9,8 @@ export interface SandboxSpec {
   image: string | null
   /** Path of the agent's installed program on this machine, mounted read-only; null where the harness needs none. */
   toolkit: string | null
+  /** Ends what may take minutes: the fetching of an image. Its reason is thrown. */
+  signal?: AbortSignal
 }
 
 /** A program to be started in a sandbox. */
@@ -38,6 +40,8 @@ export interface Sandbox {
   agent(): Promise<Journal | null>
   /** Starts a job, or finds the one that was started under this id. Its journal's lines are its output. */
   job(spec: JobSpec): Promise<Journal>
+  /** Whether a job was ever started under this id, so that {@link job} would find it. */
+  hasJob(id: string): Promise<boolean>
   isRunning(): Promise<boolean>
 }
 

@@ -188,6 +188,26 @@ test('credentials in a URL open the repository and are found nowhere afterwards'
   server.close()
 })
 
+test('credentials go to the host of the URL, and not to one it redirects to', async () => {
+  const seen: (string | undefined)[] = []
+  const stranger = createServer((request, response) => {
+    seen.push(request.headers.authorization)
+    response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end()
+  }).listen(0, '127.0.0.1')
+  const asked = createServer((request, response) => {
+    const { port } = stranger.address() as AddressInfo
+    response.writeHead(302, { location: `http://127.0.0.1:${port}${request.url}` }).end()
+  }).listen(0, '127.0.0.1')
+  await Promise.all([stranger, asked].map((server) => server.listening || once(server, 'listening')))
+  const { port } = asked.address() as AddressInfo
+  await expect(clone({ url: `http://me:token@127.0.0.1:${port}/project.git` })).rejects.toMatchObject({
+    failure: { code: 'repository_unreachable' },
+  })
+  expect(new Set(seen)).toEqual(new Set([undefined]))
+  stranger.close()
+  asked.close()
+})
+
 test.each([
   ['https://example.com/group/name.git', 'name'],
   ['https://example.com/group/name/', 'name'],

@@ -5,7 +5,7 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type FailureCode, logTail, RunFailureError } from '../domain/failure.ts'
-import type { Repository } from '../domain/run.ts'
+import { type Repository, withoutCredentials } from '../domain/run.ts'
 import { type GitOptions, type GitResult, git, globalConfig } from './git.ts'
 import { openBelow, within } from './inside-directory.ts'
 import { exists, type Owner, type RunPaths } from './run-directory.ts'
@@ -63,7 +63,7 @@ export async function cloneRepositories(options: CloneOptions): Promise<ClonedRe
 
 /** Where a repository is in the workspace: its path, or its name. */
 export function repositoryPath({ url, path }: Repository): string {
-  if (path !== undefined) return path.replace(/\/+$/, '')
+  if (path !== undefined) return path
   const name = url
     .replace(/[?#].*$/, '')
     .replace(/\/+$/, '')
@@ -97,15 +97,10 @@ const isWithin = (outer: string, path: string) => path === outer || path.startsW
 const invalid = (message: string, nextStep: string) =>
   new RunFailureError({ code: 'invalid_run', phase: 'workspace', message, nextStep })
 
-/** A URL as it may be shown: without user name and password, which may be a token. */
-export function withoutCredentials(url: string): string {
-  return url.replace(/^((?:https?|git):\/\/)[^/@]*@/, '$1')
-}
-
 function credentialsOf(url: string): GitOptions['credentials'] {
-  const match = /^https?:\/\/([^/@:]*)(?::([^/@]*))?@/.exec(url)
+  const match = /^https?:\/\/([^/?#:]*)(?::([^/?#]*))?@([^/?#@]+)/.exec(url)
   if (match === null) return null
-  return { username: decode(match[1] ?? ''), password: decode(match[2] ?? '') }
+  return { username: decode(match[1] ?? ''), password: decode(match[2] ?? ''), host: match[3] ?? '' }
 }
 
 function decode(text: string): string {

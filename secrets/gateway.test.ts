@@ -264,6 +264,23 @@ test('connections are used again, on both sides', async () => {
   expect(new Set(seen.map((request) => request.socket)).size).toBe(1)
 })
 
+test('a body is never taken for a call of its own, even when its length is declared to be of this hop', async () => {
+  const bodies: string[] = []
+  answer = async (request, response) => {
+    bodies.push(await text(request))
+    response.end('{}')
+  }
+  const body = 'GET /v1/smuggled HTTP/1.1\r\nhost: a\r\n\r\n'
+  const socket = connect(Number(new URL(base).port), '127.0.0.1')
+  socket.write(
+    `GET /openai/models HTTP/1.1\r\nhost: g\r\nauthorization: Bearer ${token}\r\n` +
+      `connection: close, content-length\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  )
+  expect(await text(socket)).toContain('200 OK')
+  expect(seen.map(({ url }) => url)).toEqual(['/v1/models'])
+  expect(bodies).toEqual([body])
+})
+
 test('20 MB pass unchanged in both directions', async () => {
   const body = randomBytes(20 * 1024 * 1024)
   const sha = (data: Uint8Array) => createHash('sha256').update(data).digest('hex')

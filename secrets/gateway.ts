@@ -218,6 +218,9 @@ function endToEnd(rawHeaders: readonly string[], dropped: ReadonlySet<string> = 
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) pairs.push([rawHeaders[i] ?? '', rawHeaders[i + 1] ?? ''])
   const named = pairs.filter(([name]) => name.toLowerCase() === 'connection').flatMap(([, value]) => value.split(','))
   const ofThisHop = new Set(named.map((name) => name.trim().toLowerCase()))
+  // Whatever a client says, the length belongs to the message: a body without it would be taken for the next call on
+  // this connection, which may be another run's.
+  ofThisHop.delete('content-length')
   return pairs
     .filter(([name]) => {
       const key = name.toLowerCase()

@@ -7,10 +7,9 @@ export interface ProviderTarget {
   apiKey: string | null
 }
 
-export type GatewayErrorKind = 'bad_request' | 'unauthorized' | 'unavailable' | 'unreachable'
+export type GatewayErrorKind = 'unauthorized' | 'unavailable' | 'unreachable'
 
 export const errorStatus = {
-  bad_request: 400,
   unauthorized: 401,
   unavailable: 503,
   unreachable: 502,
@@ -25,24 +24,20 @@ interface Provider {
 export const providers: Readonly<Record<ProviderName, Provider>> = {
   anthropic: {
     keyHeader: (apiKey) => ['x-api-key', apiKey],
-    errorBody: (kind, message) => {
-      const type = { bad_request: 'invalid_request_error', unauthorized: 'authentication_error' } as const
-      return {
-        type: 'error',
-        error: { type: kind === 'bad_request' || kind === 'unauthorized' ? type[kind] : 'api_error', message },
-      }
-    },
+    errorBody: (kind, message) => ({
+      type: 'error',
+      error: { type: kind === 'unauthorized' ? 'authentication_error' : 'api_error', message },
+    }),
   },
   openai: {
     keyHeader: (apiKey) => ['authorization', `Bearer ${apiKey}`],
     errorBody: (kind, message) => {
       const code = {
-        bad_request: 'invalid_request',
         unauthorized: 'invalid_api_key',
         unavailable: 'service_unavailable',
         unreachable: 'bad_gateway',
       } as const
-      const type = kind === 'bad_request' || kind === 'unauthorized' ? 'invalid_request_error' : 'server_error'
+      const type = kind === 'unauthorized' ? 'invalid_request_error' : 'server_error'
       return { error: { message, type, param: null, code: code[kind] } }
     },
   },
@@ -50,7 +45,6 @@ export const providers: Readonly<Record<ProviderName, Provider>> = {
     keyHeader: (apiKey) => ['x-goog-api-key', apiKey],
     errorBody: (kind, message) => {
       const status = {
-        bad_request: 'INVALID_ARGUMENT',
         unauthorized: 'UNAUTHENTICATED',
         unavailable: 'UNAVAILABLE',
         unreachable: 'UNAVAILABLE',

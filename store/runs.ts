@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { type Selectable, type SelectQueryBuilder, sql } from 'kysely'
 import { failureCodes } from '../domain/failure.ts'
 import type { ExecutionOrder } from '../domain/host-api.ts'
-import type { RunItem } from '../domain/run.ts'
+import { type InlineEnvironment, type RunItem, withoutCredentials } from '../domain/run.ts'
 import type { ExecutionRef } from '../workflows/contract.ts'
 import type { Queryable, Tx } from './database.ts'
 import { serveFailure } from './failure.ts'
@@ -146,7 +146,7 @@ export async function serveRuns(db: Queryable, rows: readonly RunRow[]): Promise
     execution: row.execution,
     is_sandbox_running: row.sandbox_running,
     agent_config: resolvedConfig(row),
-    environment: row.environment ? { ...row.environment, env: masked(row.environment.env) } : null,
+    environment: row.environment && withoutSecrets(row.environment),
     conversation_id: row.id,
     session_id: null,
     parent_run_id: row.parent_run_id,
@@ -184,7 +184,11 @@ function resolvedConfig(row: RunRow): Record<string, unknown> {
   }
 }
 
-const masked = (env: Record<string, string>) => Object.fromEntries(Object.keys(env).map((name) => [name, '***']))
+const withoutSecrets = (environment: InlineEnvironment): RunItem['environment'] => ({
+  ...environment,
+  env: Object.fromEntries(Object.keys(environment.env).map((name) => [name, '***'])),
+  repos: environment.repos.map((repository) => ({ ...repository, url: withoutCredentials(repository.url) })),
+})
 
 async function childrenOf(db: Queryable, ids: readonly string[]): Promise<Map<string, string[]>> {
   const children = new Map<string, string[]>()

@@ -7,7 +7,7 @@ import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findRun } from '../input.ts'
 import { patchedFiles, renderPatch } from '../patch.ts'
-import { plural } from '../render/text.ts'
+import { clean, plural } from '../render/text.ts'
 import { createScreen, type Screen } from '../screen.ts'
 
 export interface ApplyOptions {
@@ -52,14 +52,14 @@ export async function deliver(
     for (const home of await bringBranch(api, runId, wish.branch)) {
       changed ||= home.branch !== null
       if (wish.json) screen.write(`${JSON.stringify(home)}\n`)
-      else if (home.branch === null) screen.write(`${home.path}: ${home.reason}.\n`)
+      else if (home.branch === null) screen.write(`${clean(home.path)}: ${clean(home.reason)}.\n`)
       else {
         const { colours } = screen.style
         screen.write(
-          `${colours.green('✓')} ${home.path}: branch ${colours.bold(home.branch)} in ${home.repository} (${home.commit.slice(0, 10)})\n` +
+          `${colours.green('✓')} ${clean(home.path)}: branch ${colours.bold(home.branch)} in ${home.repository} (${home.commit.slice(0, 10)})\n` +
             `  ${colours.dim(`git -C ${home.repository} log -p HEAD..${home.branch}`)}\n`,
         )
-        if (home.note) screen.write(`  ${home.note}\n`)
+        if (home.note) screen.write(`  ${clean(home.note)}\n`)
       }
     }
   }

@@ -9,7 +9,7 @@ import { startAgent, wasStarted } from './agent.ts'
 import { containerName, containerOptions, inside, type Limits, labels } from './container.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
 import { ensureImage, nameUser, type PasswdCache } from './image.ts'
-import { startJob } from './jobs.ts'
+import { hasJob, startJob } from './jobs.ts'
 import { containerJournal, writeToContainer } from './journal.ts'
 import { ensureNetwork } from './network.ts'
 
@@ -84,7 +84,8 @@ async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
 async function create(daemon: Daemon, spec: SandboxSpec): Promise<Docker.Container> {
   const image = spec.image ?? daemon.image
   const paths = await createRunDirectory(daemon.runsDirectory, spec.runId, daemon.owner)
-  await ensureImage(daemon.docker, image)
+  await ensureImage(daemon.docker, image, spec.signal)
+  spec.signal?.throwIfAborted()
   await ensureNetwork(daemon.docker)
   const options = containerOptions({ ...daemon, ...spec, image, paths })
   try {
@@ -146,6 +147,7 @@ function sandbox(daemon: Daemon, runId: string, generation: number, container: D
       return (await wasStarted(container)) ? journal() : null
     },
     job: (spec) => startJob(daemon.docker, container, paths, daemon.owner, spec),
+    hasJob: (id) => hasJob(paths, id),
     async isRunning() {
       const info = await askFor('turn', () => container.inspect())
       return info?.State.Running === true

@@ -8,12 +8,13 @@ import type { Owner } from '../run-directory.ts'
 import { ask, askFor, explained, messageOf } from './daemon.ts'
 
 /** The image, fetched from its registry where this machine does not have it. @returns its id. */
-export async function ensureImage(docker: Docker, image: string): Promise<string> {
+export async function ensureImage(docker: Docker, image: string, signal?: AbortSignal): Promise<string> {
   const there = await askFor('workspace', () => docker.getImage(image).inspect())
   if (there !== null) return there.Id
   try {
-    await pull(docker, image)
+    await pull(docker, image, signal)
   } catch (error) {
+    signal?.throwIfAborted()
     const known = explained(error, 'workspace')
     if (known instanceof RunFailureError) throw known
     throw imageNotFound(image, messageOf(error), error)
@@ -21,8 +22,8 @@ export async function ensureImage(docker: Docker, image: string): Promise<string
   return (await ask('workspace', () => docker.getImage(image).inspect())).Id
 }
 
-async function pull(docker: Docker, image: string): Promise<void> {
-  const progress = await docker.pull(image)
+async function pull(docker: Docker, image: string, signal: AbortSignal | undefined): Promise<void> {
+  const progress = await docker.pull(image, signal ? { abortSignal: signal } : {})
   await new Promise<void>((resolve, reject) => {
     docker.modem.followProgress(progress, (error: Error | null) => (error === null ? resolve() : reject(error)))
   })

@@ -50,6 +50,9 @@ export async function startJob(
   })
 }
 
+export const hasJob = async (paths: RunPaths, id: string): Promise<boolean> =>
+  (await startedUnder(jobPaths(paths.jobs, id))) !== null
+
 const startedUnder = (job: JobPaths) =>
   readMark(job.own, 'started').catch((error: unknown) => {
     if (isErrno(error, 'ENOENT')) return null

@@ -1,0 +1,19 @@
+// What the routes are made with.
+import type { Client } from '@temporalio/client'
+import type { Logger } from 'pino'
+import type { Config } from '../config.ts'
+import type { Db } from '../store/database.ts'
+import type { EventListener } from '../store/listener.ts'
+import type { Dispatcher } from './dispatcher.ts'
+
+export interface ApiDeps {
+  config: Config
+  db: Db
+  client: Client
+  listener: EventListener
+  dispatcher: Dispatcher
+  keys: { admin: string; worker: string }
+  log: Logger
+  /** Aborted when the server stops: open streams end, and their readers come back to its successor. */
+  closing: AbortSignal
+}
