@@ -1,6 +1,5 @@
 // The only reader of the process's environment: parsed once, checked, frozen.
 import { readFileSync } from 'node:fs'
-import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
@@ -28,6 +27,11 @@ export const Settings = z.object({
     .default('')
     .describe(
       'Further addresses the gateway listens on beside 127.0.0.1, separated by commas. The supervisor adds the address by which containers reach this machine.',
+    ),
+  AMBIENT_GATEWAY_URL: url
+    .optional()
+    .describe(
+      'Where sandboxes and the server find the gateway. Unset: this machine, as each of them sees it, and AMBIENT_GATEWAY_PORT.',
     ),
   AMBIENT_DATA: z
     .string()
@@ -176,9 +180,6 @@ export function dataPaths(config: Config) {
 
 /** Where the server is, for the command line and the hosts. */
 export const serverUrl = (config: Config): string => config.AMBIENT_URL ?? `http://127.0.0.1:${config.AMBIENT_PORT}`
-
-/** This machine's name, for people. */
-export const machineName = hostname()
 
 /** A variable of whoever calls the command line, for `--env NAME`. */
 export const callerVariable = (name: string): string | undefined => process.env[name]

@@ -31,11 +31,9 @@ export async function main(): Promise<void> {
     log,
   })
 
-  const port = await gateway.listen(config.AMBIENT_GATEWAY_PORT, '127.0.0.1')
-  const further = config.AMBIENT_GATEWAY_BIND.split(',').map((address) => address.trim())
-  for (const address of new Set(further)) {
-    if (address !== '' && address !== '127.0.0.1') await gateway.listen(port, address)
-  }
+  const [first, ...others] = gatewayAddresses(config.AMBIENT_GATEWAY_BIND)
+  const port = await gateway.listen(config.AMBIENT_GATEWAY_PORT, first)
+  for (const address of others) await gateway.listen(port, address)
   const demoFor = Object.entries(targets).flatMap(([name, target]) => (target === null ? [name] : []))
   log.info({ port, bind: config.AMBIENT_GATEWAY_BIND, demoFor }, 'listening')
 
@@ -43,4 +41,12 @@ export async function main(): Promise<void> {
   await gateway.close(DRAIN_MS)
   await demo?.close()
   await database.close()
+}
+
+/** What `AMBIENT_GATEWAY_BIND` stands for. An address that means all of them leaves no room for others on the same port. */
+export function gatewayAddresses(bind: string): [string, ...string[]] {
+  const further = bind.split(',').map((address) => address.trim())
+  const everywhere = further.find((address) => address === '::' || address === '0.0.0.0')
+  if (everywhere !== undefined) return [everywhere]
+  return ['127.0.0.1', ...new Set(further.filter((address) => address !== '' && address !== '127.0.0.1'))]
 }

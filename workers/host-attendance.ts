@@ -24,9 +24,11 @@ export function attendHost(deps: HostDeps, holdings: Holdings, config: Config): 
   async function removeOldRuns(): Promise<void> {
     const runIds = (await deps.host.list()).map(({ runId }) => runId)
     if (runIds.length === 0) return
-    // A follow-up may have come for one of them since the list was made.
-    const old = (await deps.server.sweep(deps.hostId, runIds, signal)).filter((runId) => !holdings.has(runId))
-    const { removed, failed } = await sweep(deps.host, old)
+    // A follow-up may come for one of them after the server has answered.
+    const askedAt = Date.now()
+    const old = await deps.server.sweep(deps.hostId, runIds, signal)
+    const remove = (runId: string) => holdings.remove(runId, askedAt)
+    const { removed, failed } = await sweep({ list: () => deps.host.list(), remove }, old)
     for (const runId of removed) deps.log.info({ run: runId }, 'removed what was left of an old run')
     for (const { runId, error } of failed) deps.log.warn({ run: runId, err: error }, 'an old run could not be removed')
   }

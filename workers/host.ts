@@ -21,7 +21,9 @@ export async function main(): Promise<void> {
   const log = createLog(config, 'host')
   installRuntime(log)
   const deps = await hostDeps(config, log)
-  const connection = await connectWorker(config)
+  const connection = await connectWorker(config, (reason) =>
+    log.warn({ reason }, 'Temporal does not answer yet; waiting for it'),
+  )
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE })
   const attendance = createAttendance(join(config.AMBIENT_DATA, 'held'))
   await attendance.handBack(client, log)
@@ -60,14 +62,15 @@ export async function main(): Promise<void> {
 
 async function hostDeps(config: Config, log: HostDeps['log']): Promise<HostDeps> {
   const paths = dataPaths(config)
+  const host = await createHost(config, log)
   return {
     hostId: await hostId(config),
-    host: await createHost(config, log),
+    host,
     server: createHostServer({ url: serverUrl(config), key: await workerKey(config), log }),
     log,
     runsDirectory: paths.runs,
     agentsDirectory: paths.agents,
-    gatewayPort: config.AMBIENT_GATEWAY_PORT,
+    gatewayUrl: config.AMBIENT_GATEWAY_URL ?? `http://${host.loopback}:${config.AMBIENT_GATEWAY_PORT}`,
     capacity: config.AMBIENT_CAPACITY,
     resultBytes: config.AMBIENT_RESULT_MB * 1024 * 1024,
   }

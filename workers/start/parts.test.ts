@@ -7,6 +7,7 @@ const inherited = {
   HTTPS_PROXY: 'http://proxy:3128',
   AMBIENT_ADMIN_KEY: 'the-admin-key-of-this-test',
   AMBIENT_WORKER_KEY: 'the-worker-key-of-this-test',
+  AMBIENT_API_KEY: 'the-key-of-the-command-line',
   ANTHROPIC_API_KEY: 'anthropic-key',
   OPENAI_API_KEY: 'openai-key',
   GEMINI_API_KEY: 'gemini-key',

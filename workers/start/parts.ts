@@ -24,7 +24,8 @@ const secrets: Readonly<Record<Part, readonly (keyof Config)[]>> = {
   worker: ['DATABASE_URL'],
   host: ['AMBIENT_WORKER_KEY'],
 }
-const allSecrets: ReadonlySet<string> = new Set(Object.values(secrets).flat())
+/** With the key of whoever uses the command line, which no part needs. */
+const allSecrets: ReadonlySet<string> = new Set([...Object.values(secrets).flat(), 'AMBIENT_API_KEY'])
 
 // The host and the worker hand over what they have in hand; the rest only lets open connections end.
 const graceMs: Readonly<Record<Part, number>> = { host: 6_000, worker: 6_000, server: 3_500, gateway: 3_500 }

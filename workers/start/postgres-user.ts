@@ -14,16 +14,14 @@ export function postgresUser(paths: readonly string[]): PostgresUser {
   if (paths.every((path) => reaches(path, ids))) {
     return { ids, spawn: (program, args, options) => spawn(program, args, { ...options, ...ids }) }
   }
-  // A clone below /root is closed to other users. The one right that root lends here is to pass such directories.
-  const lent = [
-    '--clear-groups',
-    '--inh-caps=+dac_override',
-    '--ambient-caps=+dac_override',
-    '--bounding-set=-all,+dac_override',
-  ]
-  const prefix = [`--reuid=${ids.uid}`, `--regid=${ids.gid}`, ...lent, '--']
-  if (spawnSync('setpriv', [...prefix, 'true']).status === 0) {
-    return { ids, spawn: (program, args, options) => spawn('setpriv', [...prefix, program, ...args], options) }
+  // A clone below /root is closed to other users. The one right that root lends here is to pass such directories: the
+  // smaller one that does it, or the one that is left to root in an ordinary container.
+  for (const right of ['dac_read_search', 'dac_override']) {
+    const lent = ['--clear-groups', `--inh-caps=+${right}`, `--ambient-caps=+${right}`, `--bounding-set=-all,+${right}`]
+    const prefix = [`--reuid=${ids.uid}`, `--regid=${ids.gid}`, ...lent, '--']
+    if (spawnSync('setpriv', [...prefix, 'true']).status === 0) {
+      return { ids, spawn: (program, args, options) => spawn('setpriv', [...prefix, program, ...args], options) }
+    }
   }
   throw new Error(
     `Postgres does not run as root, and the user postgres cannot reach ${paths.join(' or ')}. ` +

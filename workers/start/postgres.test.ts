@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { Client } from 'pg'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type RunningPostgres, startPostgres } from './postgres.ts'
+import { postgresUser } from './postgres-user.ts'
 import { identify, isRunning, type ProcessIdentity } from './process-identity.ts'
 
 let directory: string
@@ -85,6 +86,30 @@ test('only the password opens it, and only its owner can read the password', asy
   wrong.password = 'wrong'
   await expect(query(wrong.href, 'select 1')).rejects.toThrow(/password authentication failed/)
 })
+
+test.runIf(mayLend())(
+  'below a directory of root alone, the server reads what it needs and can write nothing else',
+  async () => {
+    const closed = mkdtempSync(join(tmpdir(), 'ambient-closed-'))
+    writeFileSync(join(closed, 'file'), 'of root', { mode: 0o600 })
+    const user = postgresUser([closed])
+    const code = async (...args: string[]) => (await once(user.spawn('/bin/sh', ['-c', ...args], {}), 'exit'))[0]
+    try {
+      expect(await code(`cat ${closed}/file`)).toBe(0)
+      expect(await code(`echo x >${closed}/file`)).not.toBe(0)
+    } finally {
+      rmSync(closed, { recursive: true })
+    }
+  },
+)
+
+/** Root lends the right to pass directories, where it has that right itself. */
+function mayLend(): boolean {
+  if (process.getuid?.() !== 0) return false
+  const bounding = /^CapBnd:\s*(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'
+  // CAP_DAC_READ_SEARCH is number 2.
+  return (BigInt(`0x${bounding}`) & 4n) !== 0n
+}
 
 test('a server whose starter was killed is ended, and its commits are there', async () => {
   const { url, server, parent } = await startInChild()

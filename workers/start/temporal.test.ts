@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Connection } from '@temporalio/client'
@@ -24,7 +24,7 @@ afterEach(async () => {
 async function start(program = temporalBinary()): Promise<RunningTemporal> {
   const server = await startTemporal({
     program,
-    directory,
+    directory: join(directory, 'data'),
     port: 0,
     uiPort: 0,
     namespace: 'of-this-test',
@@ -48,6 +48,7 @@ async function namespace({ address }: RunningTemporal) {
 
 test('the server answers with a namespace that keeps runs for a week, and finds its data after a restart', async () => {
   const first = await start()
+  expect(statSync(join(directory, 'data')).mode & 0o777).toBe(0o700)
   const before = await namespace(first)
   expect(before.keepsDays).toBe(7)
   const ui = await fetch(first.uiUrl)

@@ -44,7 +44,8 @@ const quick = [
 /** Resolves once it answers. A server that a killed predecessor left on the same directory is ended first. */
 export async function startTemporal(options: TemporalOptions): Promise<RunningTemporal> {
   const directory = resolve(options.directory)
-  mkdirSync(directory, { recursive: true })
+  // The server has no door of its own: who reads its database reads every history.
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
   const pidFile = join(directory, 'process.json')
   if (await endRemembered(pidFile, 5_000)) options.log('ended the Temporal server of a former start')
   const port = options.port === 0 ? await freePort() : options.port
