@@ -6,7 +6,7 @@ import type { TurnOutcome } from '../workflows/contract.ts'
 import { newEvent, ofStrayLine, PART } from './acp/events.ts'
 import { AgentStuckError } from './acp/failures.ts'
 import { createRecorder, type Record } from './acp/recorder.ts'
-import type { TurnSignals } from './acp/turn.ts'
+import type { TurnSignals } from './acp/turn-options.ts'
 
 export interface CommandTurn {
   /** Of the job that was started for this message. */

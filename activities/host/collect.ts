@@ -3,7 +3,8 @@ import { withoutCredentials } from '../../domain/run.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { planRepositories } from '../../environments/repositories.ts'
 import { collectResult, startSnapshot } from '../../environments/work-product.ts'
-import { type Execution, usableSandbox } from './prepare.ts'
+import type { Execution } from './execution.ts'
+import { usableSandbox } from './sandbox.ts'
 
 /** Notes how the repositories are before the agent begins: the diff of the run is against this. */
 export async function noteStart(execution: Execution, sandbox: Sandbox): Promise<void> {

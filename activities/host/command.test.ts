@@ -8,7 +8,7 @@ import { agents } from '../../agents/index.ts'
 import { createDirectHost } from '../../environments/direct.ts'
 import { runCommand } from './command.ts'
 import { type HostDeps, openRunState } from './deps.ts'
-import type { Execution } from './prepare.ts'
+import type { Execution } from './execution.ts'
 import type { HostServer } from './server.ts'
 
 test('a command that is followed by another worker keeps the credential it was started with', async () => {

@@ -4,7 +4,8 @@ import { runCommandTurn } from '../../agents/command-turn.ts'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { ProviderName } from '../../domain/harness.ts'
 import type { TurnOutcome } from '../../workflows/contract.ts'
-import { type Execution, usableSandbox, workingDirectory } from './prepare.ts'
+import { type Execution, workingDirectory } from './execution.ts'
+import { usableSandbox } from './sandbox.ts'
 
 /** Each provider's usual names for its key and its address, by which command-line tools find a model. */
 const modelVariables: Record<ProviderName, { key: string; url: string }> = {

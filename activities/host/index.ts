@@ -5,8 +5,9 @@ import type { Attendance } from './attended.ts'
 import { collect } from './collect.ts'
 import type { HostDeps } from './deps.ts'
 import { dispose } from './dispose.ts'
+import { openExecution } from './execution.ts'
 import type { Holdings } from './holdings.ts'
-import { openExecution, prepare } from './prepare.ts'
+import { prepare } from './prepare.ts'
 import { carryOutTurn } from './turn.ts'
 
 export function makeHostActivities(

@@ -5,7 +5,7 @@ import { createRecorder } from '../../agents/acp/recorder.ts'
 import { storableText } from '../../agents/acp/storable.ts'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
 import type { Sandbox } from '../../environments/host.ts'
-import { type Execution, workingDirectory } from './prepare.ts'
+import { type Execution, workingDirectory } from './execution.ts'
 
 /** Characters of a command's output that are kept for a failure's log. */
 const TAIL_CHARS = 8_000

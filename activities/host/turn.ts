@@ -1,11 +1,13 @@
 // Runs on the worker that holds the sandbox. One turn of an agent, watched until it ends or asks.
 import { AgentStuckError } from '../../agents/acp/failures.ts'
-import { runTurn, type TurnMessage } from '../../agents/acp/turn.ts'
+import { runTurn } from '../../agents/acp/turn.ts'
+import type { TurnMessage } from '../../agents/acp/turn-options.ts'
 import type { AcpAgent } from '../../agents/agent.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnInput, TurnOutcome } from '../../workflows/contract.ts'
 import { runCommand } from './command.ts'
-import { type Execution, prepare, workingDirectory } from './prepare.ts'
+import { type Execution, workingDirectory } from './execution.ts'
+import { prepare } from './prepare.ts'
 
 /** How long an agent may take to stop when people want it to; after that it is ended from outside. A stop is promised within 5 s. */
 const GRACE_MS = 1_500

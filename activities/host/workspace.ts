@@ -1,7 +1,7 @@
 // Runs on the worker that holds the sandbox. The run's files, before any sandbox is over them.
 import { cloneRepositories } from '../../environments/repositories.ts'
 import { createRunDirectory } from '../../environments/run-directory.ts'
-import type { Execution } from './prepare.ts'
+import type { Execution } from './execution.ts'
 
 /** What git says of every clone, however small; long transfers show in the lines that are left. */
 const SMALL_TALK = /^(Cloning into|done\.|remote: (Enumerating|Counting|Compressing|Total)|Resolving deltas)/

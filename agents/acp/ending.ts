@@ -7,7 +7,7 @@ import { AgentStuckError } from './failures.ts'
 import type { TurnEnd } from './follower.ts'
 import { claimOfPrompt, messageIdOf, promptId } from './prompt.ts'
 import { reopenSession } from './session.ts'
-import type { PromptMessage, RunTurn } from './turn.ts'
+import type { PromptMessage, RunTurn } from './turn-options.ts'
 import { createWatch, type IsEnd, type Watch } from './watch.ts'
 
 /** Settled once everything about a message's turn is done and stored. */

@@ -9,7 +9,7 @@ import { disguisedFailure, failureOfError, refused, served } from './failures.ts
 import { type Answer, isObject, parseMessage, type RpcId } from './messages.ts'
 import { optionFor, type Permission, parsePermission } from './permission.ts'
 import type { Recorder } from './recorder.ts'
-import type { TurnMessage } from './turn.ts'
+import type { TurnMessage } from './turn-options.ts'
 
 /** How a turn came to its end, as the agent told it. */
 export interface TurnEnd {

@@ -4,7 +4,7 @@ import type { ClaimNote } from '../claims.ts'
 import { newEvent, PART } from './events.ts'
 import { PROMPT_ID } from './follower.ts'
 import { request } from './messages.ts'
-import { type PromptMessage, type RunTurn, turnTimes } from './turn.ts'
+import { type PromptMessage, type RunTurn, turnTimes } from './turn-options.ts'
 import type { Watch } from './watch.ts'
 
 /** The request's id. It tells the message, and which attempt at giving it this is. */

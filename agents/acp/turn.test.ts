@@ -5,7 +5,8 @@ import type { PermissionPolicy } from '../../domain/harness.ts'
 import { AgentStuckError } from './failures.ts'
 import { memoryClaims, memoryTranscript } from './testing/memory.ts'
 import { permissionOptions, type ScriptedAgent, SESSION, scriptedAgent } from './testing/scripted-agent.ts'
-import { type RunTurn, runTurn, type TurnMessage } from './turn.ts'
+import { runTurn } from './turn.ts'
+import type { RunTurn, TurnMessage } from './turn-options.ts'
 
 /** A run with a scripted agent whose session is open. Every turn is run by a new caller, who knows only what is stored. */
 function run(policy: PermissionPolicy = 'ask', agent: ScriptedAgent = scriptedAgent()) {

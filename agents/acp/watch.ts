@@ -7,7 +7,7 @@ import { METHOD_NOT_FOUND, notification, refusal, response } from './messages.ts
 import { claimOfQuestion, optionFor, type Permission, reply } from './permission.ts'
 import { createReader, type Reading } from './reader.ts'
 import { createRecorder, type Recorder } from './recorder.ts'
-import { type RunTurn, turnTimes } from './turn.ts'
+import { type RunTurn, turnTimes } from './turn-options.ts'
 
 export type IsEnd = (end: TurnEnd) => boolean
 

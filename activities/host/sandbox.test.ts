@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { nextGeneration } from './prepare.ts'
+import { nextGeneration } from './sandbox.ts'
 
 test("a run's sandboxes are counted on while its workspace is kept", () => {
   expect(nextGeneration(0, 1)).toBe(1)

@@ -1,0 +1,48 @@
+// Runs on the worker that holds the sandbox. What the activities of one execution share.
+import type { Agent } from '../../agents/agent.ts'
+import { agents } from '../../agents/index.ts'
+import type { PermissionPolicy } from '../../domain/harness.ts'
+import type { ExecutionOrder } from '../../domain/host-api.ts'
+import { repositoryPath } from '../../environments/repositories.ts'
+import type { ExecutionRef } from '../../workflows/contract.ts'
+import type { StopSignals } from './attended.ts'
+import { type HostDeps, openRunState, type RunStateFile } from './deps.ts'
+import { createTranscript, type Transcript } from './transcript.ts'
+
+/** Everything about an execution that its host activities share. */
+export interface Execution {
+  deps: HostDeps
+  ref: ExecutionRef
+  order: ExecutionOrder
+  agent: Agent
+  policy: PermissionPolicy
+  state: RunStateFile
+  transcript: Transcript
+  signals: StopSignals
+  /** Aborts for either reason. */
+  stop: AbortSignal
+}
+
+export async function openExecution(deps: HostDeps, ref: ExecutionRef, signals: StopSignals): Promise<Execution> {
+  const stop = AbortSignal.any([signals.interrupt, signals.detach])
+  const order = await deps.server.order(ref.runId, ref.execution, stop)
+  return {
+    deps,
+    ref,
+    order,
+    agent: agents[order.agent],
+    // A container is a boundary of its own; on the bare machine a person decides.
+    policy: order.policy ?? (deps.host.kind === 'docker' ? 'allow' : 'ask'),
+    state: await openRunState(deps.runsDirectory, ref.runId),
+    // An interrupted turn still stores how it ended, so only leaving stops the transcript.
+    transcript: createTranscript(deps.server, ref, signals.detach),
+    signals,
+    stop,
+  }
+}
+
+/** Agents work in the repository when there is just one, else above all of them. */
+export function workingDirectory(workspace: string, order: ExecutionOrder): string {
+  const [only, ...others] = order.environment.repos
+  return only && others.length === 0 ? `${workspace}/${repositoryPath(only)}` : workspace
+}

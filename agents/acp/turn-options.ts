@@ -1,0 +1,60 @@
+// What a turn is given.
+import type { McpServer } from '@agentclientprotocol/sdk/unstable'
+import type { PermissionPolicy } from '../../domain/harness.ts'
+import type { Journal } from '../../domain/journal.ts'
+import type { AcpQuirks } from '../agent.ts'
+import type { Claims } from '../claims.ts'
+import type { Record } from './recorder.ts'
+
+export interface RunTurn {
+  journal: Journal
+  claims: Claims
+  sessionId: string
+  /** As the session was opened with: it may have to be loaded again. */
+  cwd: string
+  mcpServers?: McpServer[]
+  quirks: AcpQuirks
+  policy: PermissionPolicy
+  turn: TurnMessage
+  /** The journal's events are stored up to here. */
+  storedLine: number
+  record: Record
+  signals: TurnSignals
+  times?: TurnTimes
+}
+
+export type TurnMessage = PromptMessage | AnswerMessage
+
+export interface PromptMessage {
+  kind: 'prompt'
+  messageId: string
+  text: string
+  /** Goes before the text, and is not part of what the person said. */
+  preamble?: string | null
+  /** The message before this one in the same run: its turn is ended first, if nobody has seen its end. */
+  previousMessageId: string | null
+}
+
+export interface AnswerMessage {
+  kind: 'answer'
+  questionId: string
+  /** One of the question's options, or the word `allow` or `deny`. */
+  optionId: string
+}
+
+export interface TurnSignals {
+  /** People want the turn to stop: the agent is told so. */
+  interrupt: AbortSignal
+  /** Whoever watches goes away; the agent works on and is watched by the next caller. */
+  detach: AbortSignal
+}
+
+export interface TurnTimes {
+  /** How long an agent may take to stop when it is told to, in milliseconds. */
+  graceMs: number
+  /** How long a prompt that a dead predecessor may have sent is given to show itself, in milliseconds. */
+  evidenceMs: number
+}
+
+/** 10 s: agents were seen to stop within 0.3 s. 3 s: a model's first words take a second or two. */
+export const turnTimes: TurnTimes = { graceMs: 10_000, evidenceMs: 3_000 }
