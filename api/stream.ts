@@ -35,8 +35,8 @@ export async function streamEvents(
   // It may have gone while the run was looked up; a close that is over is not told again.
   if (response.destroyed) gone.abort()
   const stop = AbortSignal.any([gone.signal, deps.closing])
-  const news = createBell()
-  const unsubscribe = deps.listener.subscribe(runId, news.ring)
+  const bell = createBell()
+  const unsubscribe = deps.listener.subscribe(runId, bell.ring)
   request.socket.setNoDelay(true)
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
@@ -47,15 +47,18 @@ export async function streamEvents(
   const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS)
   try {
     let sent = after
+    let lookForEnd = !endless
     while (!stop.aborted) {
       // Asked before reading, so that nothing stored up to this answer is missed by the read that follows.
-      const end = await transcriptEnd(deps.db, runId)
-      sent = await sendFrom(deps, response, stop, runId, sent)
-      if (end?.isOver && !endless && sent >= end.lastSequence) {
+      const end = lookForEnd ? await transcriptEnd(deps.db, runId) : null
+      const read = await sendFrom(deps, response, stop, runId, sent)
+      sent = read.sent
+      if (end?.isOver && sent >= end.lastSequence) {
         response.write(`event: end\ndata: ${JSON.stringify({ state: end.state, last_sequence: sent })}\n\n`)
         break
       }
-      await news.heard(stop, SAFETY_POLL_MS)
+      // While an agent talks it is not over: only a change of state, or silence, is worth a look.
+      lookForEnd = !endless && (read.hasState || !(await bell.heard(stop, SAFETY_POLL_MS)))
     }
     response.end()
   } finally {
@@ -64,15 +67,16 @@ export async function streamEvents(
   }
 }
 
-/** Sends everything after a sequence; returns the last one sent. */
+/** Sends everything after a sequence. Tells the last one sent, and whether a change of state was among them. */
 async function sendFrom(
   deps: ApiDeps,
   response: Response,
   stop: AbortSignal,
   runId: string,
   after: number,
-): Promise<number> {
+): Promise<{ sent: number; hasState: boolean }> {
   let sent = after
+  let hasState = false
   while (!stop.aborted) {
     const events = await readEvents(deps.db, runId, sent, PAGE)
     const last = events.at(-1)
@@ -80,9 +84,10 @@ async function sendFrom(
     // A slow reader holds this loop up, not the memory of the process.
     if (!response.write(events.map(frame).join(''))) await drained(response, stop)
     sent = last.sequence
+    hasState ||= events.some(({ kind }) => kind === 'state')
     if (events.length < PAGE) break
   }
-  return sent
+  return { sent, hasState }
 }
 
 const frame = (event: RunEvent) => `id: ${event.sequence}\ndata: ${JSON.stringify(event)}\n\n`
@@ -102,7 +107,8 @@ function createBell() {
       hasRung = true
       wake()
     },
-    async heard(stop: AbortSignal, longest: number): Promise<void> {
+    /** False when the time passed, or a stop came, without it. */
+    async heard(stop: AbortSignal, longest: number): Promise<boolean> {
       if (!hasRung && !stop.aborted) {
         await new Promise<void>((resolve) => {
           const timer = setTimeout(finish, longest)
@@ -116,7 +122,9 @@ function createBell() {
           stop.addEventListener('abort', finish, { once: true })
         })
       }
+      const rang = hasRung
       hasRung = false
+      return rang
     },
   }
 }

@@ -36,7 +36,7 @@ test('migrations may be run by several processes at once, and again', async () =
   const databases = [createDatabase(url), createDatabase(url), createDatabase(url)]
   await databases[0]?.pool.query('drop schema public cascade; create schema public')
   const applied = await Promise.all(databases.map(({ db }) => migrate(db)))
-  expect(applied.flat()).toEqual(['0001_runs'])
+  expect(applied.flat()).toEqual(['0001_runs', '0002_append_events'])
   expect(await migrate((databases[0] as Database).db)).toEqual([])
   await Promise.all(databases.map((each) => each.close()))
 })

@@ -4,8 +4,7 @@ import type { NewEvent, RunEvent } from '../domain/event.ts'
 import { type RunState, terminalStates } from '../domain/state.ts'
 import type { Db, Queryable, Tx } from './database.ts'
 import { storableJson } from './json.ts'
-import { EVENTS_CHANNEL } from './listener.ts'
-import { type LockedRun, lockRun, refuseOlder } from './locking.ts'
+import { FencedError, type LockedRun, RunNotFoundError } from './locking.ts'
 
 export interface EventBatch {
   runId: string
@@ -18,26 +17,19 @@ export interface EventBatch {
 
 /**
  * Stores what is new of a batch; a batch sent again changes nothing. Returns
- * how far the journal has been read.
- * @throws {FencedError} when a newer execution has begun.
+ * how far the journal has been read. One statement, see the migration 0002.
+ * @throws {FencedError} when a newer execution has begun. {RunNotFoundError}
  */
 export async function appendEvents(db: Db, batch: EventBatch): Promise<number> {
-  return db.transaction().execute(async (tx) => {
-    const run = await lockRun(tx, batch.runId)
-    refuseOlder(run, batch.execution)
-    await insertEvents(tx, run, batch.execution, batch.journal, batch.events)
-    const position = await tx
-      .insertInto('journals')
-      .values({ run_id: run.id, journal: batch.journal, read_to: batch.readTo })
-      .onConflict((conflict) =>
-        conflict
-          .columns(['run_id', 'journal'])
-          .doUpdateSet({ read_to: sql`greatest(journals.read_to, excluded.read_to)` }),
-      )
-      .returning('read_to')
-      .executeTakeFirstOrThrow()
-    return position.read_to
-  })
+  const { rows } = await sql<{ current_execution: number; line: number | null }>`
+    select * from append_events(
+      ${batch.runId}, ${batch.execution}, ${batch.journal}, ${batch.readTo}, ${storableJson(batch.events)}::jsonb
+    )
+  `.execute(db)
+  const [answer] = rows
+  if (!answer) throw new RunNotFoundError(batch.runId)
+  if (answer.line === null) throw new FencedError(batch.execution, answer.current_execution)
+  return answer.line
 }
 
 /** Gives each new event its sequence. The caller holds the run's lock, so nobody else counts at the same time. */
@@ -48,44 +40,10 @@ export async function insertEvents(
   journal: string,
   events: readonly NewEvent[],
 ): Promise<void> {
-  const fresh = await withoutStored(tx, run.id, journal, events)
-  if (fresh.length === 0) return
-  const rows = fresh.map((event, index) => ({ ...event, sequence: run.last_event_sequence + index + 1 }))
-  const last = run.last_event_sequence + rows.length
-  // One parameter for the whole batch: 500 events would be 3,500 otherwise.
-  await sql`
-    insert into events (run_id, sequence, execution, journal, line, part, time, kind, data)
-    select ${run.id}, sequence, ${execution}, ${journal}, line, part, time, kind, data
-    from jsonb_to_recordset(${storableJson(rows)}::jsonb)
-      as event (sequence integer, line bigint, part integer, time timestamptz, kind text, data jsonb)
+  const { rows } = await sql<{ last: number }>`
+    select store_events(${run.id}, ${execution}, ${journal}, ${storableJson(events)}::jsonb) as last
   `.execute(tx)
-  await tx.updateTable('runs').set({ last_event_sequence: last }).where('id', '=', run.id).execute()
-  await sql`select pg_notify(${EVENTS_CHANNEL}, ${run.id})`.execute(tx)
-  run.last_event_sequence = last
-}
-
-/** Those of a batch that are not stored yet, each once. */
-async function withoutStored(
-  tx: Tx,
-  runId: string,
-  journal: string,
-  events: readonly NewEvent[],
-): Promise<readonly NewEvent[]> {
-  if (events.length === 0) return events
-  const lines = events.map((event) => event.line)
-  const stored = await tx
-    .selectFrom('events')
-    .select(['line', 'part'])
-    .where('run_id', '=', runId)
-    .where('journal', '=', journal)
-    .where('line', '>=', Math.min(...lines))
-    .where('line', '<=', Math.max(...lines))
-    .execute()
-  const seen = new Set(stored.map(({ line, part }) => `${line}/${part}`))
-  return events.filter(({ line, part }) => {
-    const key = `${line}/${part}`
-    return !seen.has(key) && seen.add(key)
-  })
+  run.last_event_sequence = rows[0]?.last ?? run.last_event_sequence
 }
 
 /** How far a journal has been read; 0 for one that nobody has read. */

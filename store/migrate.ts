@@ -2,10 +2,12 @@
 import { type Migration, Migrator } from 'kysely/migration'
 import type { Db } from './database.ts'
 import * as m0001 from './migrations/0001_runs.ts'
+import * as m0002 from './migrations/0002_append_events.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
   '0001_runs': m0001,
+  '0002_append_events': m0002,
 }
 
 /**
