@@ -9,21 +9,28 @@ export interface Figure {
   note?: string
 }
 
-const format = (value: number) => (value >= 100 ? value.toFixed(0) : value.toFixed(2))
+export const write = (line = '') => process.stdout.write(`${line}\n`)
 
-export function print(figure: Figure): void {
-  const { name, value, unit, target, note } = figure
+export const heading = (text: string) => write(`\n${text}`)
+
+export const format = (value: number) => (value >= 100 ? value.toFixed(0) : value.toFixed(2))
+
+export function print({ name, value, unit, target, note }: Figure): void {
   const verdict = target === null ? '' : `  target ${format(target)} ${unit}  ${value <= target ? 'met' : 'MISSED'}`
-  process.stdout.write(
-    `${name.padEnd(62)} ${format(value).padStart(9)} ${unit}${verdict}${note ? `  (${note})` : ''}\n`,
-  )
+  write(`  ${name.padEnd(62)} ${format(value).padStart(9)} ${unit}${verdict}${note ? `  (${note})` : ''}`)
 }
 
+/** Linear between the two values around it, so that the median of two is their middle. */
 export function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b)
-  const value = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]
-  if (value === undefined) throw new RangeError('no values')
-  return value
+  const at = (sorted.length - 1) * q
+  const [below, above] = [sorted[Math.floor(at)], sorted[Math.ceil(at)]]
+  if (below === undefined || above === undefined) throw new RangeError('no values')
+  return below + (above - below) * (at - Math.floor(at))
 }
 
 export const median = (values: readonly number[]) => quantile(values, 0.5)
+
+/** How far a median is to be trusted: the number of samples, and the middle half of them. */
+export const spread = (values: readonly number[]) =>
+  `${values.length} samples, middle half ${format(quantile(values, 0.25))} to ${format(quantile(values, 0.75))}`
