@@ -23,9 +23,11 @@ try {
   else if (part === 'worker') await polled(ORCHESTRATOR_QUEUE, WORKFLOW_TASKS)
   else if (part === 'host') await polled(hostQueue(await hostId(config)), ACTIVITY_TASKS)
   else throw new Error(`the first process of this container is no part of Ambient (${part})`)
+  // Questions to a name server may still be open, on a network where none answers.
+  process.exit(0)
 } catch (error) {
   process.stdout.write(`${part}: ${error instanceof Error ? error.message : error}\n`)
-  process.exitCode = 1
+  process.exit(1)
 }
 
 /** The server alone: whether a host or Temporal is there is not its fault, and /healthz tells it to whoever asks. */

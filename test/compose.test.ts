@@ -1,0 +1,184 @@
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import { loadConfig, root, Settings } from '../config.ts'
+import { parts } from '../workers/start/parts.ts'
+
+const Service = z.object({
+  image: z.string(),
+  command: z.array(z.string()).optional(),
+  restart: z.string(),
+  environment: z.record(z.string(), z.string()).optional(),
+  ports: z.array(z.string()).default([]),
+  volumes: z.array(z.string()).default([]),
+  networks: z.array(z.string()).default([]),
+  depends_on: z.record(z.string(), z.object({ condition: z.string() })).default({}),
+  healthcheck: z.object({ test: z.array(z.string()) }).optional(),
+  deploy: z.object({ resources: z.object({ limits: z.object({ memory: z.string(), cpus: z.string() }) }) }).optional(),
+})
+type Service = z.infer<typeof Service>
+const Compose = z.object({
+  services: z.record(z.string(), Service),
+  networks: z.record(z.string(), z.unknown()),
+  volumes: z.record(z.string(), z.unknown()),
+})
+
+const composeText = readFileSync(join(root, 'docker-compose.yml'), 'utf8')
+const exampleText = readFileSync(join(root, '.env.example'), 'utf8')
+const { services, networks, volumes } = Compose.parse(parse(composeText, { merge: true }))
+
+/** `${NAME}`, `${NAME:-default}` and `${NAME:?}`, which is all that the file uses. */
+const reference = /\$\{(\w+)(?::(?:-([^}]*)|\?))?\}/g
+const example = Object.fromEntries(
+  exampleText.split('\n').flatMap((line) => {
+    const [, name, value] = /^(\w+)=(.*)$/.exec(line) ?? []
+    return name === undefined ? [] : [[name, value ?? '']]
+  }),
+)
+const filledIn = {
+  ...example,
+  AMBIENT_ADMIN_KEY: 'an-admin-key-for-this-test',
+  AMBIENT_WORKER_KEY: 'a-worker-key-for-this-test',
+  POSTGRES_PASSWORD: 'a',
+  AMBIENT_DATABASE_PASSWORD: 'b',
+  TEMPORAL_DATABASE_PASSWORD: 'c',
+  DOCKER_GROUP: '999',
+}
+const interpolate = (text: string, values: Record<string, string>) =>
+  text.replace(reference, (_, name: string, fallback?: string) => values[name] || fallback || '')
+
+const service = (name: string): Service => {
+  const found = services[name]
+  if (!found) throw new Error(`no service ${name}`)
+  return found
+}
+const endsAtOnce = (name: string) =>
+  Object.values(services).some(({ depends_on }) => depends_on[name]?.condition === 'service_completed_successfully')
+const lasting = Object.keys(services).filter((name) => !endsAtOnce(name))
+
+test('.env.example has every variable that the compose file asks for, with words about it, and no other', () => {
+  const used = [...composeText.matchAll(reference)].map(([, name]) => name)
+  expect(Object.keys(example).sort()).toEqual([...new Set(used)].sort())
+  const paragraphs = exampleText.split(/\n(?=#)/)
+  const unexplained = Object.keys(example).filter(
+    (name) => !paragraphs.some((text) => text.startsWith('#') && new RegExp(`^${name}=`, 'm').test(text)),
+  )
+  expect(unexplained).toEqual([])
+})
+
+test('a variable has the same default wherever it is used, and .env.example shows it', () => {
+  for (const [, name = '', fallback] of composeText.matchAll(reference)) {
+    if (fallback) expect([name, example[name]]).toEqual([name, fallback])
+  }
+})
+
+test('the keys are asked for: nothing starts without them', () => {
+  for (const name of ['AMBIENT_ADMIN_KEY', 'AMBIENT_WORKER_KEY', 'POSTGRES_PASSWORD', 'DOCKER_GROUP']) {
+    expect(example[name]).toBe('')
+    expect(composeText).toContain(`\${${name}:?}`)
+    expect(composeText).not.toMatch(new RegExp(`\\$\\{${name}(:-[^}]*)?\\}`))
+  }
+})
+
+test.each(parts)('the service %s is a command of the image, with settings that it accepts', (part) => {
+  const { command, environment = {} } = service(part)
+  expect(command).toEqual([part])
+  const help = execFileSync(join(root, 'bin', 'ambient'), [part, '--help'], { encoding: 'utf8' })
+  expect(help).toContain(`Usage: ambient ${part}`)
+  const values = Object.fromEntries(
+    Object.entries(environment).map(([name, value]) => [name, interpolate(value, filledIn)]),
+  )
+  expect(Object.keys(values).filter((name) => !(name in Settings.shape))).toEqual([])
+  expect(() => loadConfig(values)).not.toThrow()
+})
+
+test('each service of ours knows the secrets that it needs, and no others', () => {
+  const known = (part: string) =>
+    Object.keys(service(part).environment ?? {})
+      .filter((name) => /_KEY$|^DATABASE_URL$/.test(name))
+      .sort()
+  const models = ['ANTHROPIC_API_KEY', 'DATABASE_URL', 'GEMINI_API_KEY', 'OPENAI_API_KEY']
+  expect(Object.fromEntries(parts.map((part) => [part, known(part)]))).toEqual({
+    server: ['AMBIENT_ADMIN_KEY', 'AMBIENT_WORKER_KEY', ...models].sort(),
+    gateway: models,
+    worker: ['DATABASE_URL'],
+    host: ['AMBIENT_WORKER_KEY'],
+  })
+})
+
+test('what lasts is started again, has its health checked, and is limited', () => {
+  expect(lasting.sort()).toEqual([...parts, 'postgres', 'temporal', 'temporal-ui'].sort())
+  for (const name of lasting) {
+    const { restart, healthcheck, deploy } = service(name)
+    expect([name, restart, healthcheck?.test.length ?? 0, deploy !== undefined]).toEqual([
+      name,
+      'unless-stopped',
+      expect.toSatisfy((length: number) => length > 1),
+      true,
+    ])
+  }
+  // The image's own check, for those who start it by hand.
+  const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8')
+  expect(dockerfile).toContain(`CMD ["${service('server').healthcheck?.test.slice(1).join('", "')}"]`)
+})
+
+test('waits only for services that are there, and for health only where it is checked', () => {
+  for (const { depends_on } of Object.values(services)) {
+    for (const [name, { condition }] of Object.entries(depends_on)) {
+      if (condition === 'service_healthy') expect([name, service(name).healthcheck !== undefined]).toEqual([name, true])
+      else expect([name, condition, lasting.includes(name)]).toEqual([name, 'service_completed_successfully', false])
+    }
+  }
+})
+
+test('as it comes, nothing listens on an address that other machines reach', () => {
+  const published = Object.entries(services).flatMap(([name, { ports }]) =>
+    ports.map((port) => `${name} ${interpolate(port, example)}`),
+  )
+  expect(published.sort()).toEqual([
+    'gateway 172.31.84.1:8421:8421',
+    'server 127.0.0.1:8420:8420',
+    'temporal-ui 127.0.0.1:8424:8080',
+  ])
+})
+
+test('sandboxes share their network with the gateway alone, and the host reaches no database', () => {
+  const on = (network: string) => Object.keys(services).filter((name) => service(name).networks.includes(network))
+  expect(on('sandboxes')).toEqual(['gateway'])
+  expect(on('database')).not.toContain('host')
+  expect(networks).toMatchObject({ database: { internal: true }, control: { internal: true } })
+  expect(networks.sandboxes).toMatchObject({
+    name: 'ambient',
+    driver_opts: { 'com.docker.network.bridge.enable_icc': 'false' },
+  })
+})
+
+test('only the host gets the Docker socket, and finds its data under the same path as the machine', () => {
+  const withSocket = Object.keys(services).filter((name) => service(name).volumes.join().includes('docker.sock'))
+  expect(withSocket).toEqual(['host'])
+  const [, data = ''] = service('host').volumes
+  const [outside, inside] = interpolate(data, { AMBIENT_DATA: '/srv/ambient' }).split(':')
+  expect([outside, inside]).toEqual(['/srv/ambient', '/srv/ambient'])
+  expect(interpolate(service('host').environment?.AMBIENT_DATA ?? '', { AMBIENT_DATA: '/srv/ambient' })).toBe(outside)
+})
+
+test('every file and volume that is mounted is there', () => {
+  for (const { volumes: mounts } of Object.values(services)) {
+    for (const mount of mounts) {
+      const source = mount.split(':')[0] ?? ''
+      if (source.startsWith('./')) expect(statSync(join(root, source)).isFile()).toBe(true)
+      else if (!source.startsWith('/') && !source.startsWith('$')) expect(volumes).toHaveProperty(source)
+    }
+  }
+})
+
+test('the scripts that containers start are programs of sh', () => {
+  for (const name of readdirSync(join(root, 'deploy')).filter((file) => file.endsWith('.sh'))) {
+    const path = join(root, 'deploy', name)
+    execFileSync('sh', ['-n', path])
+    expect([name, (statSync(path).mode & 0o111) !== 0]).toEqual([name, true])
+  }
+})
