@@ -120,15 +120,20 @@ async function createSandbox(machine: Machine, paths: RunPaths, generation: numb
   const agent = agentPaths(paths, generation)
   if (await exists(join(agent.root, 'complete'))) return
   await mkdir(agent.own, { recursive: true, mode: 0o700 })
-  if (!(await exists(agent.stdin))) {
-    await run('mkfifo', ['-m', '600', agent.stdin], { env: { PATH: machine.path } }).catch(async (error: unknown) => {
-      // Another caller may have been faster.
-      if (!(await exists(agent.stdin))) throw error
-    })
-  }
-  for (const path of [agent.stdout, agent.stderr]) await (await open(path, 'a', 0o600)).close()
-  if (machine.namespaces) await holdNamespace(agent.namespace, machine.path)
+  await Promise.all([
+    makePipe(agent.stdin, machine.path),
+    ...[agent.stdout, agent.stderr].map(async (path) => (await open(path, 'a', 0o600)).close()),
+    machine.namespaces ? holdNamespace(agent.namespace, machine.path) : null,
+  ])
   await writeFile(join(agent.root, 'complete'), '')
+}
+
+async function makePipe(path: string, searchPath: string): Promise<void> {
+  if (await exists(path)) return
+  await run('mkfifo', ['-m', '600', path], { env: { PATH: searchPath } }).catch(async (error: unknown) => {
+    // Another caller may have been faster.
+    if (!(await exists(path))) throw error
+  })
 }
 
 function sandbox(machine: Machine, runId: string, generation: number): Sandbox {

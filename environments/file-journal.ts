@@ -1,12 +1,11 @@
 // A journal over files: the agent's on the bare machine, and every job's on both kinds of host.
 import { type FSWatcher, watch } from 'node:fs'
-import type { FileHandle } from 'node:fs/promises'
 import type { Journal, JournalLine, ProcessExit } from '../domain/journal.ts'
 import { ProcessEndedError } from '../domain/journal.ts'
 import { openRegular } from './job-directory.ts'
 import { type Line, LineSplitter } from './lines.ts'
 
-const CHUNK_BYTES = 256 * 1024
+const CHUNK_BYTES = 64 * 1024
 /** A change that the kernel did not tell of is noticed after this long. */
 const POLL_MS = 500
 const TAIL_BYTES = 4 * 1024
@@ -38,18 +37,22 @@ export function fileJournal(options: FileJournalOptions): Journal {
 async function* read(options: FileJournalOptions, after: number, signal: AbortSignal): AsyncGenerator<JournalLine[]> {
   const splitter = new LineSplitter()
   const file = await openRegular(options.output)
-  const changes = watchFor([options.output, options.own], signal)
+  const changes = watchFor(options, signal)
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
   let line = 0
   let position = 0
   const numbered = (lines: Line[]): JournalLine[] =>
     lines.map((found) => ({ line: ++line, stream: 'stdout' as const, ...found })).filter((found) => found.line > after)
   try {
-    while (!signal.aborted) {
+    for (let mayHaveEnded = true; !signal.aborted; mayHaveEnded = await changes.next()) {
       // Asked before reading: what was written before the end is then read for sure.
-      const ended = (await options.exit()) !== null
-      for (let chunk = await readAt(file, position); chunk.length > 0; chunk = await readAt(file, position)) {
-        position += chunk.length
-        const lines = numbered(splitter.push(chunk))
+      const ended = mayHaveEnded && (await options.exit()) !== null
+      for (let isFull = true; isFull; ) {
+        const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, position)
+        position += bytesRead
+        isFull = bytesRead === CHUNK_BYTES
+        // A copy: the splitter keeps the start of a line that is not whole yet.
+        const lines = numbered(splitter.push(Buffer.from(chunk.subarray(0, bytesRead))))
         if (lines.length > 0) yield lines
         if (signal.aborted) return
       }
@@ -58,7 +61,6 @@ async function* read(options: FileJournalOptions, after: number, signal: AbortSi
         if (last.length > 0) yield last
         return
       }
-      await changes.next()
     }
   } finally {
     changes.close()
@@ -66,25 +68,23 @@ async function* read(options: FileJournalOptions, after: number, signal: AbortSi
   }
 }
 
-async function readAt(file: FileHandle, position: number): Promise<Buffer> {
-  const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, position)
-  const read = buffer.subarray(0, bytesRead)
-  // A copy, so that a few bytes of a long line (a progress bar) do not keep the whole chunk in memory.
-  return bytesRead < CHUNK_BYTES / 2 ? Buffer.from(read) : read
-}
-
-/** Tells of changes to any of the paths: at once where the kernel says so, else at the next poll. */
-function watchFor(paths: string[], signal: AbortSignal) {
+/** Tells of changes: at once where the kernel says so, else at the next poll. */
+function watchFor({ output, own }: FileJournalOptions, signal: AbortSignal) {
   let changed = false
+  let mayHaveEnded = false
   let wake = () => {}
   const notice = () => {
     changed = true
     wake()
   }
+  const noticeEnd = () => {
+    mayHaveEnded = true
+    notice()
+  }
   const watchers: FSWatcher[] = []
-  for (const path of paths) {
+  for (const [path, onChange] of [[output, notice] as const, [own, noticeEnd] as const]) {
     try {
-      const watcher = watch(path, notice)
+      const watcher = watch(path, onChange)
       // A watch that breaks leaves the poll.
       watcher.on('error', () => watcher.close())
       watchers.push(watcher)
@@ -92,20 +92,24 @@ function watchFor(paths: string[], signal: AbortSignal) {
       // No watch to be had (the kernel's limit of them is reached): the poll is slower and as sure.
     }
   }
+  // One that always runs: output without a pause must not keep an unheard end from being noticed.
+  const poll = setInterval(noticeEnd, POLL_MS)
   signal.addEventListener('abort', notice, { once: true })
   return {
-    async next(): Promise<void> {
+    /** Waits for a change. True when the process may have ended. */
+    async next(): Promise<boolean> {
       if (!changed) {
-        let timer: NodeJS.Timeout | undefined
         await new Promise<void>((resolve) => {
           wake = resolve
-          timer = setTimeout(resolve, POLL_MS)
         })
-        clearTimeout(timer)
       }
+      const end = mayHaveEnded
       changed = false
+      mayHaveEnded = false
+      return end
     },
     close(): void {
+      clearInterval(poll)
       signal.removeEventListener('abort', notice)
       for (const watcher of watchers) watcher.close()
     },

@@ -51,7 +51,7 @@ export async function holdNamespace(directory: string, path: string): Promise<vo
       stdio: 'ignore',
     }).unref()
   }
-  const ready = await until(() => exists(join(directory, 'ready')), START_MS)
+  const ready = await until(() => exists(join(directory, 'ready')), START_MS, 3)
   if (!ready) throw new Error(`no PID namespace could be made within ${START_MS} ms`)
 }
 

@@ -25,7 +25,10 @@ export interface Execution {
 
 export async function openExecution(deps: HostDeps, ref: ExecutionRef, signals: StopSignals): Promise<Execution> {
   const stop = AbortSignal.any([signals.interrupt, signals.detach])
-  const order = await deps.server.order(ref.runId, ref.execution, stop)
+  const [order, state] = await Promise.all([
+    deps.server.order(ref.runId, ref.execution, stop),
+    openRunState(deps.runsDirectory, ref.runId),
+  ])
   return {
     deps,
     ref,
@@ -33,7 +36,7 @@ export async function openExecution(deps: HostDeps, ref: ExecutionRef, signals: 
     agent: agents[order.agent],
     // A container is a boundary of its own; on the bare machine a person decides.
     policy: order.policy ?? (deps.host.kind === 'docker' ? 'allow' : 'ask'),
-    state: await openRunState(deps.runsDirectory, ref.runId),
+    state,
     // An interrupted turn still stores how it ended, so only leaving stops the transcript.
     transcript: createTranscript(deps.server, ref, signals.detach),
     signals,

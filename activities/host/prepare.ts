@@ -14,18 +14,23 @@ import { prepareWorkspace } from './workspace.ts'
 
 /** A sandbox with a live agent in it and everything around it, whatever was there before. Idempotent. */
 export async function prepare(execution: Execution): Promise<SandboxOrigin> {
-  const { deps, ref, agent, state } = execution
+  const { deps, ref, agent, state, stop } = execution
   const held = await currentSandbox(execution)
-  if (held && (await held.isRunning()) && (await hasAgent(execution, held))) return 'kept'
+  const isHeld = held !== null && (await held.isRunning())
+  if (isHeld && (await hasAgent(execution, held))) return 'kept'
 
   const hadSession = state.get().sessionId !== null
+  // A sandbox that runs may have an agent that lives by the credential it was started with: another one would end that.
+  const credential =
+    isHeld || agent.protocol === 'command' ? null : deps.server.credential(ref.runId, ref.execution, stop)
+  credential?.catch(() => {}) // Heard where the agent is started.
   await prepareWorkspace(execution)
   const sandbox = await usableSandbox(execution)
   await runSetup(execution, sandbox)
   // Opening a session changes nothing in the workspace, so both can go on at once.
   await Promise.all([
     noteStart(execution, sandbox),
-    agent.protocol === 'acp' ? startAgent(execution, agent, sandbox) : null,
+    agent.protocol === 'acp' ? startAgent(execution, agent, sandbox, credential) : null,
   ])
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
   return hadSession ? 'restored' : 'fresh'
@@ -37,7 +42,12 @@ async function hasAgent({ agent, state }: Execution, sandbox: Sandbox): Promise<
   return state.get().sessionId !== null && (await sandbox.agent()) !== null
 }
 
-async function startAgent(execution: Execution, agent: AcpAgent, sandbox: Sandbox): Promise<void> {
+async function startAgent(
+  execution: Execution,
+  agent: AcpAgent,
+  sandbox: Sandbox,
+  credential: Promise<string> | null,
+): Promise<void> {
   const { deps, ref, order, policy, state, transcript, stop } = execution
   const toolkit = await toolkitOf(execution)
   const paths = deps.host.paths(ref.runId, toolkit)
@@ -50,7 +60,7 @@ async function startAgent(execution: Execution, agent: AcpAgent, sandbox: Sandbo
       toolkit: paths.toolkit,
       node: paths.node,
       gatewayUrl: `${deps.gatewayUrl}/${agent.provider}`,
-      gatewayToken: await deps.server.credential(ref.runId, ref.execution, stop),
+      gatewayToken: await (credential ?? deps.server.credential(ref.runId, ref.execution, stop)),
       model: order.model,
       reasoningLevel: order.reasoning_level,
       policy,

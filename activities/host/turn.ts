@@ -3,11 +3,13 @@ import { AgentStuckError } from '../../agents/acp/failures.ts'
 import { runTurn } from '../../agents/acp/turn.ts'
 import type { TurnMessage } from '../../agents/acp/turn-options.ts'
 import type { AcpAgent } from '../../agents/agent.ts'
+import type { Sandbox } from '../../environments/host.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnInput, TurnOutcome } from '../../workflows/contract.ts'
 import { runCommand } from './command.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { prepare } from './prepare.ts'
+import { currentSandbox } from './sandbox.ts'
 
 /** How long an agent may take to stop when people want it to; after that it is ended from outside. A stop is promised within 5 s. */
 const GRACE_MS = 1_500
@@ -18,23 +20,34 @@ type PromptInput = Extract<TurnInput, { kind: 'prompt' }>
 
 export async function carryOutTurn(execution: Execution, input: TurnInput): Promise<TurnOutcome> {
   const { agent } = execution
-  if (input.kind === 'prompt') await beginTurn(execution, input.messageId)
-  if (agent.protocol === 'acp') return await agentTurn(execution, agent, input)
-  if (input.kind === 'prompt') {
-    const text = await messageText(execution, input)
-    return await runCommand(execution, input.messageId, text, preamble(execution))
+  if (input.kind === 'answer') {
+    if (agent.protocol === 'command') throw new TypeError('a command asks no questions')
+    const { questionId, optionId } = input
+    return await agentTurn(execution, agent, await currentSandbox(execution), { kind: 'answer', questionId, optionId })
   }
-  throw new TypeError('a command asks no questions')
+  // Neither waits for the other.
+  const [text, sandbox] = await Promise.all([messageText(execution, input), beginTurn(execution, input.messageId)])
+  const { messageId } = input
+  if (agent.protocol === 'command') return await runCommand(execution, messageId, text, preamble(execution))
+  const { previousMessageId } = execution.state.get()
+  const message = { kind: 'prompt', messageId, text, preamble: preamble(execution), previousMessageId } as const
+  return await agentTurn(execution, agent, sandbox, message)
 }
 
-/** Notes which message is being worked on. The same message again is the same turn, watched by a new attempt. */
-async function beginTurn(execution: Execution, messageId: string): Promise<void> {
-  const { deps, ref, agent, state } = execution
+/**
+ * Notes which message is being worked on. The same message again is the same
+ * turn, watched by a new attempt. Answers with the sandbox to work in.
+ */
+async function beginTurn(execution: Execution, messageId: string): Promise<Sandbox | null> {
+  const { agent, state } = execution
   const former = state.get()
-  if (former.messageId === messageId) return
-  const sandbox = await deps.host.find(ref.runId, former.generation)
+  let sandbox = await currentSandbox(execution)
+  if (former.messageId === messageId) return sandbox
   // An agent that had to be ended with its former turn makes room for another one.
-  if (!(await sandbox?.isRunning())) await prepare(execution)
+  if (!(await sandbox?.isRunning())) {
+    await prepare(execution)
+    sandbox = await currentSandbox(execution)
+  }
   const { sessionId } = state.get()
   await state.set({
     messageId,
@@ -42,12 +55,17 @@ async function beginTurn(execution: Execution, messageId: string): Promise<void>
     opensSession: agent.protocol === 'command' || sessionId !== former.greetedSession,
     greetedSession: sessionId,
   })
+  return sandbox
 }
 
-async function agentTurn(execution: Execution, agent: AcpAgent, input: TurnInput): Promise<TurnOutcome> {
+async function agentTurn(
+  execution: Execution,
+  agent: AcpAgent,
+  sandbox: Sandbox | null,
+  turn: TurnMessage,
+): Promise<TurnOutcome> {
   const { deps, ref, state, order, policy, transcript, signals } = execution
-  const { sessionId, generation } = state.get()
-  const sandbox = await deps.host.find(ref.runId, generation)
+  const { sessionId } = state.get()
   const journal = (await sandbox?.agent()) ?? null
   if (journal === null || sessionId === null) return { kind: 'failed', failure: sandboxLost }
   const watchdog = watchInterrupt(execution)
@@ -59,7 +77,7 @@ async function agentTurn(execution: Execution, agent: AcpAgent, input: TurnInput
       cwd: workingDirectory(deps.host.paths(ref.runId, null).workspace, order),
       quirks: agent.quirks,
       policy,
-      turn: await turnMessage(execution, input),
+      turn,
       storedLine: await transcript.storedLine(journal.name),
       record: transcript.record,
       signals,
@@ -96,17 +114,6 @@ function watchInterrupt({ deps, ref, signals }: Execution) {
   if (signals.interrupt.aborted) begin()
   else signals.interrupt.addEventListener('abort', begin, { once: true })
   return watchdog
-}
-
-async function turnMessage(execution: Execution, input: TurnInput): Promise<TurnMessage> {
-  if (input.kind === 'answer') return { kind: 'answer', questionId: input.questionId, optionId: input.optionId }
-  return {
-    kind: 'prompt',
-    messageId: input.messageId,
-    text: await messageText(execution, input),
-    preamble: preamble(execution),
-    previousMessageId: execution.state.get().previousMessageId,
-  }
 }
 
 /** What people said, with the messages before it that the agent was not given. */

@@ -37,6 +37,7 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
     owner: sandboxOwner(),
     passwds: new Map(),
     writers: new Map(),
+    started: new Set(),
   }
   const loopback = await ensureNetwork(docker)
   return {
@@ -70,6 +71,8 @@ interface Daemon extends DockerHostOptions {
   passwds: PasswdCache
   /** The one writer of each container's stdin, by the container's id. */
   writers: Map<string, (text: string) => Promise<void>>
+  /** Containers that are known to have started their agent, by id. It cannot be taken back. */
+  started: Set<string>
 }
 
 async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
@@ -84,9 +87,8 @@ async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
 async function create(daemon: Daemon, spec: SandboxSpec): Promise<Docker.Container> {
   const image = spec.image ?? daemon.image
   const paths = await createRunDirectory(daemon.runsDirectory, spec.runId, daemon.owner)
-  await ensureImage(daemon.docker, image, spec.signal)
+  await Promise.all([ensureImage(daemon.docker, image, spec.signal), ensureNetwork(daemon.docker)])
   spec.signal?.throwIfAborted()
-  await ensureNetwork(daemon.docker)
   const options = containerOptions({ ...daemon, ...spec, image, paths })
   try {
     return await ask('workspace', () => daemon.docker.createContainer(options))
@@ -141,10 +143,15 @@ function sandbox(daemon: Daemon, runId: string, generation: number, container: D
     generation,
     async startAgent(program) {
       await startAgent(container, program, write)
+      daemon.started.add(container.id)
       return journal()
     },
     async agent() {
-      return (await wasStarted(container)) ? journal() : null
+      if (!daemon.started.has(container.id)) {
+        if (!(await wasStarted(container))) return null
+        daemon.started.add(container.id)
+      }
+      return journal()
     },
     job: (spec) => startJob(daemon.docker, container, paths, daemon.owner, spec),
     hasJob: (id) => hasJob(paths, id),
@@ -189,6 +196,7 @@ async function removeContainers(daemon: Daemon, runId: string): Promise<void> {
   await Promise.all(
     containers.map(async ({ Id }) => {
       daemon.writers.delete(Id)
+      daemon.started.delete(Id)
       try {
         await ask('dispose', () => daemon.docker.getContainer(Id).remove({ force: true, v: true }))
       } catch (error) {
