@@ -58,7 +58,8 @@ export async function streamEvents(
         break
       }
       // While an agent talks it is not over: only a change of state, or silence, is worth a look.
-      lookForEnd = !endless && (read.hasState || !(await bell.heard(stop, SAFETY_POLL_MS)))
+      if (read.hasState && !endless) lookForEnd = true
+      else lookForEnd = !(await bell.heard(stop, SAFETY_POLL_MS)) && !endless
     }
     response.end()
   } finally {
