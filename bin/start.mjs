@@ -64,11 +64,22 @@ function fail(message, code = 69) {
   process.exit(code || 69)
 }
 
+/** Where it cannot be made, `ambient start` says why. One by one: all at once, Node tries for ever in some places. */
+function makeDirectory(path) {
+  if (existsSync(path)) return
+  makeDirectory(dirname(path))
+  try {
+    // Others may pass, as Postgres's own user must, but not look around.
+    mkdirSync(path, { mode: 0o711 })
+  } catch {
+    // Told by `ambient start`.
+  }
+}
+
 /** Becomes `ambient start`, as far as an old Node.js can: same terminal, same signals, same exit code. */
 function start() {
   const data = process.env.AMBIENT_DATA || join(root, '.ambient')
-  // Others may pass, as Postgres's own user must, but not look around.
-  mkdirSync(data, { recursive: true, mode: 0o711 })
+  makeDirectory(data)
   const child = spawn(join(root, 'bin', 'node'), [join(root, 'cli', 'main.ts'), 'start', ...process.argv.slice(2)], {
     stdio: 'inherit',
     // Keeps compiled code, which spares each process the compiler's time and memory.

@@ -1,10 +1,8 @@
 // Asks the person at the terminal what the agent wants to know.
 import { createInterface } from 'node:readline'
-import type { RunItem } from '../domain/run.ts'
-import { oneLine } from './render/text.ts'
+import { type Question, questionText } from './render/question.ts'
+import { visible } from './render/text.ts'
 import type { Screen } from './screen.ts'
-
-export type Question = RunItem['questions'][number]
 
 /** The option that a typed text means: its number, its id or name, or a word for yes or no; null when none is meant. */
 export function optionOf(question: Question, typed: string): string | null {
@@ -36,9 +34,8 @@ export async function ask(
     onInterrupt: () => void
   },
 ): Promise<string | null> {
-  const { colours } = screen.style
-  const options = question.options.map((option, index) => `  ${index + 1}) ${oneLine(option.name, 100)}\n`).join('')
-  const title = withTitle ? `\n${colours.yellow('?')} ${colours.bold(oneLine(question.title, 200))}\n` : ''
+  const options = question.options.map((option, index) => `  ${index + 1}) ${visible(option.name)}\n`).join('')
+  const title = withTitle ? `\n${questionText(question, screen.style).join('\n')}\n` : ''
   screen.write(title + options)
   const terminal = createInterface({ input: process.stdin, output: process.stdout })
   terminal.on('SIGINT', onInterrupt)

@@ -48,6 +48,7 @@ describe('the work of a run', () => {
     expect(stderr).toContain('1 path in')
     expect(stderr).toContain('changes that are not committed (draft)')
     expect(stdout).toContain(`branch goodbye in ${home}`)
+    expect(stdout).not.toContain('ambient apply')
     expect(git(home, 'show', 'goodbye:greet')).toBe('hello\ngoodbye')
     expect(git(home, 'status', '--porcelain', '--branch')).toBe('## main\n?? draft')
     const { body } = server.requests.find(({ method }) => method === 'POST') ?? {}
@@ -78,6 +79,38 @@ describe('the work of a run', () => {
     expect(git(home, 'show', 'work:greet')).toBe('hello\ngoodbye')
     expect((await apply(second, '--force')).code).toBe(0)
     expect(git(home, 'show', 'work:greet')).toBe('hello\nfarewell')
+  })
+
+  test('never touches what is checked out, forced or not, and says so before a run is started', async () => {
+    const run = finishedRun()
+    const other = join(directory, 'other')
+    git(home, 'worktree', 'add', '--quiet', '-b', 'elsewhere', other)
+    for (const [branch, place] of [
+      ['main', home],
+      ['elsewhere', other],
+    ] as const) {
+      const apply = ['apply', run.item.run_id, '--branch', branch, '--force']
+      const from = server.requests.length
+      const start = ['run', 'x', '--repo', '.', '--branch', branch, '--force']
+      for (const args of [apply, start]) {
+        const { code, stderr } = await ambient(args, { url: server.url, cwd: home })
+        expect(code).toBe(2)
+        expect(stderr).toContain(`The branch ${branch} is checked out in ${place}`)
+        expect(stderr).not.toContain('--force')
+      }
+      expect(server.requests.slice(from).filter(({ method }) => method === 'POST')).toEqual([])
+    }
+  })
+
+  test.each([
+    [['run', 'x', '--branch', 'a..b'], 'Git allows no spaces'],
+    [['apply', 'abcd', '--branch', 'a b'], 'Git allows no spaces'],
+    [['run', '--branch', 'Fix the test'], 'Put the prompt before --branch'],
+  ])('a name that no branch can have is refused with what is wrong: %j', async (args, hint) => {
+    const { code, stderr } = await ambient(args, { url: server.url, cwd: home })
+    expect(code).toBe(2)
+    expect(stderr).toContain('cannot be the name of a branch')
+    expect(stderr).toContain(hint)
   })
 
   test('is refused by a repository that lacks the commit it begins from', async () => {

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { typed } from '../config.ts'
 import type { Api, ResultItem } from './client.ts'
 import { usageError } from './exit.ts'
 import { git, gitOrNull } from './git.ts'
@@ -24,14 +25,30 @@ export type BroughtHome =
 /** What a bundle of a run's result is to hold. Other names in it are the sandbox's, and never become an argument. */
 const RESULT_REF = 'refs/ambient/result'
 
-/** Refused before a run starts, rather than after it. */
-export async function checkBranchName(name: string): Promise<void> {
-  if ((await gitOrNull(['check-ref-format', '--branch', name], { cwd: '/' })) !== name) {
-    throw usageError(
-      `"${name}" cannot be the name of a branch.`,
-      'Put the prompt before --branch, or write --branch=name, so that the prompt is not taken for the name.',
-    )
-  }
+/** Refused before a run starts, rather than after it. `isPrompt`: there is no other prompt, so this may be it. */
+export async function checkBranchName(name: string, { isPrompt }: { isPrompt: boolean }): Promise<void> {
+  if ((await gitOrNull(['check-ref-format', '--branch', name], { cwd: '/' })) === name) return
+  throw usageError(
+    `"${name}" cannot be the name of a branch.`,
+    isPrompt
+      ? 'Put the prompt before --branch, or write --branch=name, so that the prompt is not taken for the name.'
+      : 'Git allows no spaces and none of ~ ^ : ? * [ \\ and .. in one, and no - at its beginning.',
+  )
+}
+
+/**
+ * Refuses a branch that is checked out: bringing commits to it would leave its
+ * files behind, so git does not do it, forced or not.
+ */
+export async function refuseCheckedOut(name: string, repository: string): Promise<void> {
+  const trees = (await gitOrNull(['worktree', 'list', '--porcelain'], { cwd: repository })) ?? ''
+  const tree = trees.split('\n\n').find((each) => each.split('\n').includes(`branch refs/heads/${name}`))
+  if (tree === undefined) return
+  const place = /^worktree (.*)$/m.exec(tree)?.[1] ?? repository
+  throw usageError(
+    `The branch ${name} is checked out in ${place}, and what is checked out is not touched.`,
+    `Take another name, and merge it there: git -C ${place} merge <name>`,
+  )
 }
 
 /** Fetches the result of each repository of the run as a branch. Nothing that is checked out is touched. */
@@ -48,6 +65,7 @@ async function bringOne(api: Api, runId: string, result: ResultItem, wish: Branc
     return { path, branch: null, reason: result.note ?? 'nothing was changed' }
   }
   const repository = await homeOf(result, wish.into)
+  await refuseCheckedOut(wish.name, repository)
   const directory = await mkdtemp(join(tmpdir(), 'ambient-bundle-'))
   try {
     const bundle = join(directory, 'result.bundle')
@@ -67,7 +85,7 @@ async function bringOne(api: Api, runId: string, result: ResultItem, wish: Branc
       if (exists === null || wish.force) throw error
       throw usageError(
         `The branch ${wish.name} is already in ${repository} and has other commits.`,
-        `Take another name, or replace it: ambient apply ${runId.slice(0, 8)} --branch ${wish.name} --force`,
+        `Take another name, or replace it: ${typed} apply ${runId.slice(0, 8)} --branch ${wish.name} --force`,
       )
     })
     const commit = await git(['rev-parse', `refs/heads/${wish.name}`], { cwd: repository })

@@ -1,10 +1,11 @@
 // The HTTP API as the command line uses it. Knows nothing but URLs, JSON and problems.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { RunEvent } from '../domain/event.ts'
+import type { EventKind, RunEvent } from '../domain/event.ts'
 import type { RepositoryResult } from '../domain/host-api.ts'
-import type { RunItem } from '../domain/run.ts'
+import type { Harnesses, RunItem } from '../domain/run.ts'
 import type { RunState } from '../domain/state.ts'
+import type { WorkerItem, WorkerKeyItem } from '../domain/worker.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { CliError, type ExitCode, exitCodes, type Problem } from './exit.ts'
 
@@ -38,6 +39,14 @@ export interface StartedRun {
   run_id: string
   state: RunState
   at_capacity: boolean
+  /** What the server did not understand of the request, and left out. */
+  warnings?: string[]
+}
+
+export interface Sent {
+  message_id: string
+  /** The run's state now that the message waits for it. */
+  state: RunState
 }
 
 /** A repository's share of the result, as it is served: the patch and bundle come on their own. */
@@ -48,21 +57,32 @@ export interface Api {
   start(body: unknown): Promise<StartedRun>
   list(query: RunsQuery): Promise<RunsPage>
   get(runId: string): Promise<RunItem>
+  harnesses(): Promise<Harnesses>
   cancel(runId: string): Promise<void>
-  /** Returns the id by which the transcript's `prompt` event will name the message. */
-  send(runId: string, message: string, delivery: 'queue' | 'interrupt'): Promise<string>
+  send(runId: string, message: string, delivery: 'queue' | 'interrupt'): Promise<Sent>
   answer(runId: string, optionId: string, questionId?: string): Promise<void>
-  events(runId: string, after: number, limit: number): Promise<EventsPage>
+  /** `kinds`: only events of these. */
+  events(runId: string, after: number, limit: number, kinds?: readonly EventKind[]): Promise<EventsPage>
   /** An open stream of server-sent events. Errors of the server's are thrown as {@link CliError}. */
-  stream(runId: string, options: { after: number; always: boolean; signal: AbortSignal }): Promise<Response>
+  stream(runId: string, options: { after: number; signal: AbortSignal }): Promise<Response>
   result(runId: string): Promise<ResultItem[]>
   /** The bytes as git wrote them: files may be in any encoding. */
   patch(runId: string, repository?: string): Promise<Buffer>
   bundle(runId: string, repository: string): Promise<Buffer>
+  readonly workers: {
+    list(): Promise<WorkerItem[]>
+    setDraining(workerId: string, draining: boolean): Promise<WorkerItem>
+    remove(workerId: string): Promise<void>
+    keys(): Promise<WorkerKeyItem[]>
+    /** The key itself is told here and never again. */
+    createKey(name: string, pool: string | undefined): Promise<WorkerKeyItem & { key: string }>
+    revokeKey(uid: string): Promise<void>
+  }
 }
 
 export function createApi(options: { url: string; key: string; unreachableHint: string }): Api {
   const base = `${options.url}/api/v1/agent/runs`
+  const workers = `${options.url}/api/v1/agent/workers`
   const headers = {
     authorization: `Bearer ${options.key}`,
     'user-agent': `ambient-cli/${packageJson.version}`,
@@ -126,20 +146,23 @@ export function createApi(options: { url: string; key: string; unreachableHint: 
     start: (body) => json(post(base, body)),
     list: (query) => json(steady(base + listQuery(query))),
     get: (runId) => json(steady(`${base}/${runId}`)),
+    harnesses: () => json(steady(`${options.url}/api/v1/agent/harnesses`)),
     cancel: async (runId) => {
       await post(`${base}/${runId}/cancel`)
     },
-    send: async (runId, message, delivery) =>
-      (await json<{ message_id: string }>(post(`${base}/${runId}/followups`, { message, delivery }))).message_id,
+    send: (runId, message, delivery) => json(post(`${base}/${runId}/followups`, { message, delivery })),
     answer: async (runId, optionId, questionId) => {
       await post(`${base}/${runId}/answers`, {
         option_id: optionId,
         ...(questionId !== undefined && { question_id: questionId }),
       })
     },
-    events: (runId, after, limit) => json(steady(`${base}/${runId}/events?after=${after}&limit=${limit}`)),
-    stream: (runId, { after, always, signal }) =>
-      request(`${base}/${runId}/events${always ? '?follow=always' : ''}`, {
+    events: (runId, after, limit, kinds = []) => {
+      const only = kinds.map((kind) => `&kind=${kind}`).join('')
+      return json(steady(`${base}/${runId}/events?after=${after}&limit=${limit}${only}`))
+    },
+    stream: (runId, { after, signal }) =>
+      request(`${base}/${runId}/events`, {
         signal,
         headers: { accept: 'text/event-stream', 'last-event-id': String(after) },
       }),
@@ -156,6 +179,27 @@ export function createApi(options: { url: string; key: string; unreachableHint: 
         download,
       )
       return Buffer.from(await answer.arrayBuffer())
+    },
+    workers: {
+      list: async () => (await json<{ workers: WorkerItem[] }>(steady(workers))).workers,
+      setDraining: (workerId, draining) =>
+        json(post(`${workers}/${encodeURIComponent(workerId)}/${draining ? 'drain' : 'undrain'}`)),
+      remove: async (workerId) => {
+        await steady(`${workers}/${encodeURIComponent(workerId)}`, () => ({ method: 'DELETE' }))
+      },
+      keys: async () => (await json<{ keys: WorkerKeyItem[] }>(steady(`${workers}/keys`))).keys,
+      // Once: a key whose answer was lost would be one that nobody knows.
+      createKey: (name, pool) =>
+        json(
+          request(`${workers}/keys`, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify({ name, ...(pool !== undefined && { pool }) }),
+          }),
+        ),
+      revokeKey: async (uid) => {
+        await steady(`${workers}/keys/${encodeURIComponent(uid)}`, () => ({ method: 'DELETE' }))
+      },
     },
   }
 }

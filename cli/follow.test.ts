@@ -32,6 +32,7 @@ function nextRun(play: (run: TestRun) => void, more: Partial<RunItem> = {}): Tes
 const question = {
   question_id: 'q1',
   title: 'git push origin',
+  tool_call: null,
   options: [
     { option_id: 'yes', name: 'Allow once', kind: 'allow_once' },
     { option_id: 'no', name: 'Reject', kind: 'reject_once' },
@@ -62,8 +63,8 @@ describe('following a run', () => {
 
       I fixed it.
 
-      ✓ Succeeded · 1 min 5 s · 2 files changed +10 −3, 1 commit · 12,345 tokens · $0.0123
-        A demo: no model key is set, so a scripted model stands in for a real one.
+      ✓ Succeeded · 1 min 5 s · 2 files changed +10 −3, 1 commit · 12,345 tokens
+        A demo: no model key is set, so a scripted model stands in for a real one. It costs nothing.
         ambient diff SHORT-ID            see the changes
         ambient apply SHORT-ID --branch  bring them home as a branch
         ambient send SHORT-ID "…"        go on with another message
@@ -159,6 +160,7 @@ describe('following a run', () => {
     expect(code).toBe(130)
     expect(stderr).toContain(`ambient logs ${id} --follow`)
     expect(stderr).toContain(`ambient cancel ${id}`)
+    expect(stderr).not.toContain('bin/ambient')
     expect(server.requests.filter(({ path }) => path.endsWith('/cancel') && path.includes(id))).toEqual([])
   })
 
@@ -179,6 +181,33 @@ describe('following a run', () => {
     expect(stdout).toContain('› And now?\n\nThe new answer.\n')
     expect(stdout).not.toContain('The former answer.')
   })
+
+  test('after a message, the former end is not taken for the new one, however long the new execution waits', async () => {
+    const run = server.run()
+    run.state('SUCCEEDED')
+    server.onPost = () => undefined
+    const sent = await ambient(['send', run.item.run_id, 'And now?', '--json'], { url: server.url })
+    expect(JSON.parse(sent.stdout)).toMatchObject({ run_id: run.item.run_id, state: 'QUEUED' })
+
+    const following = command(['logs', run.item.run_id, '--follow'], { url: server.url })
+    await expect.poll(() => server.requests.some(({ path }) => path.endsWith(`${run.item.run_id}/events`))).toBe(true)
+    run.item.execution = 2
+    run.add('prompt', { message_id: MESSAGE, text: 'And now?' })
+    run.state('FAILED', { failure })
+    const { code, stdout } = await following.finished
+    expect(code).toBe(1)
+    expect(stdout).toContain('› And now?')
+  })
+})
+
+test('hints name the command as it was typed, where PATH does not lead to it', async () => {
+  const run = server.run()
+  run.state('SUCCEEDED')
+  const { stdout } = await ambient(['runs', 'show', run.item.run_id], {
+    url: server.url,
+    env: { PATH: process.env.PATH ?? '' },
+  })
+  expect(stdout).toMatch(/\/bin\/ambient send /)
 })
 
 describe('a run that asks', () => {
@@ -186,7 +215,8 @@ describe('a run that asks', () => {
     const run = nextRun(block)
     const { code, stdout } = await ambient(['run', 'x', '--follow'], { url: server.url })
     expect(code).toBe(5)
-    expect(stdout).toContain('? git push origin\n  Allow once / Reject\n')
+    expect(stdout.match(/git push origin/g)).toHaveLength(2)
+    expect(stdout.match(/Allow once/g)).toHaveLength(1)
     expect(stdout).toContain(
       `    yes  Allow once\n    no   Reject\n  ambient answer ${run.item.run_id.slice(0, 8)} allow `,
     )

@@ -1,17 +1,17 @@
 // Follows a run on the screen: its transcript, its questions, Ctrl-C, and the last words.
+import { typed } from '../config.ts'
 import type { RunEvent } from '../domain/event.ts'
 import type { RunItem } from '../domain/run.ts'
-import { isTerminal, type RunState } from '../domain/state.ts'
+import type { RunState } from '../domain/state.ts'
 import { ask } from './ask.ts'
 import type { Api } from './client.ts'
 import { CliError, type ExitCode, exitCodeOf, exitCodes } from './exit.ts'
-import { addToTotals, noTotals, renderSummary, shortId } from './render/summary.ts'
+import { watchPlace } from './place.ts'
+import { createProgress } from './progress.ts'
+import { addToTotals, noTotals, renderSummary, shortId, type Totals } from './render/summary.ts'
 import { createRenderer } from './render.ts'
 import type { Screen } from './screen.ts'
 import { followEvents } from './stream.ts'
-
-/** After an end that came before our message was seen, the message's own execution begins within this time, or was refused. */
-const NEXT_EXECUTION_MS = 10_000
 
 export interface FollowSettings {
   api: Api
@@ -20,8 +20,8 @@ export interface FollowSettings {
   /** Sequence of the last event that was shown already. */
   after: number
   json: boolean
-  /** Id of a message that was just sent: follow up to the end of what comes of it, past an end of the run before. */
-  message?: string
+  /** The result is brought home after it: the last words need not say how. */
+  bringsHome?: boolean
 }
 
 export interface Followed {
@@ -30,7 +30,10 @@ export interface Followed {
   exitCode: ExitCode
 }
 
-/** Follows until the run ends, waits for an answer that nobody here can give, or the person leaves with Ctrl-C. */
+/**
+ * Follows until the run is over (while a message waits for it, it is not),
+ * waits for an answer that nobody here can give, or the person leaves with Ctrl-C.
+ */
 export async function follow(settings: FollowSettings): Promise<Followed> {
   const { api, screen, json } = settings
   const runId = settings.run.run_id
@@ -39,7 +42,7 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
   const stop = new AbortController()
   const renderer = createRenderer(screen.style)
   const asking = new Map<string, AbortController>()
-  let totals = noTotals
+  let totals: Totals = { ...noTotals, isPart: settings.after > 0 }
   let shownQuestion: unknown = null
   let interrupted = false
   let questionFailure: unknown
@@ -90,12 +93,14 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
     })
   }
 
-  const end = endOfFollowing(settings, () => stop.abort())
+  const noop = () => {}
+  let leaveLine = noop
+  let state: RunState = settings.run.state
+  const progress = screen.interactive && !json ? createProgress(screen, state) : null
   try {
     if (settings.run.state === 'BLOCKED' && settings.after >= settings.run.last_event_sequence) watchBlocked()
     const events = followEvents(api, runId, {
       after: settings.after,
-      always: settings.message !== undefined,
       signal: AbortSignal.any([leave.signal, stop.signal]),
       onConnection: (change) =>
         screen.note(change === 'lost' ? '(connection lost; the run goes on; reconnecting)' : '(connected again)'),
@@ -103,13 +108,17 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
     for await (const batch of events) {
       for (const event of batch) {
         show(event)
-        end.saw(event)
-        if (event.kind === 'state' && event.data.state === 'BLOCKED') watchBlocked()
+        if (event.kind !== 'state') continue
+        state = event.data.state as RunState
+        if (event.data.state === 'BLOCKED') watchBlocked()
+        leaveLine()
+        leaveLine = event.data.state === 'QUEUED' && screen.interactive && !json ? watchPlace(api, screen, runId) : noop
       }
-      screen.status(json ? null : renderer.running())
+      progress?.heard(state, renderer.running())
     }
   } finally {
-    end.close()
+    leaveLine()
+    progress?.stop()
     stop.abort()
     process.off('SIGINT', onInterrupt)
     if (!json) screen.write(renderer.end())
@@ -119,39 +128,15 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
 
   if (interrupted) {
     screen.note(
-      `\nDetached: the run goes on.\n  Follow it again:  ambient logs ${id} --follow\n  Cancel it:        ambient cancel ${id}`,
+      `\nDetached: the run goes on.\n  Follow it again:  ${typed} logs ${id} --follow\n  Cancel it:        ${typed} cancel ${id}`,
     )
     return { run: settings.run, exitCode: exitCodes.interrupted }
   }
   const run = await api.get(runId)
   if (json) screen.write(`${JSON.stringify(run)}\n`)
-  else screen.write(renderSummary(run, totals, screen.style))
+  else
+    screen.write(
+      renderSummary(run, totals, screen.style, { transcript: true, bringsHome: settings.bringsHome === true }),
+    )
   return { run, exitCode: exitCodeOf(run.state) }
-}
-
-/**
- * The server closes the stream of an ended run. After a message, the old end is
- * not the one that is waited for: it is the one after the message has been seen.
- */
-function endOfFollowing(settings: FollowSettings, stop: () => void) {
-  let messageSeen = false
-  let grace: NodeJS.Timeout | undefined
-  const arm = () => {
-    clearTimeout(grace)
-    grace = setTimeout(stop, NEXT_EXECUTION_MS)
-  }
-  // A run that had ended begins anew, or something is wrong and the last state is the answer.
-  if (settings.message !== undefined && isTerminal(settings.run.state)) arm()
-  return {
-    saw(event: RunEvent): void {
-      if (settings.message === undefined) return
-      if (event.kind === 'prompt' && event.data.message_id === settings.message) messageSeen = true
-      if (event.kind !== 'state') return
-      clearTimeout(grace)
-      if (!isTerminal(event.data.state as RunState)) return
-      if (messageSeen) stop()
-      else arm()
-    },
-    close: () => clearTimeout(grace),
-  }
 }

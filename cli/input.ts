@@ -1,6 +1,7 @@
 // What the person hands over: prompts, variables, ids.
 import { readFile } from 'node:fs/promises'
 import { text as readAll } from 'node:stream/consumers'
+import { typed } from '../config.ts'
 import type { Api } from './client.ts'
 import { usageError } from './exit.ts'
 
@@ -60,6 +61,18 @@ export function readMetadata(pairs: readonly string[]): Record<string, string> {
   )
 }
 
+/** `group:limit`. A group's name may have colons of its own. */
+export function readConcurrency(text: string): { group: string; limit: number } {
+  const [, group, limit] = /^(.+):(\d+)$/.exec(text) ?? []
+  if (group === undefined || Number(limit) < 1) {
+    throw usageError(`--concurrency ${text}: write it as group:limit.`, 'For one run at a time: staging-database:1')
+  }
+  return { group, limit: Number(limit) }
+}
+
+/** As a shell takes it for one word. */
+export const quoted = (word: string) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const PREFIX = /^[0-9a-f-]{4,36}$/
 
@@ -70,7 +83,7 @@ export async function findRun(api: Api, given: string): Promise<string> {
   if (!PREFIX.test(text))
     throw usageError(
       `"${given}" is not the id of a run.`,
-      'An id, or its first four characters or more: see ambient runs.',
+      `An id, or its first four characters or more: see ${typed} runs.`,
     )
   const found: { run_id: string; title: string }[] = []
   let cursor: string | undefined
@@ -81,7 +94,7 @@ export async function findRun(api: Api, given: string): Promise<string> {
     cursor = page.page_info.has_next_page ? (page.page_info.next_cursor ?? undefined) : undefined
   } while (cursor !== undefined)
   const [run, ...others] = found
-  if (!run) throw usageError(`There is no run whose id begins with ${text}.`, 'ambient runs lists them.')
+  if (!run) throw usageError(`There is no run whose id begins with ${text}.`, `${typed} runs lists them.`)
   if (others.length > 0) {
     const list = found.map(({ run_id, title }) => `  ${run_id}  ${title}`).join('\n')
     throw usageError(`${found.length} runs have an id that begins with ${text}:\n${list}`, 'Give more of it.')

@@ -14,7 +14,15 @@ const cli = (...args: string[]) => ambient(args, { url: server.url })
 describe('what goes wrong is said, with its exit code', () => {
   test('an unknown command is answered with the one that is meant', async () => {
     const { code, stderr } = await cli('rnus')
-    expect({ code, stderr }).toEqual({ code: 2, stderr: "error: unknown command 'rnus'\n(Did you mean runs?)\n" })
+    expect({ code, stderr }).toEqual({ code: 2, stderr: "ambient: unknown command 'rnus'\n(Did you mean runs?)\n" })
+  })
+
+  test('so is a word after a command that does something by itself', async () => {
+    const { code, stderr } = await cli('runs', 'shwo', 'abcd')
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: 'ambient: There is no runs shwo.\n  Did you mean runs show?\n',
+    })
   })
 
   test('a server that is not there', async () => {
@@ -179,6 +187,29 @@ describe('runs and their ids', () => {
     }
   })
 
+  test('are followed by the command for the next page, with all that narrows this one', async () => {
+    const own = await startTestServer()
+    try {
+      for (let count = 0; count < 3; count++) own.run({ state: 'FAILED' })
+      const { stderr } = await ambient(['runs', '--state', 'failed', '--search', "it's", '-n', '2'], { url: own.url })
+      expect(stderr).toBe("There are more: ambient runs --state failed --search 'it'\\''s' --limit 2 --cursor 2\n")
+    } finally {
+      await own.stop()
+    }
+  })
+
+  test('one is shown with its task, what it has changed, and what to do next', async () => {
+    const run = server.run({ run_id: 'bbbb0000-0000-4000-8000-000000000001', prompt: 'Fix it.\nAnd test it.' })
+    for (let count = 0; count < 600; count++) run.add('output', { text: 'talk' })
+    run.add('turn_end', { stop_reason: 'end_turn', usage: { totalTokens: 1234 } })
+    run.add('result', { repos: [{ path: 'app', files_changed: 1, insertions: 2, deletions: 3, commits: 1 }] })
+    run.state('SUCCEEDED', { run_time: 'PT5S' })
+    const { stdout } = await cli('runs', 'show', 'bbbb')
+    expect(stdout).toContain('› Fix it.\n› And test it.\n')
+    expect(stdout).toContain('✓ Succeeded · 5.0 s · 1 file changed +2 −3, 1 commit · 1,234 tokens\n')
+    expect(stdout).toContain('ambient apply bbbb0000 --branch')
+  })
+
   test('may be shortened as far as they stay unique', async () => {
     server.run({ run_id: 'abcd0000-0000-4000-8000-000000000001' })
     server.run({ run_id: 'abcd1111-0000-4000-8000-000000000002' })
@@ -225,10 +256,36 @@ describe('messages to a run', () => {
 
   test('an answer left out shows the question and its options', async () => {
     const options = [{ option_id: 'once', name: 'Allow once', kind: 'allow_once' }]
-    const { item } = server.run({ state: 'BLOCKED', questions: [{ question_id: 'q', title: 'git push', options }] })
+    const { item } = server.run({
+      state: 'BLOCKED',
+      questions: [{ question_id: 'q', title: 'git push', tool_call: null, options }],
+    })
     const { code, stderr } = await cli('answer', item.run_id)
     expect(code).toBe(2)
     expect(stderr).toContain('? git push')
     expect(stderr).toContain('once  Allow once')
   })
+})
+
+test('the agents are told with the default of the server, not of this shell', async () => {
+  server.harnesses = {
+    default_harness: 'gemini',
+    harnesses: [{ type: 'qwen', provider: 'openai', default_model_id: null, demo: true }],
+  }
+  const { stdout } = await ambient(['agents'], { url: server.url, env: { AMBIENT_AGENT: 'codex' } })
+  expect(stdout).toMatch(/^gemini .* default$/m)
+  expect(stdout).toMatch(/^qwen .* demo: no key$/m)
+  expect(stdout.match(/default/g)).toHaveLength(1)
+  const alone = await ambient(['agents'], { url: 'http://127.0.0.1:9', env: { AMBIENT_AGENT: 'codex' } })
+  expect(alone.stdout).toMatch(/^codex .* default$/m)
+  expect(alone.stderr).toContain('No server answers')
+})
+
+test('what the server left out of a request is passed on', async () => {
+  server.onStart = () => server.run()
+  server.warnings = ['titel is not known here and has no effect.']
+  const { code, stderr } = await cli('run', 'x', '--no-follow')
+  server.warnings = []
+  expect(code).toBe(0)
+  expect(stderr).toContain('! titel is not known here and has no effect.')
 })

@@ -1,28 +1,43 @@
 // The `ambient` command: parses, calls, and turns every error into words and an exit code.
-import { CommanderError } from 'commander'
+import { type Command, CommanderError } from 'commander'
 import { CliError, exitCodes, type Problem } from './exit.ts'
-import { buildProgram } from './program.ts'
-
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  // The reader of a pipe (head, grep -q) has read enough.
-  process.exit(error.code === 'EPIPE' ? exitCodes.succeeded : exitCodes.error)
-})
+import { buildProgram, serverCommands } from './program.ts'
 
 const [args, rest] = splitAtDashes(process.argv.slice(2))
 const asJson = args.includes('--json')
+const isServer = serverCommands.includes(args[0] ?? '')
+
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    // A server has more to do than to talk: what looks after others must not end because nobody listens any more.
+    if (isServer) return
+    // The reader of a pipe (head, grep -q) has read enough.
+    process.exit(error.code === 'EPIPE' ? exitCodes.succeeded : exitCodes.error)
+  })
+}
 
 try {
   const program = buildProgram(rest, (code) => {
     process.exitCode = code
   })
-  for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
+  for (const command of withAllBelow(program)) {
     command.exitOverride()
-    if (asJson) command.configureOutput({ outputError: () => undefined })
+    // All that goes wrong is said in the same voice.
+    const outputError = asJson
+      ? () => undefined
+      : (text: string, write: (text: string) => void) => write(text.replace(/^error: /, 'ambient: '))
+    command.configureOutput({ outputError })
   }
   if (args.length === 0) program.outputHelp()
   else await program.parseAsync(args, { from: 'user' })
 } catch (error) {
   process.exitCode = report(error)
+  // What a part had begun (connections, timers) would keep it from ending, and from being started again.
+  if (isServer) process.exit()
+}
+
+function withAllBelow(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withAllBelow)]
 }
 
 function splitAtDashes(all: string[]): [string[], string[]] {

@@ -41,6 +41,7 @@ test('the files of a patch are counted as git counts them', () => {
 test('an answer is meant by its number, its id, its name, or a word for yes or no', () => {
   const question = {
     question_id: 'q',
+    tool_call: null,
     title: 'May I?',
     options: [
       { option_id: 'once', name: 'Allow once', kind: 'allow_once' },

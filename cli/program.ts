@@ -1,8 +1,10 @@
 // The commands and their options, as `--help` and docs/cli.md tell them. Each loads its own code when it is called.
 import { Command, InvalidArgumentError, Option } from 'commander'
 import type { AgentName } from '../domain/harness.ts'
+import { nearest } from '../domain/nearest.ts'
 import { runStates } from '../domain/state.ts'
 import packageJson from '../package.json' with { type: 'json' }
+import type { HostOptions } from '../workers/host.ts'
 import type { AgentsOptions } from './commands/agents.ts'
 import type { ApplyOptions } from './commands/apply.ts'
 import type { DiffOptions } from './commands/diff.ts'
@@ -10,6 +12,7 @@ import type { LogsOptions } from './commands/logs.ts'
 import type { SendOptions } from './commands/messages.ts'
 import type { RunOptions } from './commands/run.ts'
 import type { RunsOptions } from './commands/runs.ts'
+import type { WorkersOptions } from './commands/workers.ts'
 import { exitCodeHelp, usageError } from './exit.ts'
 
 // Not read from the schema itself: that would load zod, and half of the time of `--help` with it.
@@ -22,11 +25,14 @@ const agentNames = Object.keys({
   command: 1,
 } satisfies Record<AgentName, 1>)
 
+/** Commands that are processes of a server. */
+export const serverCommands: readonly string[] = ['start', 'server', 'worker', 'host', 'gateway']
+
 const collect = (value: string, former: string[] = []) => [...former, value]
 
 const whole = (least: number, most: number) => (text: string) => {
   const value = Number(text)
-  if (!/^\d+$/.test(text) || value < least || value > most) {
+  if (!/^-?\d+$/.test(text) || value < least || value > most) {
     throw new InvalidArgumentError(`A whole number from ${least} to ${most}.`)
   }
   return value
@@ -57,10 +63,27 @@ export function buildProgram(rest: string[], exit: (code: number) => void): Comm
   addResults(program, exit)
   program.commandsGroup('Getting started:')
   addStart(program, exit)
+  program.commandsGroup('Hosts of a server:')
+  addWorkers(program, exit)
   program.commandsGroup('Parts of a server (`ambient start` starts them all):')
   addParts(program)
   if (rest.length > 0) refuseRest(program)
+  for (const command of program.commands) if (command.commands.length > 0) suggestBelow(command)
   return program
+}
+
+/** For commands that do something by themselves and have others below them: a word that is none of those is a misspelled one. */
+function suggestBelow(command: Command): void {
+  command.allowExcessArguments().hook('preAction', (_, called) => {
+    const [word] = called.args
+    if (called !== command || word === undefined) return
+    const names = command.commands.map((below) => below.name())
+    const meant = nearest(word, names)
+    throw usageError(
+      `There is no ${command.name()} ${word}.`,
+      meant ? `Did you mean ${command.name()} ${meant}?` : `There are: ${names.join(', ')}`,
+    )
+  })
 }
 
 /** Only `ambient run` has a use for what stands after two dashes. */
@@ -112,6 +135,8 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
     .option('-t, --title <title>', 'title of the run; unset: the first line of the prompt')
     .option('--idle <minutes>', 'how long the sandbox is kept after the work is done', whole(0, 60))
     .option('--pool <name>', 'pool of hosts that may take the run')
+    .option('--priority <number>', 'where runs wait in line, higher goes first (default: 0)', whole(-100, 100))
+    .option('--concurrency <group:limit>', 'wait until fewer than so many runs of the group are at work')
     .option('--base-prompt <text>', 'instructions that come before the prompt')
     .addOption(list('--metadata <key=value>', 'label of the run (repeatable)'))
     .option('--follow', 'show the transcript as it comes, up to the end (default on a terminal)')
@@ -270,6 +295,69 @@ function addStart(program: Command, exit: (code: number) => void): void {
       'Start everything on this machine: database, Temporal, server, gateway, worker and host. The same as `npm start`.',
     )
     .action(async () => (await import('../workers/start/main.ts')).main())
+  program
+    .command('stop')
+    .summary('stop what `ambient start` has started')
+    .description(
+      'Stop what `ambient start` or `npm start` has started on this machine, from another terminal. Agents at work go on; the next start takes them up again.',
+    )
+    .action(async () => exit(await (await import('./commands/stop.ts')).stop()))
+}
+
+function addWorkers(program: Command, exit: (code: number) => void): void {
+  const load = () => import('./commands/workers.ts')
+  const WORKER = 'id of the host, or as much of its beginning as tells it from others'
+  const workers = program
+    .command('workers')
+    .summary('list hosts, drain them, and make keys for them')
+    .description('List the hosts that take runs: pool, state, how much they hold, when they were seen last.')
+    .addOption(json('the hosts as the API serves them'))
+    .action(async (options: WorkersOptions) => exit(await (await load()).workers(options)))
+  workers
+    .command('drain')
+    .description('Have a host take no new run. It finishes what it holds; then it is drained, and may be stopped.')
+    .argument('<host>', WORKER)
+    .option('--wait', 'come back when it is drained')
+    .addOption(json('the host as the API serves it'))
+    .action(async (id: string, _: unknown, command: Command) =>
+      exit(await (await load()).drain(id, command.optsWithGlobals())),
+    )
+  workers
+    .command('undrain')
+    .description('Have a host take new runs again.')
+    .argument('<host>', WORKER)
+    .addOption(json('the host as the API serves it'))
+    .action(async (id: string, _: unknown, command: Command) =>
+      exit(await (await load()).undrain(id, command.optsWithGlobals())),
+    )
+  workers
+    .command('remove')
+    .description('Forget a host that is gone for good. Another machine may then report under its id.')
+    .argument('<host>', WORKER)
+    .action(async (id: string) => exit(await (await load()).remove(id)))
+  const keys = workers
+    .command('keys')
+    .summary('make, list and revoke the keys by which hosts join')
+    .description('The keys by which hosts join, beside AMBIENT_WORKER_KEY.')
+  keys
+    .command('create')
+    .description('Make a key. It is printed once, and kept as a hash.')
+    .argument('<name>', 'what it is for, such as the name of a machine')
+    .option('--pool <name>', 'the only pool that hosts with this key may be of')
+    .addOption(json('the key as the API serves it'))
+    .action(async (name: string, _: unknown, command: Command) =>
+      exit(await (await load()).createKey(name, command.optsWithGlobals())),
+    )
+  keys
+    .command('list')
+    .description('List the keys that are in force.')
+    .addOption(json('the keys as the API serves them'))
+    .action(async (_: unknown, command: Command) => exit(await (await load()).listKeys(command.optsWithGlobals())))
+  keys
+    .command('revoke')
+    .description('Revoke a key. Hosts that have it are refused from then on.')
+    .argument('<uid>', 'uid of the key')
+    .action(async (uid: string) => exit(await (await load()).revokeKey(uid)))
 }
 
 function addParts(program: Command): void {
@@ -280,7 +368,15 @@ function addParts(program: Command): void {
       .action(async () => (await load()).main())
   part('server', 'serve the HTTP API', () => import('../workers/server.ts'))
   part('worker', 'carry out the workflows', () => import('../workers/orchestrator.ts'))
-  part('host', 'hold the sandboxes of this machine', () => import('../workers/host.ts'))
+  program
+    .command('host')
+    .summary('hold the sandboxes of this machine')
+    .description(
+      'Hold the sandboxes of this machine. On a machine of its own it needs AMBIENT_URL, TEMPORAL_ADDRESS and a worker key as AMBIENT_WORKER_KEY; nothing needs to reach it.',
+    )
+    .option('--pool <name>', 'pool of hosts that it belongs to (default: AMBIENT_POOL)')
+    .option('--capacity <number>', 'runs that it holds at once (default: AMBIENT_CAPACITY)')
+    .action(async (options: HostOptions) => (await import('../workers/host.ts')).main(options))
   part('gateway', 'pass the agents’ requests on to the models', () => import('../workers/gateway.ts'))
 }
 

@@ -18,7 +18,8 @@ export function withReference(text: string): string {
 
 function reference(): string {
   const program = buildProgram([], () => undefined)
-  const commands = program.commands.flatMap((command) => [command, ...command.commands])
+  const withAllBelow = (command: Command): Command[] => [command, ...command.commands.flatMap(withAllBelow)]
+  const commands = program.commands.flatMap(withAllBelow)
   return [
     ...commands
       .filter((command) => command.name() !== 'help')

@@ -139,7 +139,6 @@ describe('a transcript on the screen', () => {
       ☑ Fix
 
       ? git push
-        Allow once / Reject
         answered: Allow once
 
       ! A line of the agent was not understood.

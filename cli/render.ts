@@ -2,6 +2,7 @@
 import type { RunEvent } from '../domain/event.ts'
 import { isTerminal, type RunState } from '../domain/state.ts'
 import { createFlow, type Flow } from './render/flow.ts'
+import { questionText } from './render/question.ts'
 import { lineWidth, type Style } from './render/style.ts'
 import { clean, duration, oneLine, plural } from './render/text.ts'
 import { isFinished, newToolCall, renderToolCall, type ToolCall, updateToolCall } from './render/tool.ts'
@@ -123,7 +124,7 @@ export function createRenderer(style: Style): Renderer {
         return inBlock('prompt', quote(textOf(data), style))
       case 'question':
         options = optionNames(data)
-        return inBlock('question', question(data, [...options.values()], style))
+        return inBlock('question', question(data, style))
       case 'answer':
         return inBlock('question', `  ${colours.dim(answerText(data, options))}\n`)
       case 'setup':
@@ -217,11 +218,14 @@ function optionNames(data: Record<string, unknown>): Map<string, string> {
   return new Map(options.map(({ option_id = '', name }) => [option_id, name ?? option_id]))
 }
 
-function question(data: Record<string, unknown>, options: readonly string[], style: Style): string {
-  const { colours } = style
-  const toolCall = data.tool_call as { title?: unknown } | null | undefined
-  const title = oneLine(String(data.title ?? toolCall?.title ?? 'The agent asks for permission.'), lineWidth(style) - 2)
-  return `${colours.yellow('?')} ${colours.bold(title)}\n  ${colours.dim(clean(options.join(' / ')))}\n`
+/** Without its options: whoever can answer is shown them by what takes the answer. */
+function question(data: Record<string, unknown>, style: Style): string {
+  const call = data.tool_call
+  const tool_call = typeof call === 'object' && call !== null ? (call as Record<string, unknown>) : null
+  const title = String(data.title ?? tool_call?.title ?? 'The agent asks for permission.')
+  return questionText({ title, tool_call }, style)
+    .map((line) => `${line}\n`)
+    .join('')
 }
 
 function answerText(data: Record<string, unknown>, options: Map<string, string>): string {

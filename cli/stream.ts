@@ -1,6 +1,7 @@
 // Follows a run's transcript through restarts of the server.
 import { setTimeout as delay } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
+import { typed } from '../config.ts'
 import type { RunEvent } from '../domain/event.ts'
 import type { Api } from './client.ts'
 import { CliError, exitCodes } from './exit.ts'
@@ -15,8 +16,6 @@ const LONGEST_PAUSE_MS = 5_000
 export interface FollowOptions {
   /** Sequence of the last event that is known already. */
   after: number
-  /** Go on after the run's end, for a message that is about to begin another execution. */
-  always: boolean
   signal: AbortSignal
   onConnection(change: 'lost' | 'back'): void
   giveUpMs?: number
@@ -61,7 +60,7 @@ export async function* followEvents(api: Api, runId: string, options: FollowOpti
       options.onConnection('lost')
     } else if (Date.now() - lostAt > (options.giveUpMs ?? GIVE_UP_MS)) {
       throw new CliError(exitCodes.unreachable, `The server at ${api.url} stays unreachable.`, {
-        hint: `The run goes on without you. Follow it again: ambient logs ${runId.slice(0, 8)} --follow --after ${last}`,
+        hint: `The run goes on without you. Follow it again: ${typed} logs ${runId.slice(0, 8)} --follow --after ${last}`,
         cause: failure,
       })
     }
@@ -86,7 +85,7 @@ async function* readStream(
   try {
     heard()
     const signal = AbortSignal.any([options.signal, silence.signal])
-    const response = await api.stream(runId, { after: options.after, always: options.always, signal })
+    const response = await api.stream(runId, { after: options.after, signal })
     if (!response.body || !response.headers.get('content-type')?.startsWith('text/event-stream')) {
       throw new CliError(
         exitCodes.usage,

@@ -3,8 +3,10 @@ import type { AcpAgent } from '../../agents/agent.ts'
 import { agents as registry } from '../../agents/index.ts'
 import { findInstalled, installAgent } from '../../agents/install.ts'
 import { defaultAgent } from '../../api/harness.ts'
-import { dataPaths, loadConfig } from '../../config.ts'
+import { dataPaths, loadConfig, typed } from '../../config.ts'
 import { RunFailureError } from '../../domain/failure.ts'
+import type { Harnesses } from '../../domain/run.ts'
+import { connect } from '../connect.ts'
 import { CliError, type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { createScreen, type Screen } from '../screen.ts'
 
@@ -16,7 +18,9 @@ export async function agents(options: AgentsOptions): Promise<ExitCode> {
   const screen = createScreen()
   const config = loadConfig()
   const { agents: directory } = dataPaths(config)
-  const standard = defaultAgent(config)
+  const server = await askServer()
+  const standard = server?.default_harness ?? defaultAgent(config)
+  const demos = new Set(server?.harnesses.filter(({ demo }) => demo).map(({ type }) => type))
   const rows = await Promise.all(
     Object.values(registry).map(async (agent) => ({
       name: agent.name,
@@ -25,10 +29,11 @@ export async function agents(options: AgentsOptions): Promise<ExitCode> {
       provider: agent.protocol === 'acp' ? agent.provider : null,
       installed: agent.protocol === 'acp' ? await findInstalled(agent, directory) : null,
       default: agent.name === standard,
+      demo: server === null ? null : demos.has(agent.name),
     })),
   )
   if (options.json) {
-    screen.write(`${JSON.stringify({ agents: rows })}\n`)
+    screen.write(`${JSON.stringify({ agents: rows, default_of: server === null ? 'settings' : 'server' })}\n`)
     return exitCodes.succeeded
   }
   const { colours } = screen.style
@@ -36,14 +41,32 @@ export async function agents(options: AgentsOptions): Promise<ExitCode> {
   const widths = [0, 1, 2].map((index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)))
   for (const [index, row] of cells.entries()) {
     const text = row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')
-    screen.write(`${text.trimEnd()}${rows[index]?.default ? colours.green('  default') : ''}\n`)
+    const told = rows[index]
+    const marks = [told?.default ? colours.green('default') : null, told?.demo ? colours.dim('demo: no key') : null]
+    screen.write([text.trimEnd(), ...marks.filter((mark) => mark !== null)].join('  ').concat('\n'))
   }
-  screen.note('A run installs its agent when it is missing. Ahead of time: ambient agents install <name>')
+  if (server === null)
+    screen.note('No server answers: the default is that of the settings here, and the server’s may be another one.')
+  screen.note(`A run installs its agent when it is missing. Ahead of time: ${typed} agents install <name>`)
   return exitCodes.succeeded
 }
 
+/** What the server makes of the agents: its settings count, not those of this shell. Null where none answers. */
+async function askServer(): Promise<Harnesses | null> {
+  try {
+    return await connect().harnesses()
+  } catch (error) {
+    if (
+      error instanceof CliError &&
+      [exitCodes.unreachable, exitCodes.unauthorised].some((code) => code === error.exitCode)
+    )
+      return null
+    throw error
+  }
+}
+
 function standing(row: { name: string; installed: string | null }): string {
-  if (row.name === 'command') return 'any program: ambient run --agent command -- …'
+  if (row.name === 'command') return `any program: ${typed} run --agent command -- …`
   return row.installed ? 'installed' : 'not installed'
 }
 

@@ -19,7 +19,7 @@ export interface ApplyOptions {
 }
 
 export async function apply(given: string, options: ApplyOptions): Promise<ExitCode> {
-  if (typeof options.branch === 'string') await checkBranchName(options.branch)
+  if (typeof options.branch === 'string') await checkBranchName(options.branch, { isPrompt: false })
   const screen = createScreen()
   const api = connect()
   const runId = await findRun(api, given)

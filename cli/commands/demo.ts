@@ -3,6 +3,7 @@ import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { typed } from '../../config.ts'
 import { connect, isLocal } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { follow } from '../follow.ts'
@@ -24,7 +25,7 @@ export async function demo(): Promise<ExitCode> {
   if (!isLocal(api.url)) {
     throw usageError(
       'The demo works on a repository of this machine, which the server elsewhere cannot see.',
-      'Run it on the server’s machine, or: ambient run "…" --repo https://…',
+      `Run it on the server’s machine, or: ${typed} run "…" --repo https://…`,
     )
   }
   // Says what is wrong before a repository is made for nothing.
@@ -35,7 +36,7 @@ export async function demo(): Promise<ExitCode> {
   screen.write(`  ${repository}\n`)
 
   step(screen, 2, 'An agent works on it in the background')
-  screen.write(`  The same as: ambient run "${TASK.slice(0, 30)}…" --repo ${repository} --permission allow\n`)
+  screen.write(`  The same as: ${typed} run "${TASK.slice(0, 30)}…" --repo ${repository} --permission allow\n`)
   const started = await api.start({
     prompt: TASK,
     title: 'Demo: describe a small project',
@@ -51,7 +52,7 @@ export async function demo(): Promise<ExitCode> {
       : '  A model key is set, so this is a real agent with a real model.\n',
   )
   screen.write(`  Run ${id}. It would go on without this terminal; Ctrl-C only stops watching.\n\n`)
-  const first = await follow({ api, screen, run, after: 0, json: false })
+  const first = await follow({ api, screen, run, after: 0, json: false, bringsHome: true })
   if (first.exitCode !== exitCodes.succeeded) return first.exitCode
 
   step(screen, 3, 'The work comes home as a branch')
@@ -63,16 +64,9 @@ export async function demo(): Promise<ExitCode> {
   }
 
   step(screen, 4, 'A second message, to the same agent, which remembers the first')
-  const before = await api.get(run.run_id)
-  const message = await api.send(run.run_id, SECOND_TASK, 'queue')
-  const second = await follow({
-    api,
-    screen,
-    run: before,
-    after: before.last_event_sequence,
-    json: false,
-    message,
-  })
+  const { last_event_sequence: after } = await api.get(run.run_id)
+  await api.send(run.run_id, SECOND_TASK, 'queue')
+  const second = await follow({ api, screen, run: await api.get(run.run_id), after, json: false })
   if (second.exitCode !== exitCodes.succeeded) return second.exitCode
 
   step(screen, STEPS, 'What happened, and where to look')
@@ -100,12 +94,12 @@ async function sampleRepository(): Promise<string> {
 
 function outlook(id: string, repository: string, scripted: boolean): string {
   const commands: [string, string][] = [
-    [`ambient runs show ${id}`, 'this run: its state, configuration and result'],
-    [`ambient logs ${id}`, 'its transcript, which is kept'],
-    [`ambient send ${id} "…"`, 'go on with it'],
-    ['ambient runs', 'all runs'],
+    [`${typed} runs show ${id}`, 'this run: its state, configuration and result'],
+    [`${typed} logs ${id}`, 'its transcript, which is kept'],
+    [`${typed} send ${id} "…"`, 'go on with it'],
+    [`${typed} runs`, 'all runs'],
     [`git -C ${repository} log -p ${BRANCH}`, 'the branch (remove the directory when done)'],
-    ['ambient run "…" --repo . --branch', 'your own repository'],
+    [`${typed} run "…" --repo . --branch`, 'your own repository'],
   ]
   const key = scripted
     ? '\n  This was a demo with a scripted model. For real work set ANTHROPIC_API_KEY, OPENAI_API_KEY or\n  GEMINI_API_KEY and start Ambient again.\n'

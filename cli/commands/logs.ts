@@ -4,7 +4,7 @@ import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
 import { follow } from '../follow.ts'
 import { findRun } from '../input.ts'
-import { addToTotals, noTotals, renderSummary } from '../render/summary.ts'
+import { addToTotals, noTotals, renderSummary, type Totals } from '../render/summary.ts'
 import { createRenderer } from '../render.ts'
 import { createScreen } from '../screen.ts'
 
@@ -27,7 +27,7 @@ export async function logs(given: string, options: LogsOptions): Promise<ExitCod
   }
 
   const renderer = createRenderer(screen.style)
-  let totals = noTotals
+  let totals: Totals = { ...noTotals, isPart: options.after > 0 }
   let after = options.after
   for (;;) {
     const page = await api.events(run.run_id, after, PAGE)
@@ -42,6 +42,6 @@ export async function logs(given: string, options: LogsOptions): Promise<ExitCod
   screen.write(renderer.end())
   // The run may have gone on while its transcript was read.
   const now = isTerminal(run.state) ? run : await api.get(run.run_id)
-  screen.write(renderSummary(now, totals, screen.style))
+  screen.write(renderSummary(now, totals, screen.style, { transcript: true }))
   return exitCodes.succeeded
 }

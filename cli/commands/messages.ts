@@ -1,9 +1,11 @@
-// `ambient send`, `ambient answer`, `ambient cancel`: what a person says to a run.
-import { ask, type Question } from '../ask.ts'
+// `ambient send`, `${typed} answer`, `ambient cancel`: what a person says to a run.
+import { typed } from '../../config.ts'
+import { ask } from '../ask.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { follow } from '../follow.ts'
 import { findRun, readPrompt } from '../input.ts'
+import type { Question } from '../render/question.ts'
 import { plainStyle } from '../render/style.ts'
 import { questionLines } from '../render/summary.ts'
 import { createScreen } from '../screen.ts'
@@ -19,21 +21,20 @@ export async function send(given: string, argument: string | undefined, options:
   const screen = createScreen()
   const json = options.json === true
   const message = await readPrompt(argument, options.file)
-  if (message === null) throw usageError('What shall the agent be told?', 'ambient send <id> "…"')
+  if (message === null) throw usageError('What shall the agent be told?', `${typed} send <id> "…"`)
   const api = connect()
   const runId = await findRun(api, given)
-  const run = await api.get(runId)
-  const messageId = await api.send(runId, message, options.interrupt ? 'interrupt' : 'queue')
+  const { last_event_sequence: after } = await api.get(runId)
+  const { state } = await api.send(runId, message, options.interrupt ? 'interrupt' : 'queue')
   const id = runId.slice(0, 8)
-  if (options.follow) {
-    if (json) screen.write(`${JSON.stringify(run)}\n`)
-    return (await follow({ api, screen, run, after: run.last_event_sequence, json, message: messageId })).exitCode
-  }
+  // As it is with the message: a run that had ended waits to go on.
+  const run = json || options.follow ? await api.get(runId) : null
   if (json) screen.write(`${JSON.stringify(run)}\n`)
-  else {
-    const running = run.state === 'INPROGRESS' && !options.interrupt
+  if (options.follow && run) return (await follow({ api, screen, run, after, json })).exitCode
+  if (!json) {
+    const running = state === 'INPROGRESS' && !options.interrupt
     screen.write(`Sent to ${id}.${running ? ' The agent gets it after its present turn.' : ''}\n`)
-    screen.note(`Follow it: ambient logs ${id} --follow --after ${run.last_event_sequence}`)
+    screen.note(`Follow it: ${typed} logs ${id} --follow --after ${after}`)
   }
   return exitCodes.succeeded
 }
@@ -59,8 +60,8 @@ export async function answer(
   if (chosen === null) {
     if (run.questions.length === 0) throw usageError('The run asks nothing.', `Its state is ${run.state}.`)
     throw usageError(
-      `Which answer?\n${questionLines(run, plainStyle).join('\n')}`,
-      `ambient answer ${runId.slice(0, 8)} allow, or deny, or one of the options`,
+      `Which answer?\n${questionLines(run, plainStyle, { isShown: false }).join('\n')}`,
+      `${typed} answer ${runId.slice(0, 8)} allow, or deny, or one of the options`,
     )
   }
   await api.answer(runId, chosen, options.question ?? question?.question_id)

@@ -1,11 +1,11 @@
 // `ambient run`: starts a run, follows it, and brings its work home.
-import { callerVariable } from '../../config.ts'
-import { type BranchWish, checkBranchName } from '../bring-home.ts'
+import { callerVariable, typed } from '../../config.ts'
+import { type BranchWish, checkBranchName, refuseCheckedOut } from '../bring-home.ts'
 import { connect, isLocal } from '../connect.ts'
 import { exitCodes, usageError } from '../exit.ts'
 import { follow } from '../follow.ts'
 import { gitOrNull } from '../git.ts'
-import { readEnv, readMetadata, readPrompt } from '../input.ts'
+import { quoted, readConcurrency, readEnv, readMetadata, readPrompt } from '../input.ts'
 import { shortId } from '../render/summary.ts'
 import { type NamedRepository, nameRepository } from '../repositories.ts'
 import { createScreen } from '../screen.ts'
@@ -25,6 +25,8 @@ export interface RunOptions {
   title?: string
   idle?: number
   pool?: string
+  priority?: number
+  concurrency?: string
   basePrompt?: string
   metadata?: string[]
   follow?: boolean
@@ -41,11 +43,14 @@ export async function run(argument: string | undefined, options: RunOptions, com
   const screen = createScreen()
   const json = options.json === true
   // First: a prompt after --branch is taken for its name, and then the prompt is what seems to be missing.
-  if (typeof options.branch === 'string') await checkBranchName(options.branch)
+  if (typeof options.branch === 'string') {
+    const isPrompt = argument === undefined && options.file === undefined && command.length === 0
+    await checkBranchName(options.branch, { isPrompt })
+  }
   const prompt = await promptOf(argument, options, command)
   const following = willFollow(options, process.stdout.isTTY === true)
   const repositories = await repositoriesOf(options)
-  if (typeof options.branch === 'string' && !options.force) await refuseExisting(options.branch, repositories)
+  if (typeof options.branch === 'string') await refuseBranch(options.branch, repositories, options.force === true)
 
   const api = connect()
   for (const { warning, local } of repositories) {
@@ -56,12 +61,13 @@ export async function run(argument: string | undefined, options: RunOptions, com
   const current = await api.get(started.run_id)
   const id = shortId(current)
   if (json) screen.write(`${JSON.stringify(current)}\n`)
+  for (const warning of started.warnings ?? []) screen.note(`! ${warning}`)
 
   if (!following) {
     if (!json) {
       screen.write(`${started.run_id}\n`)
-      if (started.at_capacity) screen.note('All hosts are busy: the run waits in the queue.')
-      screen.note(`Started. Follow it: ambient logs ${id} --follow`)
+      if (started.at_capacity) screen.note(`The run waits in line. Its place: ${typed} runs show ${id}`)
+      screen.note(`Started. Follow it: ${typed} logs ${id} --follow`)
     }
     return exitCodes.succeeded
   }
@@ -72,12 +78,13 @@ export async function run(argument: string | undefined, options: RunOptions, com
     screen.write(
       `${colours.bold(`Run ${id}`)}${agent}${current.demo ? ' · demo: a scripted model, no model key is set' : ''}\n`,
     )
-    if (started.at_capacity) screen.write(colours.dim('All hosts are busy: the run waits in the queue.\n'))
+    // Its place comes with the transcript.
+    if (started.at_capacity) screen.write(colours.dim('The run waits in line.\n'))
   }
-  const followed = await follow({ api, screen, run: current, after: 0, json })
+  const followed = await follow({ api, screen, run: current, after: 0, json, bringsHome: options.branch !== undefined })
   if (options.branch === undefined && options.patch === undefined) return followed.exitCode
   if (followed.exitCode === exitCodes.interrupted || followed.exitCode === exitCodes.blocked) {
-    screen.note(`Nothing is brought home yet. When the run has ended: ambient apply ${id} --branch`)
+    screen.note(`Nothing is brought home yet. When the run has ended: ${typed} apply ${id} --branch`)
     return followed.exitCode
   }
   const branch: BranchWish | null =
@@ -99,7 +106,7 @@ export function willFollow(options: RunOptions, isTerminal: boolean): boolean {
     if (needsEnd) {
       throw usageError(
         '--branch and --patch bring home the result, which is there at the end: they need --follow.',
-        'Later: ambient apply <id> --branch',
+        `Later: ${typed} apply <id> --branch`,
       )
     }
     return false
@@ -112,22 +119,20 @@ async function promptOf(argument: string | undefined, options: RunOptions, comma
     if (command.length === 0)
       throw usageError(
         '--agent command needs the command, after two dashes.',
-        'ambient run --agent command -- make test',
+        `${typed} run --agent command -- make test`,
       )
     if (argument === undefined && options.file === undefined) return command.map(quoted).join(' ')
   } else if (command.length > 0) {
     // `ambient run -- "-v fails"`: two dashes also end the options before a prompt.
     if (command.length > 1 || argument !== undefined) {
-      throw usageError('What follows two dashes is the command of --agent command.', 'Quote a prompt: ambient run "…"')
+      throw usageError('What follows two dashes is the command of --agent command.', `Quote a prompt: ${typed} run "…"`)
     }
     return command[0] ?? ''
   }
   const prompt = await readPrompt(argument, options.file)
-  if (prompt === null) throw usageError('What shall the agent do?', 'ambient run "Fix the failing test" --repo .')
+  if (prompt === null) throw usageError('What shall the agent do?', `${typed} run "Fix the failing test" --repo .`)
   return prompt
 }
-
-const quoted = (word: string) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
 
 async function repositoriesOf(options: RunOptions): Promise<NamedRepository[]> {
   if (options.ref !== undefined && options.repo?.length !== 1) {
@@ -136,10 +141,13 @@ async function repositoriesOf(options: RunOptions): Promise<NamedRepository[]> {
   return Promise.all((options.repo ?? []).map((repository) => nameRepository(repository, options.ref)))
 }
 
-async function refuseExisting(branch: string, repositories: readonly NamedRepository[]): Promise<void> {
+/** What would fail at the end of the run fails before it. */
+async function refuseBranch(branch: string, repositories: readonly NamedRepository[], force: boolean): Promise<void> {
   for (const { local } of repositories) {
+    if (local) await refuseCheckedOut(branch, local)
     if (
       local &&
+      !force &&
       (await gitOrNull(['rev-parse', '--verify', '--quiet', `refs/heads/${branch}`], { cwd: local })) !== null
     ) {
       throw usageError(`The branch ${branch} is already in ${local}.`, 'Take another name, or --force to replace it.')
@@ -175,5 +183,7 @@ export function runRequest(
       env: options.env && readEnv(options.env, callerVariable),
     },
     metadata: options.metadata && readMetadata(options.metadata),
+    priority: options.priority,
+    concurrency: options.concurrency && readConcurrency(options.concurrency),
   }
 }

@@ -1,13 +1,18 @@
 // `ambient runs`, `ambient runs show`.
+import { typed } from '../../config.ts'
 import type { RunItem } from '../../domain/run.ts'
+import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
-import { findRun } from '../input.ts'
+import { findRun, quoted } from '../input.ts'
 import type { Style } from '../render/style.ts'
-import { noTotals, renderSummary, runTime, shortId } from '../render/summary.ts'
-import { clean, columns, duration, oneLine } from '../render/text.ts'
+import { addToTotals, noTotals, renderSummary, runTime, shortId, type Totals } from '../render/summary.ts'
+import { table } from '../render/table.ts'
+import { clean, duration, oneLine, plural } from '../render/text.ts'
 import { stateColour } from '../render.ts'
 import { createScreen } from '../screen.ts'
+
+export const RUNS_LIMIT = 20
 
 export interface RunsOptions {
   state?: string[]
@@ -31,50 +36,43 @@ export async function runs(options: RunsOptions): Promise<ExitCode> {
   }
   if (page.runs.length === 0) {
     const filtered = options.state !== undefined || options.search !== undefined
-    screen.write(filtered ? 'No run fits.\n' : 'No runs yet. Start one: ambient run "…" --repo .\n')
+    screen.write(filtered ? 'No run fits.\n' : `No runs yet. Start one: ${typed} run "…" --repo .\n`)
     return exitCodes.succeeded
   }
   screen.write(renderTable(page.runs, screen.style, Date.now()))
-  if (page.page_info.has_next_page) screen.note(`There are more: ambient runs --cursor ${page.page_info.next_cursor}`)
+  if (page.page_info.has_next_page)
+    screen.note(`There are more: ${typed} ${nextPage(options, page.page_info.next_cursor)}`)
   return exitCodes.succeeded
+}
+
+/** The same list, further on. */
+function nextPage(options: RunsOptions, cursor: string | null | undefined): string {
+  const filters = [
+    ...(options.state ?? []).map((state) => `--state ${state}`),
+    ...(options.search === undefined ? [] : [`--search ${quoted(options.search)}`]),
+    ...(options.limit === RUNS_LIMIT ? [] : [`--limit ${options.limit}`]),
+  ]
+  return ['runs', ...filters, `--cursor ${quoted(String(cursor))}`].join(' ')
 }
 
 const TITLE_COLUMNS = 50
 
-export function renderTable(list: readonly RunItem[], style: Style, now: number): string {
-  const { colours } = style
+export function renderTable(list: readonly RunItem[], { colours }: Style, now: number): string {
   const rows = list.map((run) => {
     const time = runTime(run, now)
-    const created = Date.parse(run.created_at)
-    return {
-      state: run.state,
-      cells: [
-        shortId(run),
-        run.state,
-        oneLine(run.title, TITLE_COLUMNS),
-        agentOf(run) + (run.demo ? ' (demo)' : ''),
-        duration(Math.max(0, now - created), 1),
-        time === null ? '' : duration(time),
-      ],
-    }
+    return [
+      shortId(run),
+      run.state,
+      oneLine(run.title, TITLE_COLUMNS),
+      agentOf(run) + (run.demo ? ' (demo)' : ''),
+      duration(Math.max(0, now - Date.parse(run.created_at)), 1),
+      time === null ? '' : duration(time),
+    ]
   })
-  const heads = ['ID', 'STATE', 'TITLE', 'AGENT', 'AGE', 'TIME']
-  const widths = heads.map((head, index) =>
-    Math.max(head.length, ...rows.map(({ cells }) => columns(cells[index] ?? ''))),
-  )
-  const line = (cells: string[], paint: (cell: string, index: number) => string) =>
-    cells
-      .map((cell, index) => paint(cell, index) + ' '.repeat((widths[index] ?? 0) - columns(cell)))
-      .join('  ')
-      .trimEnd()
-  return [
-    line(heads, (cell) => colours.dim(cell)),
-    ...rows.map(({ state, cells }) =>
-      line(cells, (cell, index) => (index === 1 ? stateColour(state, colours)(cell) : cell)),
-    ),
-  ]
-    .map((row) => `${row}\n`)
-    .join('')
+  return table(['ID', 'STATE', 'TITLE', 'AGENT', 'AGE', 'TIME'], rows, colours.dim, (cell, column, row) => {
+    const run = column === 1 ? list[row] : undefined
+    return run ? stateColour(run.state, colours)(cell) : cell
+  })
 }
 
 function agentOf(run: RunItem): string {
@@ -90,8 +88,22 @@ export async function show(given: string, options: { json?: boolean }): Promise<
     screen.write(`${JSON.stringify(run)}\n`)
     return exitCodes.succeeded
   }
-  screen.write(renderRun(run, screen.style) + renderSummary(run, noTotals, screen.style))
+  const totals = await totalsOf(api, run.run_id)
+  screen.write(renderRun(run, screen.style) + renderSummary(run, totals, screen.style))
   return exitCodes.succeeded
+}
+
+const PAGE = 500
+
+/** What the transcript tells of changes and tokens, without the rest of it. */
+async function totalsOf(api: Api, runId: string): Promise<Totals> {
+  let totals = noTotals
+  for (let after = 0; ; ) {
+    const { events, page_info } = await api.events(runId, after, PAGE, ['turn_end', 'usage', 'result'])
+    totals = events.reduce(addToTotals, totals)
+    after = events.at(-1)?.sequence ?? after
+    if (!page_info.has_next_page || events.length === 0) return totals
+  }
 }
 
 export function renderRun(run: RunItem, style: Style): string {
@@ -100,6 +112,8 @@ export function renderRun(run: RunItem, style: Style): string {
     harness?: { model_id?: unknown }
     permission_policy?: unknown
     worker_host?: unknown
+    idle_timeout_minutes?: unknown
+    base_prompt?: unknown
   }
   const environment = (run.environment ?? {}) as {
     image?: unknown
@@ -114,6 +128,12 @@ export function renderRun(run: RunItem, style: Style): string {
     ['Model', config.harness?.model_id],
     ['Permissions', config.permission_policy],
     ['Pool', config.worker_host],
+    [
+      'Kept for',
+      typeof config.idle_timeout_minutes === 'number' ? `${config.idle_timeout_minutes} min after its work` : null,
+    ],
+    ['Priority', run.priority === 0 ? null : run.priority],
+    ['Concurrency', run.concurrency && `${run.concurrency.limit} at once of ${run.concurrency.group}`],
     ['Image', environment.image],
     ...(environment.repos ?? []).map((repo): [string, unknown] => [
       'Repository',
@@ -130,5 +150,16 @@ export function renderRun(run: RunItem, style: Style): string {
   return facts
     .filter(([, value]) => value !== null && value !== undefined && value !== '')
     .map(([name, value]) => `${colours.dim(name.padEnd(12))}${clean(String(value))}\n`)
+    .concat(promptText(run.prompt, style))
     .join('')
+}
+
+const PROMPT_LINES = 20
+
+/** The task, below the facts: it may have many lines. */
+function promptText(prompt: string, { colours }: Style): string {
+  const lines = clean(prompt).trim().split('\n')
+  const left = lines.length - PROMPT_LINES
+  const more = left > 0 ? [colours.dim(`… ${plural(left, 'line')} more (--json has them)`)] : []
+  return `\n${[...lines.slice(0, PROMPT_LINES), ...more].map((line) => `${colours.cyan('›')} ${line}`.trimEnd()).join('\n')}\n`
 }

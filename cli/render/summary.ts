@@ -1,8 +1,11 @@
 // The last words on a run: how it ended, what it made, and what to type next.
+
+import { typed } from '../../config.ts'
 import type { RunEvent } from '../../domain/event.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal } from '../../domain/state.ts'
 import { stateColour, stateWords } from '../render.ts'
+import { optionLines, questionText } from './question.ts'
 import { lineWidth, type Style } from './style.ts'
 import { clean, duration, oneLine, parseIsoDuration, plural } from './text.ts'
 
@@ -14,7 +17,22 @@ export interface Totals {
   commits: number
   tokens: number
   cost: { amount: number; currency: string } | null
+  /** The transcript was not read from its beginning: tokens are those of a part of it. */
+  isPart: boolean
+  /** The end of what commands have printed. */
+  output: string
 }
+
+/** What stands above the summary, or follows it, and need not be said in it. */
+export interface Surroundings {
+  /** The transcript was just shown: the question, what a command printed. */
+  transcript?: boolean
+  /** The result is brought home next. */
+  bringsHome?: boolean
+}
+
+/** A failure's log is at most 2,000 characters. */
+const OUTPUT_CHARS = 4_000
 
 export const noTotals: Totals = {
   filesChanged: null,
@@ -23,10 +41,15 @@ export const noTotals: Totals = {
   commits: 0,
   tokens: 0,
   cost: null,
+  isPart: false,
+  output: '',
 }
 
 /** The totals after one more event. */
 export function addToTotals(totals: Totals, { kind, data }: RunEvent): Totals {
+  if ((kind === 'output' || kind === 'setup') && typeof data.text === 'string') {
+    return { ...totals, output: `${totals.output}${data.text}\n`.slice(-OUTPUT_CHARS) }
+  }
   if (kind === 'turn_end') return { ...totals, tokens: totals.tokens + turnTokens(data.usage) }
   if (kind === 'usage') {
     const cost = data.cost as { amount?: unknown; currency?: unknown } | null | undefined
@@ -68,28 +91,47 @@ export function runTime(run: RunItem, now: number): number | null {
   return (run.finished_at ? Date.parse(run.finished_at) : now) - Date.parse(run.started_at)
 }
 
-export function renderSummary(run: RunItem, totals: Totals, style: Style, now = Date.now()): string {
+export function renderSummary(
+  run: RunItem,
+  totals: Totals,
+  style: Style,
+  surroundings: Surroundings = {},
+  now = Date.now(),
+): string {
   const { colours } = style
   const mark = run.state === 'SUCCEEDED' ? '✓' : isTerminal(run.state) ? '✗' : '·'
   const colour = stateColour(run.state, colours)
-  const time = runTime(run, now)
-  const facts = [
-    time === null ? null : duration(time),
-    totals.filesChanged === null ? null : changesText(totals),
-    totals.tokens > 0 ? plural(totals.tokens, 'token') : null,
-    totals.cost && totals.cost.amount > 0 ? money(totals.cost) : null,
-  ].filter((fact) => fact !== null)
   const words = stateWords[run.state] ?? run.state
+  const facts = factsOf(run, totals, now)
   const lines = [
-    `${colour(`${mark} ${words.charAt(0).toUpperCase()}${words.slice(1)}`)}${facts.length > 0 ? colours.dim(` · ${facts.join(' · ')}`) : ''}`,
-    ...failureLines(run, style),
-    ...questionLines(run, style),
+    `${colour(`${mark} ${words.charAt(0).toUpperCase()}${words.slice(1)}`)}${facts === '' ? '' : colours.dim(` · ${facts}`)}`,
+    ...failureLines(run, totals, style),
+    ...questionLines(run, style, { isShown: surroundings.transcript === true }),
     ...(run.demo && isTerminal(run.state)
-      ? ['  A demo: no model key is set, so a scripted model stands in for a real one.']
+      ? ['  A demo: no model key is set, so a scripted model stands in for a real one. It costs nothing.']
       : []),
-    ...nextLines(run, totals, style),
+    ...nextLines(run, totals, style, surroundings),
   ]
   return `\n${lines.map((line) => `${line}\n`).join('')}`
+}
+
+/** Time and changes count from the run's beginning: where that is more than what was just shown, it is said. */
+function factsOf(run: RunItem, totals: Totals, now: number): string {
+  const time = runTime(run, now)
+  const tokens = totals.tokens > 0 ? plural(totals.tokens, 'token') : null
+  // What an agent reckons a scripted model to cost, nobody pays.
+  const cost = totals.cost && totals.cost.amount > 0 && !run.demo ? money(totals.cost) : null
+  const ofPart = [totals.isPart ? tokens : null]
+  const ofAll = [
+    time === null ? null : duration(time),
+    totals.filesChanged === null ? null : changesText(totals),
+    totals.isPart ? null : tokens,
+    cost,
+  ]
+  const listed = (facts: (string | null)[]) => facts.filter((fact) => fact !== null).join(' · ')
+  const all = listed(ofAll)
+  const label = run.execution > 1 && all !== '' ? `in all ${run.execution} executions: ` : ''
+  return listed([listed(ofPart) || null, all === '' ? null : label + all])
 }
 
 export function changesText(totals: Pick<Totals, 'filesChanged' | 'insertions' | 'deletions' | 'commits'>): string {
@@ -101,7 +143,7 @@ export function changesText(totals: Pick<Totals, 'filesChanged' | 'insertions' |
 const money = ({ amount, currency }: { amount: number; currency: string }) =>
   `${currency === 'USD' ? '$' : `${clean(currency)} `}${amount < 1 ? amount.toFixed(4) : amount.toFixed(2)}`
 
-function failureLines(run: RunItem, style: Style): string[] {
+function failureLines(run: RunItem, totals: Totals, style: Style): string[] {
   const { failure } = run
   const { colours } = style
   if (!failure) {
@@ -113,7 +155,8 @@ function failureLines(run: RunItem, style: Style): string[] {
     const exit = failure.exit_code === undefined ? '' : colours.dim(` → exit code ${failure.exit_code}`)
     lines.push(`  ${colours.dim('$')} ${clean(failure.command)}${exit}`)
   }
-  if (failure.log_tail) {
+  const isShown = failure.log_tail !== undefined && lastLines(totals.output).endsWith(lastLines(failure.log_tail))
+  if (failure.log_tail && !isShown) {
     const log = clean(failure.log_tail).trimEnd().split('\n')
     lines.push(...log.map((line) => colours.dim(`  │ ${line}`)))
   }
@@ -123,32 +166,36 @@ function failureLines(run: RunItem, style: Style): string[] {
   return lines
 }
 
-/** What the agent asks, with the options by which `ambient answer` knows them. */
-export function questionLines(run: Pick<RunItem, 'questions'>, style: Style): string[] {
+/** As it stands in the transcript, where empty lines may be left out. */
+const lastLines = (text: string) => text.replace(/\n\s*\n/g, '\n').trim()
+
+/** What the agent asks, whole unless it was just shown, with the options by which `ambient answer` knows them. */
+export function questionLines(
+  run: Pick<RunItem, 'questions'>,
+  style: Style,
+  { isShown }: { isShown: boolean },
+): string[] {
   const { colours } = style
   return run.questions.flatMap((question) => {
     const which = run.questions.length > 1 ? colours.dim(` (--question ${clean(question.question_id)})`) : ''
-    const width = Math.max(...question.options.map(({ option_id }) => option_id.length))
-    return [
-      `  ${colours.yellow('?')} ${colours.bold(oneLine(question.title, lineWidth(style) - 4))}${which}`,
-      ...question.options.map(
-        ({ option_id, name }) => `    ${clean(option_id).padEnd(width)}  ${colours.dim(clean(name))}`,
-      ),
-    ]
+    const [head = '', ...details] = isShown
+      ? [`${colours.yellow('?')} ${colours.bold(oneLine(question.title, lineWidth(style) - 4))}`]
+      : questionText(question, style)
+    return [`  ${head}${which}`, ...details, ...optionLines(question, style)]
   })
 }
 
 /** Commands that are of use now, with what they do. */
-function nextLines(run: RunItem, totals: Totals, style: Style): string[] {
+function nextLines(run: RunItem, totals: Totals, style: Style, { bringsHome }: Surroundings): string[] {
   const id = shortId(run)
   const next: [string, string][] = []
-  if (run.questions.length > 0) next.push([`ambient answer ${id} allow`, 'or deny, or one of the options'])
+  if (run.questions.length > 0) next.push([`answer ${id} allow`, 'or deny, or one of the options'])
   if (totals.filesChanged || totals.commits > 0) {
-    next.push([`ambient diff ${id}`, 'see the changes'])
-    next.push([`ambient apply ${id} --branch`, 'bring them home as a branch'])
+    next.push([`diff ${id}`, 'see the changes'])
+    if (!bringsHome) next.push([`apply ${id} --branch`, 'bring them home as a branch'])
   }
-  if (isTerminal(run.state)) next.push([`ambient send ${id} "…"`, 'go on with another message'])
-  else next.push([`ambient logs ${id} --follow`, 'follow it'], [`ambient cancel ${id}`, 'stop it'])
+  if (isTerminal(run.state)) next.push([`send ${id} "…"`, 'go on with another message'])
+  else next.push([`logs ${id} --follow`, 'follow it'], [`cancel ${id}`, 'stop it'])
   const width = Math.max(...next.map(([command]) => command.length))
-  return next.map(([command, what]) => `  ${command.padEnd(width)}  ${style.colours.dim(what)}`)
+  return next.map(([command, what]) => `  ${typed} ${command.padEnd(width)}  ${style.colours.dim(what)}`)
 }

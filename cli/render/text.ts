@@ -6,6 +6,10 @@ import { stripVTControlCharacters } from 'node:util'
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it is about.
 const unsafe = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
+// Those, and what takes no room at all.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it is about.
+const hiding = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g
+
 /** Without escape sequences and control characters; a line rewritten with carriage returns keeps its last version. */
 export function clean(text: string): string {
   return stripVTControlCharacters(text)
@@ -13,6 +17,10 @@ export function clean(text: string): string {
     .replace(/^[^\n]*\r(?=[^\n])/gm, '')
     .replace(unsafe, '')
 }
+
+/** As {@link clean}, but what could hide something is shown as an escape: for what a person has to agree to. Tabs are kept. */
+export const visible = (text: string): string =>
+  text.replace(hiding, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`)
 
 const wide =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u

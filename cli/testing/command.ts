@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { KEY } from './server.ts'
 
@@ -40,7 +40,8 @@ export function command(args: readonly string[], options: CommandOptions = {}): 
   const child = spawn(file as string, rest, {
     cwd: options.cwd ?? tmpdir(),
     env: {
-      PATH: process.env.PATH,
+      // As where it is installed: hints name the bare command.
+      PATH: `${dirname(program)}:${process.env.PATH}`,
       HOME: tmpdir(),
       TERM: 'xterm',
       AMBIENT_API_KEY: KEY,

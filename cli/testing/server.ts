@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { json as readJson } from 'node:stream/consumers'
 import type { EventKind, RunEvent } from '../../domain/event.ts'
-import type { RunItem } from '../../domain/run.ts'
+import type { Harnesses, RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
 import type { ResultItem } from '../client.ts'
 
@@ -26,6 +26,8 @@ export interface TestRun {
   result: ResultItem[]
   patch: Buffer
   bundles: Map<string, Buffer>
+  /** A message was sent that has not reached the agent: the run is not over. */
+  waits: boolean
   /** Appends an event, and sends it to whoever listens. */
   add(kind: EventKind, data: Record<string, unknown>): void
   /** A `state` event, with what it means for the run itself. */
@@ -39,6 +41,9 @@ export interface TestServer {
   /** Called with each POST, after it was answered; new runs are made by `onStart`. */
   onStart: (body: unknown) => TestRun
   onPost: (run: TestRun, action: string, body: unknown) => void
+  harnesses: Harnesses
+  /** Told with each run that is started. */
+  warnings: string[]
   /** Answers the next request that fits with this problem. */
   refuseNext(path: RegExp, status: number, problem: Record<string, unknown>): void
   /** Resolves once this many streams have been opened in all. */
@@ -67,7 +72,9 @@ export async function startTestServer(): Promise<TestServer> {
       result: [],
       patch: Buffer.alloc(0),
       bundles: new Map(),
+      waits: false,
       add(kind, data) {
+        if (kind === 'prompt') made.waits = false
         const event: RunEvent = {
           sequence: made.events.length + 1,
           time: new Date(Date.UTC(2030, 0, 1, 12, 0, made.events.length)).toISOString(),
@@ -82,7 +89,7 @@ export async function startTestServer(): Promise<TestServer> {
       state(state, change = {}) {
         made.item = { ...made.item, ...change, state }
         made.add('state', { state, execution: made.item.execution, ...(change.failure && { failure: change.failure }) })
-        if (isTerminal(state)) for (const response of listeners.get(id) ?? []) finish(response)
+        if (isTerminal(state) && !made.waits) for (const response of listeners.get(id) ?? []) finish(response)
       },
     }
     runs.set(id, made)
@@ -92,23 +99,18 @@ export async function startTestServer(): Promise<TestServer> {
   const send = (response: ServerResponse, event: RunEvent) =>
     response.write(`id: ${event.sequence}\ndata: ${JSON.stringify(event)}\n\n`)
 
-  function finish(response: ServerResponse): void {
-    if (always.has(response)) return
-    response.end('event: end\ndata: {}\n\n')
-  }
-  const always = new WeakSet<ServerResponse>()
+  const finish = (response: ServerResponse) => response.end('event: end\ndata: {}\n\n')
 
   function stream(request: IncomingMessage, response: ServerResponse, url: URL, wanted: TestRun): void {
     response.writeHead(200, { 'content-type': 'text/event-stream' })
     response.flushHeaders()
     const after = Number(request.headers['last-event-id'] ?? url.searchParams.get('after') ?? 0)
-    if (url.searchParams.get('follow') === 'always') always.add(response)
     for (const event of wanted.events) if (event.sequence > after) send(response, event)
     opened++
     const ready = streamWaiters.filter(({ count }) => count <= opened)
     streamWaiters = streamWaiters.filter(({ count }) => count > opened)
     for (const { resolve } of ready) resolve()
-    if (isTerminal(wanted.item.state)) finish(response)
+    if (isTerminal(wanted.item.state) && !wanted.waits) finish(response)
     if (response.writableEnded) return
     const open = listeners.get(wanted.item.run_id) ?? new Set()
     listeners.set(wanted.item.run_id, open.add(response))
@@ -132,24 +134,34 @@ export async function startTestServer(): Promise<TestServer> {
         retryable: false,
       })
     }
+    if (url.pathname === '/api/v1/agent/harnesses') return answer(response, server.harnesses)
     const [id, action = ''] = url.pathname.replace(/^\/api\/v1\/agent\/runs\/?/, '').split('/')
     if (!id) {
       if (method !== 'POST') return list(response, url)
       const made = server.onStart(body)
-      return answer(response, { run_id: made.item.run_id, state: made.item.state, at_capacity: false })
+      return answer(response, {
+        run_id: made.item.run_id,
+        state: made.item.state,
+        at_capacity: false,
+        warnings: server.warnings,
+      })
     }
     const wanted = runs.get(id)
     if (!wanted) return problem(response, 404, { title: 'Not found', detail: 'there is no such run', retryable: false })
     if (method === 'POST') {
-      answer(response, action === 'followups' ? { message_id: MESSAGE } : {})
+      wanted.waits ||= action === 'followups'
+      answer(response, action === 'followups' ? { message_id: MESSAGE, state: stateOf(wanted) } : {})
       return server.onPost(wanted, action, body)
     }
-    if (action === '') return answer(response, wanted.item)
+    if (action === '') return answer(response, { ...wanted.item, state: stateOf(wanted) })
     if (action === 'diff') return diff(response, url, wanted)
     if (headers.accept === 'text/event-stream') return stream(request, response, url, wanted)
     const after = Number(url.searchParams.get('after'))
     const limit = Number(url.searchParams.get('limit'))
-    const rest = wanted.events.filter(({ sequence }) => sequence > after)
+    const kinds = url.searchParams.getAll('kind')
+    const rest = wanted.events.filter(
+      ({ sequence, kind }) => sequence > after && (kinds.length === 0 || kinds.includes(kind)),
+    )
     answer(response, {
       events: rest.slice(0, limit),
       page_info: { has_next_page: rest.length > limit, last_sequence: wanted.events.length },
@@ -184,6 +196,8 @@ export async function startTestServer(): Promise<TestServer> {
     run,
     onStart: () => run(),
     onPost: () => undefined,
+    harnesses: { default_harness: 'opencode', harnesses: [] },
+    warnings: [],
     refuseNext: (path, status, problem) => refusals.push({ path, status, problem }),
     streams: (count) =>
       opened >= count ? Promise.resolve() : new Promise((resolve) => streamWaiters.push({ count, resolve })),
@@ -203,6 +217,9 @@ export async function startTestServer(): Promise<TestServer> {
   await server.start()
   return server
 }
+
+/** A run for which a message waits is not over. */
+const stateOf = ({ item, waits }: TestRun): RunState => (waits && isTerminal(item.state) ? 'QUEUED' : item.state)
 
 function answer(response: ServerResponse, body: unknown): void {
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
@@ -225,6 +242,10 @@ export function emptyRun(id: string): RunItem {
     finished_at: null,
     run_time: null,
     status_message: null,
+    queue: null,
+    team: 'default',
+    priority: 0,
+    concurrency: null,
     failure: null,
     source: 'CLI',
     execution_location: 'REMOTE',

@@ -1,5 +1,6 @@
 // Helper: makes the bundle of the workflows where it is missing, which a worker's memory would long remember.
 import { dataPaths, loadConfig } from '../../config.ts'
+import { workflowInterceptorModules } from '../../telemetry/tracing.ts'
 import { workflowBundle } from '../bundle.ts'
 import { createLog } from '../log.ts'
 import { helperMain } from './helper.ts'
@@ -9,5 +10,5 @@ const config = loadConfig()
 const log = createLog({ AMBIENT_LOG: 'error' }, 'bundle')
 log.level = 'silent'
 await helperMain(async () => {
-  await workflowBundle(dataPaths(config).cache, log)
+  await workflowBundle(dataPaths(config).cache, workflowInterceptorModules(config), log)
 })

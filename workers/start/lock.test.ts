@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { takeLock } from './lock.ts'
+import { lockHolder, takeLock } from './lock.ts'
 import { identify } from './process-identity.ts'
 
 let directory: string
@@ -39,6 +39,14 @@ test('a second taker is told who holds the directory; a released lock is free', 
   const again = await takeLock(directory)
   again.release()
   expect(readdirSync(directory)).toEqual([])
+})
+
+test('whoever wants to stop the holder finds it, while it lives', async () => {
+  expect(lockHolder(directory)).toBeNull()
+  const holder = await contender()
+  expect(lockHolder(directory)?.pid).toBe(holder.child.pid)
+  await end(holder, 'SIGKILL')
+  expect(lockHolder(directory)).toBeNull()
 })
 
 test('the lock of a killed process is taken over by exactly one of several', async () => {

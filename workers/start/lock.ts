@@ -5,6 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { identify, isRunning, type ProcessIdentity } from './process-identity.ts'
 
+const LOCK_FILE = 'supervisor.lock'
+
 export interface Lock {
   release(): void
 }
@@ -20,7 +22,7 @@ const Holder = z.object({ pid: z.int().positive(), startTime: z.string() })
  * @throws {LockedError} while another process that is alive holds it.
  */
 export async function takeLock(directory: string): Promise<Lock> {
-  const file = join(directory, 'supervisor.lock')
+  const file = join(directory, LOCK_FILE)
   const mine = identify(process.pid)
   if (!mine) throw new Error('this process cannot be identified')
   const draft = `${file}.${process.pid}`
@@ -39,6 +41,12 @@ export async function takeLock(directory: string): Promise<Lock> {
     rmSync(draft, { force: true })
   }
   return { release: () => rmSync(file, { force: true }) }
+}
+
+/** Who holds the directory, and is alive; null when nobody does. */
+export function lockHolder(directory: string): ProcessIdentity | null {
+  const holder = readHolder(join(directory, LOCK_FILE))
+  return holder && isRunning(holder) ? holder : null
 }
 
 function tryLink(draft: string, file: string): boolean {

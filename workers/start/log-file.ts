@@ -36,21 +36,33 @@ function sizeOf(file: string): number {
 
 const TAIL_BYTES = 16 * 1024
 
-/** The last lines, for people: of structured lines only what they say, and no stack traces. */
-export function logTail(file: string, lines = 10): string {
+/** Where a log ends now: what is written from here on is of whoever writes next. */
+export const logEnd = (file: string): number => sizeOf(file)
+
+/**
+ * The last lines after a place in the log, for people: of structured lines only
+ * warnings and errors, and what they say; no stack traces. Empty when there are none.
+ */
+export function logTail(file: string, after = 0, lines = 10): string {
   const size = sizeOf(file)
-  if (size === 0) return '(its log is empty)'
+  if (size === 0) return ''
   const descriptor = openSync(file, 'r')
   try {
-    const from = Math.max(0, fstatSync(descriptor).size - TAIL_BYTES)
+    const end = fstatSync(descriptor).size
+    // A log that was put aside meanwhile begins anew.
+    const from = Math.max(after <= end ? after : 0, end - TAIL_BYTES)
     const buffer = Buffer.alloc(TAIL_BYTES)
     const text = buffer.toString('utf8', 0, readSync(descriptor, buffer, 0, TAIL_BYTES, from))
     const whole = text
       .trimEnd()
       .split('\n')
-      .slice(from === 0 ? 0 : 1)
-    const readable = whole.filter((line) => line.trim() !== '' && !/^\s+at /.test(line))
-    return readable.slice(-lines).map(plain).join('\n')
+      .slice(from === 0 || from === after ? 0 : 1)
+    return whole
+      .filter((line) => line.trim() !== '' && !/^\s+at /.test(line))
+      .map(plain)
+      .filter((line) => line !== null)
+      .slice(-lines)
+      .join('\n')
   } finally {
     closeSync(descriptor)
   }
@@ -62,10 +74,12 @@ const LogLine = z.looseObject({
   err: z.looseObject({ message: z.string() }).optional(),
 })
 
-function plain(line: string): string {
+/** Null for a line that says how things go, and not what went wrong. */
+function plain(line: string): string | null {
   if (!line.startsWith('{')) return line
   try {
     const { level, msg, err } = LogLine.parse(JSON.parse(line))
+    if (['trace', 'debug', 'info'].includes(level.toLowerCase())) return null
     return `${level}: ${[msg, err?.message].filter(Boolean).join(': ')}`
   } catch {
     return line // Not one of our lines after all.

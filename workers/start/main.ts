@@ -1,5 +1,5 @@
 // `npm start`: brings up everything on this machine, says where it is, and stops it in order.
-import { loadConfig, version } from '../../config.ts'
+import { loadConfig, unknownSettings, version } from '../../config.ts'
 import { greeting } from './greeting.ts'
 import { stopSignal } from './stop-signal.ts'
 import { createSupervisor } from './supervisor.ts'
@@ -10,6 +10,8 @@ export async function main(): Promise<void> {
   const began = Date.now()
   const write = (line: string) => process.stdout.write(`${line}\n`)
   write(`Ambient ${version}, data in ${config.AMBIENT_DATA}`)
+  for (const { name, meant } of unknownSettings())
+    write(`  Settings: ${name} is none and has no effect.${meant === null ? '' : ` Is ${meant} meant?`}`)
   const supervisor = createSupervisor(config, (about, line) => write(`  ${about}: ${line}`))
 
   const stopping = new AbortController()

@@ -11,6 +11,8 @@ const inherited = {
   ANTHROPIC_API_KEY: 'anthropic-key',
   OPENAI_API_KEY: 'openai-key',
   GEMINI_API_KEY: 'gemini-key',
+  AMBIENT_METRICS_KEY: 'the-metrics-key-of-this-test',
+  OTEL_EXPORTER_OTLP_HEADERS: 'authorization=the-key-of-a-collector',
   AMBIENT_GATEWAY_BIND: '10.1.2.3',
 }
 const config = loadConfig(inherited)
@@ -24,20 +26,23 @@ const environment = (part: Part) => partEnvironment(part, config, surroundings, 
 test('each part knows the secrets that it needs, and no others', () => {
   const known = (part: Part) =>
     Object.keys(environment(part))
-      .filter((name) => /_KEY$|^DATABASE_URL$/.test(name))
+      .filter((name) => /_KEY$|_HEADERS$|^DATABASE_URL$/.test(name))
       .sort()
+  const [metrics, traces] = ['AMBIENT_METRICS_KEY', 'OTEL_EXPORTER_OTLP_HEADERS']
   expect(Object.fromEntries(parts.map((part) => [part, known(part)]))).toEqual({
     server: [
       'AMBIENT_ADMIN_KEY',
+      metrics,
       'AMBIENT_WORKER_KEY',
       'ANTHROPIC_API_KEY',
       'DATABASE_URL',
       'GEMINI_API_KEY',
       'OPENAI_API_KEY',
-    ],
-    gateway: ['ANTHROPIC_API_KEY', 'DATABASE_URL', 'GEMINI_API_KEY', 'OPENAI_API_KEY'],
-    worker: ['DATABASE_URL'],
-    host: ['AMBIENT_WORKER_KEY'],
+      traces,
+    ].sort(),
+    gateway: [metrics, 'ANTHROPIC_API_KEY', 'DATABASE_URL', 'GEMINI_API_KEY', 'OPENAI_API_KEY'],
+    worker: [metrics, 'DATABASE_URL', traces],
+    host: [metrics, 'AMBIENT_WORKER_KEY', traces],
   })
 })
 
@@ -59,6 +64,14 @@ test('the parts get what was found out, beside what was set', () => {
     DATABASE_URL: surroundings.databaseUrl,
   })
   expect(loadConfig(environment('gateway')).AMBIENT_DATA).toBe(config.AMBIENT_DATA)
+})
+
+test('each part serves its metrics at a port of its own, or none does', () => {
+  const ports = (AMBIENT_METRICS_PORT: string) =>
+    parts.map((part) => partEnvironment(part, loadConfig({ AMBIENT_METRICS_PORT }), surroundings, inherited))
+  const of = (port: string) => ports(port).map((env) => env.AMBIENT_METRICS_PORT)
+  expect(new Set(of('9000'))).toEqual(new Set(['9000', '9001', '9002', '9003']))
+  expect(new Set(of('0'))).toEqual(new Set(['0']))
 })
 
 test.each([

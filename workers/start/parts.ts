@@ -17,18 +17,34 @@ export interface Surroundings {
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-// The server tells by them which agents have a model; the gateway uses them. Nobody else knows them.
-const secrets: Readonly<Record<Part, readonly (keyof Config)[]>> = {
-  server: ['DATABASE_URL', 'AMBIENT_ADMIN_KEY', 'AMBIENT_WORKER_KEY', ...modelKeySettings],
-  gateway: ['DATABASE_URL', ...modelKeySettings],
-  worker: ['DATABASE_URL'],
-  host: ['AMBIENT_WORKER_KEY'],
+/** By which spans are sent; read by OpenTelemetry's own library. */
+const traceHeaders = ['OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_HEADERS']
+
+// The server tells by the model keys which agents have a model; the gateway uses them. Nobody else knows them.
+const secrets: Readonly<Record<Part, readonly string[]>> = {
+  server: [
+    'DATABASE_URL',
+    'AMBIENT_ADMIN_KEY',
+    'AMBIENT_WORKER_KEY',
+    'AMBIENT_METRICS_KEY',
+    ...modelKeySettings,
+    ...traceHeaders,
+  ],
+  gateway: ['DATABASE_URL', 'AMBIENT_METRICS_KEY', ...modelKeySettings],
+  worker: ['DATABASE_URL', 'AMBIENT_METRICS_KEY', ...traceHeaders],
+  host: ['AMBIENT_WORKER_KEY', 'AMBIENT_METRICS_KEY', ...traceHeaders],
 }
 /** With the key of whoever uses the command line, which no part needs. */
 const allSecrets: ReadonlySet<string> = new Set([...Object.values(secrets).flat(), 'AMBIENT_API_KEY'])
 
 // The host and the worker hand over what they have in hand; the rest only lets open connections end.
 const graceMs: Readonly<Record<Part, number>> = { host: 6_000, worker: 6_000, server: 3_500, gateway: 3_500 }
+
+/** Where each serves its metrics, counted from the port that the supervisor has. The server has its own. */
+const metricsPlace: Readonly<Record<Part, number>> = { server: 0, worker: 1, host: 2, gateway: 3 }
+
+const metricsPort = (part: Part, config: Config): number =>
+  config.AMBIENT_METRICS_PORT === 0 ? 0 : config.AMBIENT_METRICS_PORT + metricsPlace[part]
 
 /** Ends within its grace time after SIGTERM, or is killed. */
 export const partGraceMs = (part: Part): number => graceMs[part]
@@ -65,6 +81,7 @@ export function partEnvironment(
     AMBIENT_GATEWAY_BIND: [config.AMBIENT_GATEWAY_BIND, surroundings.containerGateway].filter(Boolean).join(','),
     AMBIENT_HOST: surroundings.hostKind,
     AMBIENT_URL: localUrl(config),
+    AMBIENT_METRICS_PORT: String(metricsPort(part, config)),
     DATABASE_URL: surroundings.databaseUrl,
     // Not as TEMPORAL_ADDRESS: the embedded server has none of the TLS and keys that go with another one.
     AMBIENT_TEMPORAL_PORT: String(config.AMBIENT_TEMPORAL_PORT),

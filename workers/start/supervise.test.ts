@@ -48,8 +48,8 @@ async function next(): Promise<Running> {
   return started.promise
 }
 
-const watched = (script: string, patience: Patience = impatient) =>
-  supervise({ name: 'part', start: () => part(script), onDeath: (death) => deaths.push(death), patience })
+const watched = (script: string, patience: Patience = impatient, givesUp = () => true) =>
+  supervise({ name: 'part', start: () => part(script), onDeath: (death) => deaths.push(death), givesUp, patience })
 
 test('a killed part is started again, as often as it is healthy in between', async () => {
   const supervised = await watched('setInterval(() => {}, 1000)', { ...impatient, healthyMs: 0 })
@@ -81,6 +81,14 @@ test('a part that does nothing but end is given up, later each time', async () =
   expect(starts).toBe(3)
 })
 
+test('a part that was of use once is started again for as long as it takes', async () => {
+  const supervised = await watched('process.exit(7)', impatient, () => false)
+  await expect.poll(() => deaths.length).toBeGreaterThan(2 * impatient.deaths)
+  expect(deaths.at(-1)).toEqual({ how: 'ended with exit code 7', count: deaths.length, againMs: 4 })
+  await supervised.stop()
+  await supervised.done
+})
+
 test('a part that ignores SIGTERM is killed when its grace time is over', async () => {
   const supervised = await watched('process.on("SIGTERM", () => {}); console.log("up"); setInterval(() => {}, 1000)')
   const { pid, exited } = await started.promise
@@ -102,7 +110,7 @@ test('stopping while a part waits to be started again leaves nothing behind', as
 test('a program that is not there is an error of the start', async () => {
   const start = () =>
     startProgram({ command: ['/no/such/program'], env: {}, logFile: logFile(), pidFile: pidFile(), graceMs: 1 })
-  await expect(supervise({ name: 'part', start, onDeath: () => {} })).rejects.toThrow(/ENOENT/)
+  await expect(supervise({ name: 'part', start, onDeath: () => {}, givesUp: () => true })).rejects.toThrow(/ENOENT/)
 })
 
 test('what a killed supervisor left running is ended by its successor', async () => {

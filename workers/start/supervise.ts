@@ -1,4 +1,4 @@
-// Keeps one part running: started again when it ends, later each time, and given up when it does nothing but end.
+// Keeps one part running: started again when it ends, later each time. Given up only while it has yet to be of use.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Running } from './running.ts'
 
@@ -6,6 +6,12 @@ export interface SupervisedOptions {
   name: string
   start(): Promise<Running>
   onDeath(death: Death): void
+  /**
+   * Whether a part that does nothing but end is given up. While everything is
+   * being started, a person is there to put right what is wrong; later on it is
+   * started again for as long as it takes.
+   */
+  givesUp(): boolean
   patience?: Patience
 }
 
@@ -27,7 +33,8 @@ export interface Patience {
   deaths: number
 }
 
-const ordinaryPatience: Patience = { firstDelayMs: 250, longestDelayMs: 10_000, healthyMs: 30_000, deaths: 6 }
+// Four starts of a part take some 5 s.
+const ordinaryPatience: Patience = { firstDelayMs: 250, longestDelayMs: 10_000, healthyMs: 30_000, deaths: 4 }
 
 export interface Supervised {
   /** Rejects with {@link CrashLoopError} when the part is given up. Resolves after {@link stop}. */
@@ -52,8 +59,8 @@ export async function supervise(options: SupervisedOptions): Promise<Supervised>
       const how = await current.exited
       if (stopping.signal.aborted) return
       deaths = Date.now() - startedAt >= patience.healthyMs ? 1 : deaths + 1
-      const againMs =
-        deaths >= patience.deaths ? null : Math.min(patience.firstDelayMs * 2 ** (deaths - 1), patience.longestDelayMs)
+      const isGivenUp = deaths >= patience.deaths && options.givesUp()
+      const againMs = isGivenUp ? null : Math.min(patience.firstDelayMs * 2 ** (deaths - 1), patience.longestDelayMs)
       options.onDeath({ how, count: deaths, againMs })
       if (againMs === null) throw new CrashLoopError(`${options.name} ${how}, ${deaths} times in a row`)
       await delay(againMs, undefined, { signal: stopping.signal }).catch(() => {}) // Stopped in between.

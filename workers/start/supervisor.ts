@@ -1,13 +1,16 @@
 // All parts of Ambient on one machine: started side by side, kept running, stopped in order.
-import { mkdirSync } from 'node:fs'
 import { type Config, dataPaths, inheritedEnvironment } from '../../config.ts'
+import { createSupervisorMetrics, type SupervisorMetrics } from '../../telemetry/supervisor-metrics.ts'
+import { gatewayAddresses } from '../gateway-addresses.ts'
 import { adminKey, workerKey } from '../keys.ts'
+import { serveMetrics } from '../metrics.ts'
+import { makeDataDirectory } from './data-directory.ts'
 import { type AgentSetup, prepareDefaultAgent } from './default-agent.ts'
 import { answers, healthy } from './health.ts'
 import { runHelper } from './helper.ts'
 import { chooseHostKind, type HostKind } from './host-kind.ts'
 import { takeLock } from './lock.ts'
-import { boundLog, logTail } from './log-file.ts'
+import { boundLog, logEnd, logTail } from './log-file.ts'
 import {
   localUrl,
   type Part,
@@ -21,10 +24,12 @@ import {
 } from './parts.ts'
 import { freePort, requireFreePort } from './ports.ts'
 import { startPostgres } from './postgres.ts'
+import { requireDatabase, requireTemporal } from './reach.ts'
 import { endRemembered, type Running } from './running.ts'
 import { type Death, type Supervised, supervise } from './supervise.ts'
 import { startTemporal } from './temporal.ts'
 import { findTemporal } from './temporal-binary.ts'
+import { clearTrouble, noteTrouble } from './trouble.ts'
 
 export type Say = (about: string, line: string) => void
 
@@ -53,27 +58,53 @@ const stages = [
 type Name = (typeof stages)[number][number]
 
 const BOUND_LOGS_MS = 60_000
+/** Ends in a row that are told one by one; of further ones, one in as many. */
+const LOUD_DEATHS = 6
 
 export function createSupervisor(given: Config, say: Say): Supervisor {
   const running = new Map<Name, Supervised>()
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {}) // Heard by whoever waits for it.
   const cleanUp: (() => void)[] = []
+  let metrics: SupervisorMetrics | null = null
+  let hasStarted = false
   const env = withoutSecrets(inheritedEnvironment())
 
   async function keep(name: Name, start: () => Promise<Running>, log: string): Promise<void> {
+    let begun = 0
     const onDeath = ({ how, count, againMs }: Death) => {
+      metrics?.died(name)
+      noteTrouble(given, name, { how, count })
+      // The same again and again would hide everything else; the log has it all.
+      if (count > LOUD_DEATHS && count % LOUD_DEATHS !== 0 && againMs !== null) return
+      const often = count === 1 ? '' : `, ${count} times in a row`
       const next = againMs === null ? 'it is given up' : `starting it again in ${againMs / 1000} s`
-      const why = count === 1 || againMs === null ? ` The end of ${log}:\n${indent(logTail(log))}` : ''
-      say(name, `${how}; ${next}.${why}`)
+      const tail = count === 1 ? logTail(log, begun) : ''
+      say(name, `${how}${often}; ${next}.${tail === '' ? '' : ` Its log (${log}) says:\n${indent(tail)}`}`)
     }
-    const supervised = await supervise({ name, start, onDeath })
+    const startAndTell = async () => {
+      begun = logEnd(log)
+      const part = await start()
+      metrics?.started(name)
+      return part
+    }
+    const supervised = await supervise({ name, start: startAndTell, onDeath, givesUp: () => !hasStarted })
     running.set(name, supervised)
-    supervised.done.catch(failure.reject)
+    supervised.done.catch((error: Error) => {
+      const tail = logTail(log, begun)
+      failure.reject(
+        new Error(
+          `${error.message}.${tail === '' ? ` Its log is ${log}.` : ` Its log (${log}) says:\n${indent(tail)}`}`,
+        ),
+      )
+    })
   }
 
-  async function postgres(config: Config): Promise<string> {
-    if (config.DATABASE_URL) return config.DATABASE_URL
+  async function postgres(config: Config, signal: AbortSignal): Promise<string> {
+    if (config.DATABASE_URL) {
+      await requireDatabase(config.DATABASE_URL, signal)
+      return config.DATABASE_URL
+    }
     const directory = dataPaths(config).postgres
     let url = ''
     const start = async () => {
@@ -87,7 +118,11 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
   }
 
   async function temporal(config: Config, signal: AbortSignal): Promise<{ ui: string | null }> {
-    if (config.TEMPORAL_ADDRESS) return { ui: null }
+    if (config.TEMPORAL_ADDRESS) {
+      const check = { env, signal, say: (line: string) => say('Temporal', line) }
+      await requireTemporal(config.TEMPORAL_ADDRESS, config.TEMPORAL_NAMESPACE, check)
+      return { ui: null }
+    }
     const paths = dataPaths(config)
     const log = (line: string) => say('Temporal', line)
     const program = await findTemporal({ paths, env, say: log, signal })
@@ -114,10 +149,14 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
   async function startAll(wish: AbortSignal): Promise<Started> {
     const trouble = new AbortController()
     const signal = AbortSignal.any([wish, trouble.signal])
-    mkdirSync(given.AMBIENT_DATA, { recursive: true, mode: 0o711 })
+    makeDataDirectory(given.AMBIENT_DATA)
     const lock = await takeLock(given.AMBIENT_DATA)
     cleanUp.push(lock.release)
     await Promise.all(parts.map((part) => endLeftover(given, part, say)))
+    const told = (_line: object, text: string) => say('Metrics', text)
+    const scrapes = serveMetrics('supervisor', given, { info: () => {}, warn: told })
+    cleanUp.push(scrapes.close)
+    metrics = createSupervisorMetrics(scrapes.registry)
     const config = await withPorts(given)
     await Promise.all([adminKey(config), workerKey(config)])
     const bounding = setInterval(() => boundLogs(config), BOUND_LOGS_MS)
@@ -133,7 +172,9 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
     const kind = chooseHostKind(config, helper('Docker'))
     const agent = prepareDefaultAgent(config, helper('Agent'))
     const bundle = runHelper('bundle-setup.ts', [], helper('Workflows'))
-    const bases = Promise.all([postgres(config), temporal(config, signal)])
+    const database = postgres(config, signal)
+    const workflows = temporal(config, signal)
+    const bases = Promise.all([database, workflows])
     // First, because it brings the database up to date before it listens.
     const served = bases.then(async ([databaseUrl]) => {
       await part('server', { databaseUrl, hostKind: 'direct', containerGateway: null })
@@ -145,8 +186,10 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
       const surroundings = { databaseUrl, hostKind: hostKind.kind, containerGateway }
       await Promise.all([part('gateway', surroundings), part('worker', surroundings), part('host', surroundings)])
     })
-    await all([kind, agent, bundle, bases, served, others], trouble)
+    // Each on its own: what is being started when something else fails has to be there before it can be stopped.
+    await all([kind, agent, bundle, database, workflows, served, others], trouble)
     await Promise.race([healthy(localUrl(config), (line) => say('Health', line), signal), failure.promise])
+    hasStarted = true
     const [[, { ui }], hostKind] = await Promise.all([bases, kind])
     return { config, hostKind, agent: await agent, temporalUi: ui, failed: failure.promise }
   }
@@ -161,6 +204,7 @@ export function createSupervisor(given: Config, say: Say): Supervisor {
     async stop() {
       await starting
       for (const stage of stages) await Promise.all(stage.map((name) => running.get(name)?.stop()))
+      clearTrouble(given)
       for (const undo of cleanUp.reverse()) undo()
     },
   }
@@ -186,8 +230,12 @@ async function withPorts(config: Config): Promise<Config> {
     AMBIENT_TEMPORAL_PORT: await orFree(config.AMBIENT_TEMPORAL_PORT),
     AMBIENT_TEMPORAL_UI_PORT: await orFree(config.AMBIENT_TEMPORAL_UI_PORT),
   }
-  await requireFreePort(ports.AMBIENT_PORT, 'the API', 'AMBIENT_PORT')
-  await requireFreePort(ports.AMBIENT_GATEWAY_PORT, 'the model gateway', 'AMBIENT_GATEWAY_PORT')
+  const bind = { address: config.AMBIENT_BIND, setting: 'AMBIENT_BIND' }
+  await requireFreePort(ports.AMBIENT_PORT, 'the API', 'AMBIENT_PORT', bind)
+  for (const address of gatewayAddresses(config.AMBIENT_GATEWAY_BIND)) {
+    const at = { address, setting: 'AMBIENT_GATEWAY_BIND' }
+    await requireFreePort(ports.AMBIENT_GATEWAY_PORT, 'the model gateway', 'AMBIENT_GATEWAY_PORT', at)
+  }
   return Object.freeze({ ...config, ...ports })
 }
 

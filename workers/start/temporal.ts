@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { askJson } from './http-json.ts'
-import { logTail } from './log-file.ts'
+import { logEnd, logTail } from './log-file.ts'
 import { freePort, requireFreePort } from './ports.ts'
 import { endRemembered, type Running, startProgram } from './running.ts'
 
@@ -55,6 +55,7 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
   const httpPort = await freePort()
   const ports = ['--ip', '127.0.0.1', '--port', `${port}`, '--http-port', `${httpPort}`, '--ui-port', `${uiPort}`]
   const database = ['--db-filename', join(directory, 'temporal.db'), '--namespace', options.namespace]
+  const begun = logEnd(options.logFile)
   const running = await startProgram({
     command: [options.program, 'server', 'start-dev', ...ports, ...database, ...quick],
     // Go's collector trades memory for time by these; the server is mostly idle.
@@ -67,7 +68,7 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
     await ready(running, `http://127.0.0.1:${httpPort}/api/v1/namespaces/${encodeURIComponent(options.namespace)}`)
   } catch (error) {
     await running.stop()
-    throw new Error(`Temporal did not start: ${(error as Error).message}\n${logTail(options.logFile)}`, {
+    throw new Error(`Temporal did not start: ${(error as Error).message}\n${logTail(options.logFile, begun)}`, {
       cause: error,
     })
   }

@@ -1,0 +1,73 @@
+// Fields of a request that nobody here knows. Dropping them without a word would let a slip of the fingers change what a
+// run may do; refusing them all would shut out clients that are newer than this server.
+import type { z } from 'zod'
+import { either } from '../domain/issue-words.ts'
+import { nearest } from '../domain/nearest.ts'
+import { AgentConfig, FollowUp, Harness, InlineEnvironment, Repository, StartRun } from '../domain/run.ts'
+import { invalid } from './errors.ts'
+import { fieldsOf, unsupported } from './unsupported.ts'
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** Where each field is that this server has added to the Oz API: put elsewhere, it is a mistake, and never a newer client's. */
+const ownFields: Readonly<Record<string, string>> = {
+  permission_policy: 'config',
+  environment: 'the body itself',
+  repos: 'environment',
+  setup_commands: 'environment',
+  env: 'environment',
+  image: 'environment',
+  command: 'config.harness',
+}
+
+/**
+ * Looks at the body of `POST /agent/runs`. Returns a sentence for each field
+ * that is left out.
+ * @throws {HttpError} 400 for one in an object of our own, for one of our own
+ * fields in another place, and for a misspelled `permission_policy`.
+ */
+export function heedRunFields(body: unknown): string[] {
+  const top = fieldsOf(body)
+  const config = fieldsOf(top.config)
+  const environment = fieldsOf(top.environment)
+  refuseUnknown('environment', environment, InlineEnvironment)
+  const repositories = Array.isArray(environment.repos) ? environment.repos : []
+  for (const [index, repository] of repositories.entries()) {
+    refuseUnknown(`environment.repos.${index}`, fieldsOf(repository), Repository)
+  }
+  return [
+    ...warnings('', top, [...namesOf(StartRun), ...unsupported.top]),
+    ...warnings('config.', config, [...namesOf(AgentConfig), ...unsupported.config]),
+    ...warnings('config.harness.', fieldsOf(config.harness), namesOf(Harness)),
+  ]
+}
+
+/** The same for the body of a follow-up. */
+export const heedFollowUpFields = (body: unknown): string[] => warnings('', fieldsOf(body), namesOf(FollowUp))
+
+/** For an object that no other API has: what it does not know is a mistake. */
+export function refuseUnknown(place: string, fields: Fields, schema: z.ZodObject): void {
+  const known = namesOf(schema)
+  const path = place === '' ? '' : `${place}.`
+  for (const name of Object.keys(fields)) {
+    if (known.includes(name)) continue
+    const meant = nearest(name, known)
+    throw invalid(`${path}${name}: is not known here. ${meant ? `Is ${meant} meant?` : `There are ${either(known)}.`}`)
+  }
+}
+
+function warnings(path: string, fields: Fields, known: readonly string[]): string[] {
+  return Object.keys(fields)
+    .filter((name) => !known.includes(name) && fields[name] !== null)
+    .map((name) => {
+      const place = ownFields[name]
+      if (place !== undefined) throw invalid(`${path}${name}: is in the wrong place; it belongs in ${place}`)
+      // Whoever writes this wants the agent held back, and without it the agent may be free.
+      if (nearest(name, ['permission_policy']) !== null)
+        throw invalid(`${path}${name}: is not known here. Is config.permission_policy meant?`)
+      const meant = nearest(name, known)
+      return `${path}${name} is not known here and has no effect.${meant === null ? '' : ` Is ${path}${meant} meant?`}`
+    })
+}
+
+const namesOf = (schema: z.ZodObject): string[] => Object.keys(schema.shape)
