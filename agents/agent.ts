@@ -40,6 +40,14 @@ export interface AcpQuirks {
   disguisedFailure?(turn: { stopReason: string; text: string; usage: unknown }): string | null
 }
 
+/** Where in its home an agent keeps what it needs to load a session again. Never a credential. */
+export interface SessionFiles {
+  /** Files or directories relative to the home, by where the agent works. A path that is not there counts as empty. */
+  paths(cwd: string): readonly string[]
+  /** Text, which can be changed to name another directory when the run moves to one; a database cannot. */
+  isText: boolean
+}
+
 export interface AcpAgent {
   readonly protocol: 'acp'
   readonly name: Exclude<AgentName, 'command'>
@@ -48,6 +56,7 @@ export interface AcpAgent {
   /** npm packages at exact versions. */
   readonly packages: Readonly<Record<string, string>>
   launch(context: LaunchContext): Launch
+  readonly sessions: SessionFiles
   readonly quirks: AcpQuirks
 }
 

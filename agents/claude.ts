@@ -7,6 +7,7 @@ export const claude: AcpAgent = {
   title: 'Claude Code',
   provider: 'anthropic',
   packages: { '@agentclientprotocol/claude-agent-acp': '0.100.0', '@anthropic-ai/claude-agent-sdk': '0.3.316' },
+  sessions: { paths: () => ['.claude/projects'], isText: true },
   quirks: { resume: 'load' },
   launch({ node, toolkit, home, gatewayUrl, gatewayToken, model, reasoningLevel, policy, runsAsRoot }) {
     const settings = { permissions: { defaultMode: policy === 'allow' ? 'bypassPermissions' : 'default' } }

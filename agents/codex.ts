@@ -1,5 +1,6 @@
 // OpenAI Codex, through its ACP adapter.
 import type { AcpAgent, LaunchContext } from './agent.ts'
+import { CODEX_BRIDGE, codexBridge } from './codex-bridge.ts'
 
 /** What Codex says, as the agent's own words, when the model server does not answer. */
 const outage = /experiencing high demand|exceeded retry limit|stream disconnected|unexpected status \d{3}/i
@@ -10,6 +11,8 @@ export const codex: AcpAgent = {
   title: 'Codex',
   provider: 'openai',
   packages: { '@agentclientprotocol/codex-acp': '2.6.0', '@openai/codex': '0.166.0' },
+  // Its databases are made again from these.
+  sessions: { paths: () => ['.codex/sessions'], isText: true },
   quirks: {
     resume: 'load',
     closeSessionAfterCancel: true,
@@ -18,15 +21,21 @@ export const codex: AcpAgent = {
   launch(context) {
     const { node, toolkit, home, gatewayToken, policy } = context
     return {
-      command: [node, `${toolkit}/node_modules/@agentclientprotocol/codex-acp/dist/index.js`],
+      command: [
+        node,
+        `--import=${home}/${CODEX_BRIDGE}`,
+        `${toolkit}/node_modules/@agentclientprotocol/codex-acp/dist/index.js`,
+      ],
       env: {
         CODEX_HOME: `${home}/.codex`,
         AMBIENT_MODEL_KEY: gatewayToken,
         NO_BROWSER: '1',
-        // In a container Codex cannot set up its own sandbox: there what it does not ask for fails, instead of being confined.
         INITIAL_AGENT_MODE: policy === 'allow' ? 'agent-full-access' : 'read-only',
       },
-      files: [{ path: '.codex/config.toml', content: config(context) }],
+      files: [
+        { path: '.codex/config.toml', content: config(context) },
+        { path: CODEX_BRIDGE, content: codexBridge({ asks: policy !== 'allow' }) },
+      ],
     }
   },
 }

@@ -154,13 +154,11 @@ describe.each(acpAgents)('$title', (agent) => {
     return message
   }
 
-  /** A step that writes a file through the shell, in the way that this agent's model asks first. */
-  const touch = (name: string): ScriptStep =>
-    agent.name === 'codex' ? { shell: `echo x > ${name}`, askFirst: true } : { shell: `echo x > ${name}` }
+  const touch = (name: string): ScriptStep => ({ shell: `echo x > ${name}` })
 
   describe('that may do as it likes', () => {
-    const message = () =>
-      prompt('work', [{ text: 'I look around.', shell: 'echo seen > seen.txt' }, { text: 'All done.' }])
+    const command = 'echo seen > seen.txt; echo at once; sleep 0.3; echo later'
+    const message = () => prompt('work', [{ text: 'I look around.', shell: command }, { text: 'All done.' }])
 
     test('says what it does, runs a command, and ends, using the credential it was given', async () => {
       expect(await start('allow')).toBe(false)
@@ -172,6 +170,10 @@ describe.each(acpAgents)('$title', (agent) => {
       const kinds = transcript.events.map(({ kind }) => kind)
       expect([kinds[0], kinds.at(-1), kinds.includes('tool_call')]).toEqual(['prompt', 'turn_end', true])
       expect([...new Set(model.requests.map(({ credential }) => credential))]).toEqual([TOKEN])
+      const output = transcript.of('tool_update').findLast(({ status }) => status === 'completed')?.content
+      expect(output).toMatchObject([
+        { type: 'content', content: { type: 'text', text: expect.stringMatching(/at once\nlater/) } },
+      ])
 
       // Asked for again by someone who has stored nothing, the turn is told again and not run again.
       const told = transcript.events.map(({ kind, data }) => ({ kind, data }))
@@ -253,6 +255,20 @@ describe.each(acpAgents)('$title', (agent) => {
       expect(outcome).toMatchObject({ kind: 'ended' })
       expect(existsSync(join(workspace, 'forbidden.txt'))).toBe(false)
       expect(transcript.of('answer')).toMatchObject([{ by: 'policy' }])
+      policy = 'ask'
+    })
+
+    test.runIf(agent.name === 'codex')('asks before each command, whatever it is', async () => {
+      policy = 'deny'
+      const patch = '*** Begin Patch\n*** Add File: sneaked.txt\n+x\n*** End Patch'
+      const commands = ['cat seen.txt', 'ls; touch sneaked.txt', `apply_patch <<'EOF'\n${patch}\nEOF`, 'node -e 1']
+      for (const [index, shell] of commands.entries()) {
+        transcript = memoryTranscript()
+        await turn(prompt(`asked-${index}`, [{ shell }, { text: 'Went on.' }]))
+        expect(transcript.of('answer')).toMatchObject([{ by: 'policy' }])
+        expect(transcript.of('tool_update').map(({ content }) => content)).not.toContainEqual(expect.anything())
+      }
+      expect(existsSync(join(workspace, 'sneaked.txt'))).toBe(false)
       policy = 'ask'
     })
 

@@ -6,6 +6,8 @@ const settings = {
   general: { enableAutoUpdate: false, enableAutoUpdateNotification: false },
   privacy: { usageStatisticsEnabled: false },
   telemetry: { enabled: false },
+  // On a terminal of its own it keeps a command's output to itself.
+  tools: { shell: { enableInteractiveShell: false } },
 }
 
 /**
@@ -30,6 +32,7 @@ export const gemini: AcpAgent = {
   title: 'Gemini CLI',
   provider: 'gemini',
   packages: { '@google/gemini-cli': '0.61.0' },
+  sessions: { paths: () => ['.gemini/projects.json', '.gemini/tmp'], isText: true },
   quirks: { resume: 'load', historyAfterLoad: true },
   launch({ node, toolkit, home, gatewayUrl, gatewayToken, model, policy }) {
     return {

@@ -36,6 +36,7 @@ function packaged(version: string): AcpAgent {
     title: 'Tiny',
     provider: 'openai',
     packages: { tiny: version },
+    sessions: { paths: () => [], isText: true },
     quirks: { resume: 'none' },
     launch: () => ({ command: [], env: {}, files: [] }),
   }

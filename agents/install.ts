@@ -1,6 +1,6 @@
 // Brings an agent's program onto this machine: npm packages at exact versions, in a directory of their own.
 import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { logTail, RunFailureError } from '../domain/failure.ts'
@@ -19,7 +19,8 @@ const INSTALL_MS = 15 * 60_000
 /** A directory of an install that was killed is removed after this; none takes as long. */
 const ABANDONED_MS = 2 * INSTALL_MS
 
-const STAGING = '.staging-'
+/** Directories that are not a program, or not one yet. */
+export const STAGING = '.staging-'
 
 /**
  * Installs the agent unless it is there, and returns the directory of its
@@ -30,8 +31,10 @@ const STAGING = '.staging-'
 export async function installAgent(agent: AcpAgent, options: InstallOptions): Promise<string> {
   const { directory, onProgress = () => {} } = options
   const installed = await findInstalled(agent, directory)
-  if (installed !== null) return installed
-
+  if (installed !== null) {
+    await noteUse(installed)
+    return installed
+  }
   const target = toolkitPath(agent, directory)
   const staging = join(directory, `${STAGING}${agent.name}-${randomUUID()}`)
   onProgress(`Installing ${agent.title} (${describe(agent)}).`)
@@ -48,6 +51,13 @@ export async function installAgent(agent: AcpAgent, options: InstallOptions): Pr
   return target
 }
 
+/** The directory's own time tells when its program was wanted last. */
+async function noteUse(directory: string): Promise<void> {
+  const now = new Date()
+  // A directory that is another user's cannot be told, and is not this one's to remove.
+  await utimes(directory, now, now).catch(() => {})
+}
+
 /** The directory of the agent's program at the version that this Ambient names; null when it is not installed. */
 export async function findInstalled(agent: AcpAgent, directory: string): Promise<string | null> {
   const path = toolkitPath(agent, directory)
@@ -55,7 +65,7 @@ export async function findInstalled(agent: AcpAgent, directory: string): Promise
 }
 
 /** Named by the versions, so that another version is another directory. */
-function toolkitPath(agent: AcpAgent, directory: string): string {
+export function toolkitPath(agent: AcpAgent, directory: string): string {
   const versions = Object.values(agent.packages).join('_')
   return join(directory, `${agent.name}-${versions.replaceAll(/[^\w.+-]+/g, '-')}`)
 }
@@ -118,7 +128,8 @@ async function moveInto(staging: string, target: string): Promise<void> {
   }
 }
 
-async function removeAbandoned(directory: string): Promise<void> {
+/** What installs that were killed have left. */
+export async function removeAbandoned(directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
     if (!name.startsWith(STAGING)) continue
     const path = join(directory, name)

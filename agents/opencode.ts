@@ -26,6 +26,10 @@ export const opencode: AcpAgent = {
   title: 'OpenCode',
   provider: 'openai',
   packages: { [platform]: '1.18.33' },
+  sessions: {
+    paths: () => ['.local/share/opencode/opencode.db', '.local/share/opencode/opencode.db-wal'],
+    isText: false,
+  },
   quirks: { resume: 'load' },
   launch(context) {
     return {

@@ -17,6 +17,7 @@ export const qwen: AcpAgent = {
   title: 'Qwen Code',
   provider: 'openai',
   packages: { '@qwen-code/qwen-code': '0.24.4' },
+  sessions: { paths: (cwd) => [`.qwen/projects/${cwd.replace(/[^a-zA-Z0-9]/g, '-')}`], isText: true },
   quirks: { resume: 'load' },
   launch({ node, toolkit, gatewayUrl, gatewayToken, model, reasoningLevel, policy }) {
     const reasoning = reasoningLevel === null ? {} : { model: { reasoningEffort: reasoningLevel } }

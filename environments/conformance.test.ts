@@ -10,7 +10,7 @@ import Docker from 'dockerode'
 import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Journal, type JournalLine, ProcessEndedError } from '../domain/journal.ts'
-import { createDirectHost } from './direct.ts'
+import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
 import type { Host, Sandbox } from './host.ts'
 import { markedProcesses } from './processes.ts'
@@ -226,6 +226,28 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(await texts(journal)).toEqual(['2'])
   })
 
+  test('what is started while a stop is under way waits for it, and is not taken along', async () => {
+    const sandbox = await open()
+    const slow = ['/bin/sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.1; done']
+    await take(await sandbox.startAgent(program(...slow)), 1)
+    const stopping = host.stop(sandbox.runId)
+    const next = await host.open({ runId: sandbox.runId, generation: 2, image: null, toolkit: null })
+    const job = await next.job({ id: 'next', ...program('/bin/sh', '-c', 'sleep 2; echo done') })
+    await stopping
+    expect(await texts(job)).toEqual(['done'])
+    expect(await job.exit()).toEqual({ code: 0, outOfMemory: false })
+    expect(await sandbox.isRunning()).toBe(false)
+  })
+
+  test('what is being started when a stop comes does not outlive it', async () => {
+    const sandbox = await open()
+    const job = sandbox.job({ id: 'late', ...program('/bin/sh', '-c', 'setsid sleep 987654 & sleep 987654') })
+    const settled = job.catch(() => {}) // It may be refused as well as started and ended.
+    await host.stop(sandbox.runId)
+    await settled
+    expect((await markedProcesses()).get(sandbox.runId)).toBeUndefined()
+  })
+
   test('runs a job once, with its stdin, and gives both streams and its exit code', async () => {
     const sandbox = await open()
     const spec = {
@@ -257,6 +279,27 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(await job.exit()).toEqual({ code: 5, outOfMemory: false })
   })
 
+  test('a job that makes its output a file of a terabyte costs neither time nor memory', async () => {
+    const sandbox = await open()
+    const script = 'echo begun; truncate -s 1T "$AMBIENT_JOB_FILES/../output"; exit 4'
+    const job = await sandbox.job({ id: 'sparse', ...program('/bin/sh', '-c', script) })
+    const before = performance.now()
+    const lines = await texts(job)
+    expect(performance.now() - before).toBeLessThan(5_000)
+    expect([lines[0], lines.at(-1)]).toEqual(['begun', expect.stringMatching(/^\[There are \d+ bytes more/)])
+    expect(await job.exit()).toEqual({ code: 4, outOfMemory: false })
+  })
+
+  test('what a run takes of the disk is known, and holes in files take nothing', async () => {
+    const sandbox = await open()
+    const script = `truncate -s 1T holes; head -c 30000000 /dev/urandom >bytes; sync bytes`
+    const job = await sandbox.job({ id: 'fill', command: ['/bin/sh', '-c', script], env: {}, cwd: workspace(sandbox) })
+    await texts(job)
+    const size = await host.diskUsage(sandbox.runId)
+    expect(size).toBeGreaterThan(30_000_000)
+    expect(size).toBeLessThan(60_000_000)
+  })
+
   test('a job ends with its sandbox', async () => {
     const sandbox = await open()
     const job = await sandbox.job({ id: 'long', ...program('/bin/sh', '-c', 'echo begun; exec sleep 987654') })
@@ -279,6 +322,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
           ![
             'AMBIENT_JOB_FILES',
             'AMBIENT_RUN',
+            'AMBIENT_RUN_DIRECTORY',
             'HOME',
             'HOSTNAME',
             'LANG',
@@ -313,6 +357,14 @@ describe('docker alone', () => {
     runs.push(runId)
     return host.open({ runId, generation: 1, image, toolkit: null })
   }
+
+  test('what is written elsewhere in a container, and what its agent prints, counts as disk usage', async () => {
+    const sandbox = await open()
+    const script = 'head -c 20000000 /dev/urandom >/var/tmp/bytes; head -c 9000000 /dev/urandom | base64; sleep 987654'
+    const journal = await sandbox.startAgent({ command: ['/bin/sh', '-c', script], env: {}, cwd: '/' })
+    await take(journal, 150_000)
+    expect(await host.diskUsage(sandbox.runId)).toBeGreaterThan(30_000_000)
+  })
 
   test('secrets and prompts reach the program and nothing that can be inspected', async () => {
     const sandbox = await open()

@@ -2,7 +2,7 @@
 import Docker from 'dockerode'
 import type { Logger } from 'pino'
 import { type Config, dataPaths, inheritedEnvironment } from '../config.ts'
-import { createDirectHost } from './direct.ts'
+import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
 import type { Host } from './host.ts'
 

@@ -2,8 +2,8 @@
 import { type FSWatcher, watch } from 'node:fs'
 import type { Journal, JournalLine, ProcessExit } from '../domain/journal.ts'
 import { ProcessEndedError } from '../domain/journal.ts'
-import { openRegular } from './job-directory.ts'
 import { type Line, LineSplitter } from './lines.ts'
+import { openRegular } from './no-links.ts'
 
 const CHUNK_BYTES = 64 * 1024
 /** A change that the kernel did not tell of is noticed after this long. */
@@ -18,6 +18,8 @@ export interface FileJournalOptions {
   errors: string
   /** Its directory is watched too: the exit code appears there. */
   own: string
+  /** Bytes that are read, at most; of what is beyond, the last line tells. Absent: all. */
+  limit?: number
   exit(): Promise<ProcessExit | null>
   /** Absent: nothing more can be written to its stdin. */
   write?(text: string): Promise<void>
@@ -39,6 +41,7 @@ async function* read(options: FileJournalOptions, after: number, signal: AbortSi
   const file = await openRegular(options.output)
   const changes = watchFor(options, signal)
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+  const { limit = Number.POSITIVE_INFINITY } = options
   let line = 0
   let position = 0
   const numbered = (lines: Line[]): JournalLine[] =>
@@ -48,16 +51,18 @@ async function* read(options: FileJournalOptions, after: number, signal: AbortSi
       // Asked before reading: what was written before the end is then read for sure.
       const ended = mayHaveEnded && (await options.exit()) !== null
       for (let isFull = true; isFull; ) {
-        const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, position)
+        const wanted = Math.min(CHUNK_BYTES, limit - position)
+        const { bytesRead } = await file.read(chunk, 0, wanted, position)
         position += bytesRead
-        isFull = bytesRead === CHUNK_BYTES
+        isFull = bytesRead === wanted && wanted > 0
         // A copy: the splitter keeps the start of a line that is not whole yet.
         const lines = numbered(splitter.push(Buffer.from(chunk.subarray(0, bytesRead))))
         if (lines.length > 0) yield lines
         if (signal.aborted) return
       }
       if (ended) {
-        const last = numbered(splitter.end())
+        const beyond = position < limit ? 0 : (await file.stat()).size - limit
+        const last = numbered([...splitter.end(), ...(beyond > 0 ? [leftOut(beyond)] : [])])
         if (last.length > 0) yield last
         return
       }
@@ -67,6 +72,11 @@ async function* read(options: FileJournalOptions, after: number, signal: AbortSi
     await file.close()
   }
 }
+
+const leftOut = (bytes: number): Line => ({
+  text: `[There are ${bytes} bytes more, which are not read.]`,
+  truncatedBytes: 0,
+})
 
 /** Tells of changes: at once where the kernel says so, else at the next poll. */
 function watchFor({ output, own }: FileJournalOptions, signal: AbortSignal) {

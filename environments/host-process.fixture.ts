@@ -1,6 +1,6 @@
 // A process of its own over a host's directory, for tests that kill it.
 import { pino } from 'pino'
-import { createDirectHost } from './direct.ts'
+import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
 
 const [kind, runsDirectory = '', action, runId = '', cwd = '/'] = process.argv.slice(2)

@@ -72,6 +72,15 @@ export interface Host {
   stop(runId: string): Promise<void>
   /** {@link stop}, and removes everything: containers, volumes, directories. Idempotent. */
   remove(runId: string): Promise<void>
+  /** Bytes of the disk that a run takes: its files, what its sandboxes have written elsewhere, and their journals. */
+  diskUsage(runId: string): Promise<number>
+  /** Which of these directories, given as toolkits, sandboxes work from at this moment. */
+  worksFrom(toolkits: readonly string[]): Promise<ReadonlySet<string>>
+  /**
+   * Removes images that this host has fetched, those unused longest first, until
+   * the others take no more of the disk than this. @returns their names.
+   */
+  trimImages(maxBytes: number): Promise<string[]>
   /** Runs of which this host still has anything: a container, a process, a directory. */
   list(): Promise<{ runId: string; running: boolean }[]>
 }

@@ -26,7 +26,8 @@ export async function openBelow(root: string, path: string, owner: Owner): Promi
 /** The path of a name in an open directory, whatever happens to the directory's own path. */
 export const within = (directory: FileHandle, name: string) => `/proc/self/fd/${directory.fd}/${name}`
 
-const openDirectory = (path: string) => open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+export const openDirectory = (path: string): Promise<FileHandle> =>
+  open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
 
 async function makeAndOpen(path: string, owner: Owner): Promise<FileHandle> {
   let isNew = true

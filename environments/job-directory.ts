@@ -1,7 +1,8 @@
 // The files of one job. The sandbox's user writes some of them, so the host reads them with distrust.
-import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { type FileHandle, mkdir, open, readdir, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { within } from './inside-directory.ts'
+import { openDirectory, openRegular, UntrustedFileError } from './no-links.ts'
 import { giveTo, isErrno, type Owner } from './run-directory.ts'
 
 /**
@@ -16,6 +17,9 @@ export interface JobPaths {
   own: string
 }
 
+/** Most of a job's output that is read, in bytes: it may be a file of terabytes that takes no room on the disk. */
+export const JOB_OUTPUT_BYTES = 64 * 1024 * 1024
+
 /** @throws when the id cannot be the name of a directory. */
 export function jobPaths(jobs: string, id: string): JobPaths {
   if (!/^[\w-][\w.-]{0,99}$/.test(id)) throw new TypeError(`not a job id: ${id}`)
@@ -23,60 +27,69 @@ export function jobPaths(jobs: string, id: string): JobPaths {
   return { root, stdin: join(root, 'stdin'), output: join(root, 'output'), own: join(root, 'own') }
 }
 
-/** Idempotent; a second call leaves what the job has written. */
+/** Idempotent; a second call leaves what the job has written. The sandbox's user may be the host's own, and have put anything here. */
 export async function createJobDirectory(paths: JobPaths, stdin: string, owner: Owner): Promise<void> {
-  await mkdir(paths.root, { recursive: true, mode: 0o755 })
-  await createFile(paths.stdin, stdin, owner)
-  await createFile(paths.output, '', owner)
-  await mkdir(paths.own, { mode: 0o700 }).catch(ignoreExisting)
-  const own = await openDirectory(paths.own)
-  // Through the handle, so that it is the directory itself and never what a link points to.
-  await giveTo(`/proc/self/fd/${own.fd}`, owner).finally(() => own.close())
+  await mkdir(dirname(paths.root), { recursive: true, mode: 0o755 })
+  await using jobs = await openDirectory(dirname(paths.root))
+  await mkdir(within(jobs, basename(paths.root)), { mode: 0o755 }).catch(ignoreExisting)
+  await using root = await openDirectory(paths.root)
+  await createFile(root, paths.stdin, stdin, owner)
+  await createFile(root, paths.output, '', owner)
+  await mkdir(within(root, basename(paths.own)), { mode: 0o700 }).catch(ignoreExisting)
+  await using own = await openDirectory(paths.own)
+  await giveTo(`/proc/self/fd/${own.fd}`, owner)
 }
 
-async function createFile(path: string, content: string, owner: Owner): Promise<void> {
+/**
+ * Puts a file into the job's own directory, before the job is started; what was
+ * there is replaced. The caller writes and closes it.
+ */
+export async function createJobFile(paths: JobPaths, name: string, owner: Owner): Promise<FileHandle> {
+  await createJobDirectory(paths, '', owner)
+  const own = await openDirectory(paths.own)
   try {
-    await writeFile(path, content, { flag: 'wx', mode: 0o600 })
-  } catch (error) {
-    ignoreExisting(error)
+    const path = `/proc/self/fd/${own.fd}/${name}`
+    await rm(path, { force: true })
+    const file = await open(path, 'wx', 0o600)
+    await giveTo(`/proc/self/fd/${file.fd}`, owner)
+    return file
+  } finally {
+    await own.close()
   }
-  const file = await openRegular(path)
-  await giveTo(`/proc/self/fd/${file.fd}`, owner).finally(() => file.close())
+}
+
+/**
+ * Removes the files of a job that has ended and will not be asked for again.
+ * Directories that it made stay: nothing is followed into them while the
+ * sandbox lives. Never throws for what cannot be removed.
+ */
+export async function removeJob(jobs: string, id: string): Promise<void> {
+  const { root, own } = jobPaths(jobs, id)
+  for (const path of [own, root]) {
+    try {
+      const directory = await openDirectory(path)
+      try {
+        const inside = `/proc/self/fd/${directory.fd}`
+        await Promise.allSettled((await readdir(inside)).map((name) => unlink(join(inside, name))))
+      } finally {
+        await directory.close()
+      }
+      await rmdir(path)
+    } catch {
+      // Not empty, or not there: it goes with the run's directory.
+    }
+  }
+}
+
+/** In the open directory that the path says. */
+async function createFile(directory: FileHandle, path: string, content: string, owner: Owner): Promise<void> {
+  await writeFile(within(directory, basename(path)), content, { flag: 'wx', mode: 0o600 }).catch(ignoreExisting)
+  await using file = await openRegular(path)
+  await giveTo(`/proc/self/fd/${file.fd}`, owner)
 }
 
 function ignoreExisting(error: unknown): void {
   if (!isErrno(error, 'EEXIST')) throw error
-}
-
-const openDirectory = (path: string) => open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
-
-/**
- * Opens a regular file for reading and nothing else: a link, a pipe or a device
- * in its place is refused, and so is a link in place of its directory.
- * @throws {UntrustedFileError}
- */
-export async function openRegular(path: string): Promise<FileHandle> {
-  const cut = path.lastIndexOf('/')
-  let directory: FileHandle | undefined
-  try {
-    directory = await openDirectory(path.slice(0, cut))
-    const file = await open(
-      `/proc/self/fd/${directory.fd}/${path.slice(cut + 1)}`,
-      constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
-    )
-    if ((await file.stat()).isFile()) return file
-    await file.close()
-  } catch (error) {
-    if (!isErrno(error, 'ELOOP', 'ENOTDIR', 'ENXIO')) throw error
-  } finally {
-    await directory?.close()
-  }
-  throw new UntrustedFileError(`${path} is not the regular file that was put there`)
-}
-
-/** Something else stands where the host expects its file. */
-export class UntrustedFileError extends Error {
-  override readonly name = 'UntrustedFileError'
 }
 
 /** A file that a job left, or null when there is none; `'too large'` beyond the limit, without reading it. */

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Repository } from '../domain/run.ts'
-import { cloneRepositories, repositoryPath } from './repositories.ts'
+import { clonedCommits, cloneRepositories, repositoryPath } from './repositories.ts'
 import { createRunDirectory, type RunPaths } from './run-directory.ts'
 
 const identity = ['-c', 'user.name=T', '-c', 'user.email=t@localhost', '-c', 'init.defaultBranch=main']
@@ -82,6 +82,27 @@ test('checks out a commit, whole or abbreviated', async () => {
   await clone({ url: url(), ref: firstCommit, path: 'a/b' }, { url: url(), ref: firstCommit.slice(0, 10), path: 'a/c' })
   expect(cloned('a/b', 'rev-parse', 'HEAD')).toBe(firstCommit)
   expect(cloned('a/c', 'rev-parse', 'HEAD')).toBe(firstCommit)
+})
+
+test('begins again at the commit that a run began with, whatever has become of the branch', async () => {
+  const from = (at: string) =>
+    cloneRepositories({
+      repositories: [{ url: url() }],
+      at: { project: at },
+      paths,
+      owner,
+      signal: AbortSignal.timeout(60_000),
+    })
+  await from(firstCommit)
+  expect(cloned('project', 'rev-parse', 'HEAD')).toBe(firstCommit)
+  expect(cloned('project', 'status', '--short', '--branch')).toBe('## main...origin/main [behind 1]')
+  expect(await clonedCommits(paths, [{ path: 'project', url: url() }], AbortSignal.timeout(10_000))).toEqual({
+    project: firstCommit,
+  })
+  await rm(join(paths.workspace, 'project'), { recursive: true })
+  await expect(from('1'.repeat(40))).rejects.toMatchObject({
+    failure: { code: 'ref_not_found', message: expect.stringContaining('no longer has the commit 1111') },
+  })
 })
 
 test('a second call leaves what is there and clones what is missing', async () => {

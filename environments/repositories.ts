@@ -23,6 +23,8 @@ export interface ClonedRepository {
 
 export interface CloneOptions {
   repositories: readonly Repository[]
+  /** Commits to begin at, by the repositories' paths, whatever has become of their branches since. */
+  at?: Readonly<Record<string, string>>
   paths: RunPaths
   owner: Owner
   signal: AbortSignal
@@ -48,7 +50,7 @@ export async function cloneRepositories(options: CloneOptions): Promise<ClonedRe
         const target = within(parent, path.split('/').at(-1) ?? path)
         if (await exists(target)) continue
         const clone = join(attempt, String(index))
-        await cloneInto(clone, repository, attempt, options)
+        await cloneInto(clone, repository, attempt, { ...options, commit: options.at?.[path] })
         if (process.getuid?.() === 0) await run('chown', ['-R', '-h', `${owner.uid}:${owner.gid}`, clone])
         await rename(clone, target)
       } finally {
@@ -59,6 +61,23 @@ export async function cloneRepositories(options: CloneOptions): Promise<ClonedRe
     await rm(attempt, { recursive: true, force: true, maxRetries: 3 })
   }
   return plan.map(({ repository, path }) => ({ path, url: withoutCredentials(repository.url) }))
+}
+
+/** The commits of repositories that nobody has worked in yet; one without a commit is left out. */
+export async function clonedCommits(
+  paths: RunPaths,
+  repositories: readonly ClonedRepository[],
+  signal: AbortSignal,
+): Promise<Record<string, string>> {
+  const config = join(paths.staging, 'gitconfig')
+  await mkdir(paths.staging, { recursive: true, mode: 0o700 })
+  await writeFile(config, globalConfig(), { mode: 0o600 })
+  const commits: Record<string, string> = {}
+  for (const { path } of repositories) {
+    const commit = await commitOf('HEAD', { cwd: join(paths.workspace, path), config, credentials: null, signal })
+    if (commit !== null) commits[path] = commit
+  }
+  return commits
 }
 
 /** Where a repository is in the workspace: its path, or its name. */
@@ -112,7 +131,12 @@ function decode(text: string): string {
   }
 }
 
-async function cloneInto(clone: string, repository: Repository, attempt: string, options: CloneOptions): Promise<void> {
+async function cloneInto(
+  clone: string,
+  repository: Repository,
+  attempt: string,
+  options: CloneOptions & { commit: string | undefined },
+): Promise<void> {
   const url = withoutCredentials(repository.url)
   const config = join(attempt, 'gitconfig')
   await writeFile(config, globalConfig(), { mode: 0o600 })
@@ -136,6 +160,7 @@ async function cloneInto(clone: string, repository: Repository, attempt: string,
     for (const name of ['info', 'hooks']) await mkdir(join(clone, '.git', name), { recursive: true })
     const checkedOut = await checkOut(repository, url, inClone)
     if (checkedOut.code !== 0) throw unreachable(url, checkedOut)
+    if (options.commit !== undefined) await goBackTo(options.commit, url, inClone)
   } catch (error) {
     if (deadline.aborted && !options.signal.aborted) throw tooSlow(url)
     throw error
@@ -158,6 +183,23 @@ async function checkOut({ ref }: Repository, url: string, options: GitOptions): 
     (await fetchedCommit(ref, options))
   if (commit === null) throw refNotFound(ref, url, await refsOf(options))
   return git(['checkout', '--quiet', '--force', '--detach', commit], options)
+}
+
+/** The branch that is checked out may have moved on; what the run has done begins at this commit. */
+async function goBackTo(commit: string, url: string, options: GitOptions): Promise<void> {
+  if ((await commitOf('HEAD', options)) === commit) return
+  const there = (await commitOf(commit, options)) ?? (await fetchedCommit(commit, options))
+  if (there === null) {
+    throw failure(
+      'ref_not_found',
+      `The repository ${url} no longer has the commit ${commit} that the run began with.`,
+      {
+        nextStep: 'Bring the commit back on any branch or tag, and send a follow-up; or start another run.',
+      },
+    )
+  }
+  const reset = await git(['reset', '--hard', '--quiet', there], options)
+  if (reset.code !== 0) throw unreachable(url, reset)
 }
 
 async function commitOf(name: string, options: GitOptions): Promise<string | null> {

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { z } from 'zod'
 import { writeHomeFiles } from './inside-directory.ts'
-import { openRegular, readBounded, UntrustedFileError } from './job-directory.ts'
+import { createJobDirectory, jobPaths, readBounded, readMark } from './job-directory.ts'
+import { openRegular, UntrustedFileError } from './no-links.ts'
 import {
   claims,
   createRunDirectory,
@@ -132,4 +133,32 @@ test('only regular files are opened, and only up to their limit', async () => {
   for (const path of [at('link'), at('directory'), '/dev/null', join(paths.home, 'linked/file')]) {
     await expect(openRegular(path)).rejects.toThrow(UntrustedFileError)
   }
+})
+
+test('a link that the sandbox has put in place of a job leads nowhere', async () => {
+  const { jobs } = paths
+  const elsewhere = join(directory, 'elsewhere')
+  await mkdir(join(elsewhere, 'own'), { recursive: true })
+  await writeFile(join(elsewhere, 'own', 'started'), 'not a mark\n')
+  await writeFile(join(elsewhere, 'output'), 'secret')
+  await symlink(elsewhere, join(jobs, 'job'))
+  const job = jobPaths(jobs, 'job')
+  await expect(createJobDirectory(job, 'stdin', owner)).rejects.toThrow(UntrustedFileError)
+  await expect(openRegular(job.output)).rejects.toThrow(UntrustedFileError)
+  expect(await readMark(job.own, 'started')).toBeNull()
+  expect((await readdir(elsewhere)).sort()).toEqual(['output', 'own'])
+})
+
+test("files that the other kind of host has left become the owner's, links themselves and not what they lead to", async (context) => {
+  if (process.getuid?.() !== 0) context.skip('only root can give files away')
+  const outside = join(directory, 'outside')
+  await writeFile(outside, '')
+  await mkdir(join(paths.workspace, 'project'))
+  await writeFile(join(paths.workspace, 'project', 'file'), '')
+  await symlink(outside, join(paths.workspace, 'link'))
+  const other = { uid: 4321, gid: 4321 }
+  await createRunDirectory(directory, runId, other)
+  const uid = async (path: string) => (await lstat(path)).uid
+  for (const name of ['.', 'project', 'project/file', 'link']) expect(await uid(join(paths.workspace, name))).toBe(4321)
+  expect(await uid(outside)).toBe(0)
 })

@@ -1,8 +1,12 @@
 // What a run has on its host's disk.
+import { execFile } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
-import { chmod, chown, link, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
+import { chmod, chown, link, lstat, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { z } from 'zod'
+
+const run = promisify(execFile)
 
 /** Whom the files belong to that programs in the sandbox write. */
 export interface Owner {
@@ -29,6 +33,8 @@ export interface RunPaths {
 
 const RunId = z.uuid()
 
+export const isRunId = (name: string): boolean => RunId.safeParse(name).success
+
 /** @throws when the id is not a UUID: ids become paths. */
 export function runPaths(runsDirectory: string, runId: string): RunPaths {
   const root = join(runsDirectory, RunId.parse(runId))
@@ -54,8 +60,17 @@ export async function createRunDirectory(runsDirectory: string, runId: string, o
   for (const path of [paths.workspace, paths.home, paths.tmp]) {
     const made = await mkdir(path, { recursive: true, mode: 0o755 })
     if (made !== undefined) await giveTo(path, owner)
+    else await passOn(path, owner)
   }
   return paths
+}
+
+/** Where the other kind of host has worked on the run before, its files are another user's. The directory itself goes last: it tells. */
+async function passOn(path: string, owner: Owner): Promise<void> {
+  if (process.getuid?.() !== 0 || (await lstat(path)).uid === owner.uid) return
+  const inside = (await readdir(path)).map((name) => join(path, name))
+  if (inside.length > 0) await run('chown', ['-R', '-h', `${owner.uid}:${owner.gid}`, '--', ...inside])
+  await giveTo(path, owner)
 }
 
 /** Changes the owner where this process may: it is then the only case in which the owner differs from its own user. */
@@ -89,7 +104,7 @@ export async function listRunDirectories(runsDirectory: string): Promise<string[
     if (isErrno(error, 'ENOENT')) return []
     throw error
   })
-  return names.filter((name) => RunId.safeParse(name).success)
+  return names.filter(isRunId)
 }
 
 /** What a claim is about. */
@@ -141,19 +156,28 @@ function fileName(id: string): string {
 }
 
 /** The run's small state on this host, written whole or not at all. Null before the first write. */
-export async function readState<T>(paths: Pick<RunPaths, 'root'>, schema: z.ZodType<T>): Promise<T | null> {
+export async function readState<T>(
+  paths: Pick<RunPaths, 'root'>,
+  schema: z.ZodType<T>,
+  name = 'state',
+): Promise<T | null> {
   try {
-    return schema.parse(JSON.parse(await readFile(join(paths.root, 'state.json'), 'utf8')))
+    return schema.parse(JSON.parse(await readFile(join(paths.root, `${name}.json`), 'utf8')))
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return null
     throw error
   }
 }
 
-export async function writeState<T>(paths: Pick<RunPaths, 'root'>, schema: z.ZodType<T>, state: T): Promise<void> {
-  const draft = join(paths.root, `state.${randomUUID()}.draft`)
+export async function writeState<T>(
+  paths: Pick<RunPaths, 'root'>,
+  schema: z.ZodType<T>,
+  state: T,
+  name = 'state',
+): Promise<void> {
+  const draft = join(paths.root, `${name}.${randomUUID()}.draft`)
   await writeDurably(draft, JSON.stringify(schema.parse(state)))
-  await rename(draft, join(paths.root, 'state.json'))
+  await rename(draft, join(paths.root, `${name}.json`))
 }
 
 async function writeDurably(path: string, content: string): Promise<void> {

@@ -5,7 +5,7 @@
 // user, and the host reads what it leaves in files.
 
 // Everything a repository or its owner may have set that would change what is said is set here.
-const COMMON = `
+export const COMMON = `
 workspace=$1 limit=$2
 shift 2
 files=$AMBIENT_JOB_FILES
@@ -83,7 +83,7 @@ collect() {
   fi
   since=
   [ "$base" = - ] || since="^$base"
-  [ -z "$head" ] || g log --max-count=501 --format='%H%x1f%an%x1f%aI%x1f%s' "$head" $since >"$files/$number.log"
+  [ -z "$head" ] || g log --max-count=501 --format='%H%x1f%an%x1f%aI%x1f%s' "$head" $since | cut -b 1-8000 >"$files/$number.log"
   echo "stat $(g diff --shortstat -M --no-ext-diff --no-textconv "$start" "$end")" >>"$facts"
   g diff --binary -M --no-ext-diff --no-textconv --submodule=short "$start" "$end" | head -c "$limit" >"$files/$number.patch"
   result=$head

@@ -6,9 +6,10 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { RepositoryResult } from '../domain/host-api.ts'
-import { createDirectHost } from './direct.ts'
+import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
 import type { Host, Sandbox } from './host.ts'
+import { jobPaths } from './job-directory.ts'
 import { cloneRepositories, commitIdentity } from './repositories.ts'
 import { type RunPaths, runPaths } from './run-directory.ts'
 import { collectResult, startSnapshot } from './work-product.ts'
@@ -179,6 +180,25 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       bundle: null,
       note: expect.stringMatching(/diff is larger.*commits are larger/),
     })
+  })
+
+  test('commits with subjects of any length are listed', async () => {
+    await begin()
+    const subject = 'x'.repeat(20_000)
+    await work(`cd ${workspace()}/project; echo ${subject} >../subject
+      for i in $(seq 230); do git commit -q --allow-empty -F ../subject; done`)
+    const [result] = await collectResult({ ...look(), id: 'long', maxBytes: MIB })
+    expect(result?.commits).toHaveLength(230)
+    expect(result?.commits[0]?.subject).toBe(`${'x'.repeat(1_000)}…`)
+  })
+
+  test('a list of commits that was made too large is not read, and it is said', async () => {
+    await begin()
+    const id = 'forged'
+    await collectResult({ ...look(), id, maxBytes: MIB })
+    await writeFile(join(jobPaths(paths.jobs, id).own, '0.log'), Buffer.alloc(5 * MIB, 'x'))
+    const [result] = await collectResult({ ...look(), id, maxBytes: MIB })
+    expect([result?.commits, result?.note]).toEqual([[], expect.stringContaining('list of commits')])
   })
 
   test('a repository that is gone, and one whose history was thrown away, are still told of', async () => {

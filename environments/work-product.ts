@@ -6,23 +6,27 @@ import { logTail, RunFailureError } from '../domain/failure.ts'
 import type { RepositoryResult } from '../domain/host-api.ts'
 import type { Journal } from '../domain/journal.ts'
 import type { Sandbox } from './host.ts'
-import { jobPaths, readBounded, UntrustedFileError } from './job-directory.ts'
+import { jobPaths, readBounded } from './job-directory.ts'
+import { UntrustedFileError } from './no-links.ts'
 import type { ClonedRepository } from './repositories.ts'
 import { isErrno, type RunPaths } from './run-directory.ts'
 import { COLLECT_SCRIPT, START_SCRIPT } from './work-product-scripts.ts'
 
 /** A job that says 3 has found no git in the image. */
-const NO_GIT = 3
+export const NO_GIT = 3
 /** More commits than this are in the bundle, and not in the list. */
 const LISTED_COMMITS = 500
 const FACTS_BYTES = 64 * 1024
 const LOG_BYTES = 4 * 1024 * 1024
+const SUBJECT_CHARS = 1_000
+/** Of what a look says, at most this is kept. */
+const OUTPUT_CHARS = 1024 * 1024
 
 const hash = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
-const Hash = z.string().regex(hash)
+export const Hash = z.string().regex(hash)
 
 /** A repository as it was when the set-up was done. Null where there was no commit, or no git to ask. */
-const RepositoryStart = z.object({
+export const RepositoryStart = z.object({
   path: z.string(),
   url: z.string(),
   base: Hash.nullable(),
@@ -70,15 +74,22 @@ export async function startSnapshot(
     url,
     ...(found.get(index) ?? { base: null, tree: null }),
   }))
-  const draft = `${startFile(paths)}.draft`
-  await writeFile(draft, JSON.stringify(start), { mode: 0o600 })
-  await rename(draft, startFile(paths))
+  await writeStart(paths, start)
   return start
 }
 
-const hashOrNull = (text: string | undefined): string | null => (text !== undefined && hash.test(text) ? text : null)
+/** Another host's note of how the repositories were takes the place of one of our own. */
+export async function writeStart(paths: RunPaths, start: readonly RepositoryStart[]): Promise<void> {
+  const draft = `${startFile(paths)}.draft`
+  await writeFile(draft, JSON.stringify(start), { mode: 0o600 })
+  await rename(draft, startFile(paths))
+}
 
-async function readStart(paths: RunPaths): Promise<RepositoryStart[] | null> {
+export const hashOrNull = (text: string | undefined): string | null =>
+  text !== undefined && hash.test(text) ? text : null
+
+/** Null before {@link startSnapshot}. */
+export async function readStart(paths: RunPaths): Promise<RepositoryStart[] | null> {
   try {
     return z.array(RepositoryStart).parse(JSON.parse(await readFile(startFile(paths), 'utf8')))
   } catch (error) {
@@ -119,12 +130,29 @@ interface Look {
   id: string
   script: string
   args: string[]
+  /** It is ended after this, where the image knows how. Absent: never. */
+  seconds?: number
 }
 
-async function look(options: LookOptions, { id, script, args }: Look): Promise<{ code: number; lines: string[] }> {
+// $0 is the time, the rest a program for the shell with its arguments.
+const WITHIN_TIME = 'command -v timeout >/dev/null && exec timeout -k 5 "$0" /bin/sh -c "$@"; exec /bin/sh -c "$@"'
+
+/** Runs one of our scripts in the sandbox; the job's files are in its own directory. */
+export async function look(
+  options: LookOptions,
+  { id, script, args, seconds }: Look,
+): Promise<{ code: number; lines: string[] }> {
   const job = await options.sandbox.job({
     id,
-    command: ['/bin/sh', '-c', script, 'ambient', options.workspace, ...args],
+    command: [
+      '/bin/sh',
+      '-c',
+      ...(seconds === undefined ? [] : [WITHIN_TIME, String(seconds)]),
+      script,
+      'ambient',
+      options.workspace,
+      ...args,
+    ],
     env: {},
     cwd: '/',
   })
@@ -134,7 +162,14 @@ async function look(options: LookOptions, { id, script, args }: Look): Promise<{
 
 async function linesOf(job: Journal, signal: AbortSignal): Promise<string[]> {
   const lines: string[] = []
-  for await (const batch of job.read(0, signal)) lines.push(...batch.map(({ text }) => text))
+  let room = OUTPUT_CHARS
+  for await (const batch of job.read(0, signal)) {
+    for (const { text } of batch) {
+      // The sandbox's user can write into the job's output as well.
+      room -= text.length
+      if (room >= 0) lines.push(text)
+    }
+  }
   signal.throwIfAborted()
   return lines
 }
@@ -168,10 +203,12 @@ function nothingKnown({ path, url, base }: RepositoryStart): RepositoryResult {
 
 async function readResult(prefix: string, start: RepositoryStart, maxBytes: number): Promise<RepositoryResult> {
   const facts = parseFacts(await readText(`${prefix}.facts`, FACTS_BYTES))
-  const commits = parseCommits(await readText(`${prefix}.log`, LOG_BYTES))
+  const log = await readFileOf(`${prefix}.log`, LOG_BYTES)
+  const commits = parseCommits(textOf(log))
   const patch = await readFileOf(`${prefix}.patch`, maxBytes)
   const bundle = await readFileOf(`${prefix}.bundle`, maxBytes)
   const notes = facts.notes
+  if (log === 'too large') notes.push(`its list of commits is larger than ${megabytes(LOG_BYTES)} and was not read`)
   if (commits.length > LISTED_COMMITS) notes.push(`only the last ${LISTED_COMMITS} commits are listed`)
   if (patch === 'too large') notes.push(`the diff is larger than ${megabytes(maxBytes)} and was not kept`)
   if (bundle === 'too large') notes.push(`the commits are larger than ${megabytes(maxBytes)} and were not kept`)
@@ -199,10 +236,10 @@ async function readFileOf(path: string, limit: number): Promise<Buffer | 'too la
   }
 }
 
-async function readText(path: string, limit: number): Promise<string> {
-  const content = await readFileOf(path, limit)
-  return content === null || content === 'too large' ? '' : content.toString('utf8').replaceAll('\0', '')
-}
+export const readText = async (path: string, limit: number) => textOf(await readFileOf(path, limit))
+
+const textOf = (content: Buffer | 'too large' | null): string =>
+  content === null || content === 'too large' ? '' : content.toString('utf8').replaceAll('\0', '')
 
 function parseFacts(text: string) {
   const values = (name: string) =>
@@ -227,6 +264,8 @@ function parseFacts(text: string) {
 function parseCommits(text: string): RepositoryResult['commits'] {
   return text.split('\n').flatMap((line) => {
     const [commit = '', author = '', time = '', ...subject] = line.split('\x1f')
-    return hash.test(commit) ? [{ commit, author, time, subject: subject.join('\x1f') }] : []
+    const whole = subject.join('\x1f')
+    const short = whole.length > SUBJECT_CHARS ? `${whole.slice(0, SUBJECT_CHARS)}…` : whole
+    return hash.test(commit) ? [{ commit, author, time, subject: short.toWellFormed() }] : []
   })
 }

@@ -1,49 +1,105 @@
-// What a host does beside its runs: says that it lives, and removes what nobody needs any more.
+// What a host does beside its runs: says that it lives, heeds what the server wants of it, and removes what nobody needs any more.
 import type { HostDeps } from '../activities/host/deps.ts'
 import type { Holdings } from '../activities/host/holdings.ts'
+import { type HostServer, ServerRefusal } from '../activities/host/server.ts'
 import { type Config, version } from '../config.ts'
+import type { HostStanding } from '../domain/host-api.ts'
 import { sweep } from '../environments/sweep.ts'
+import { tidy } from './host-tidiness.ts'
 
-/** How often a host says that it lives. The server counts it as gone after three of these. In milliseconds. */
-const REPORT_MS = 15_000
+/** How often a host says that it lives; after three that are missing, /healthz tells. In milliseconds. */
+const REPORT_MS = 5_000
+/** While it drains, people wait for the moment when it holds nothing any more. In milliseconds. */
+const DRAINING_REPORT_MS = 2_000
 /** How often a host asks what it may remove. In milliseconds. */
 const SWEEP_MS = 10 * 60_000
 
-/** Begins at once; returns how to stop it. */
-export function attendHost(deps: HostDeps, holdings: Holdings, config: Config): () => void {
+type Reporter = Pick<HostDeps, 'host' | 'capacity'> & { server: Pick<HostServer, 'report'> }
+
+/** One report. @throws {ServerRefusal} when the server does not take this host in. */
+export async function report(
+  { server, host, capacity }: Reporter,
+  holdings: Pick<Holdings, 'count'>,
+  config: Pick<Config, 'AMBIENT_POOL'>,
+  signal: AbortSignal,
+): Promise<HostStanding> {
+  const inUse = await holdings.count()
+  return server.report({ pool: config.AMBIENT_POOL, kind: host.kind, version, capacity, in_use: inUse }, signal)
+}
+
+/** Ends what this host has of runs, and should not have by its server's word. */
+export async function sweepOnce(
+  { host, server, log }: Pick<HostDeps, 'host' | 'log'> & { server: Pick<HostServer, 'sweep'> },
+  holdings: Pick<Holdings, 'remove' | 'stop'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const runIds = (await host.list()).map(({ runId }) => runId)
+  // A follow-up may come for one of them after the server has answered.
+  const askedAt = Date.now()
+  const orders = await server.sweep(runIds, signal)
+  const held = {
+    list: () => host.list(),
+    remove: (runId: string) => holdings.remove(runId, askedAt),
+    stop: (runId: string) => holdings.stop(runId, askedAt),
+  }
+  const { removed, stopped, failed } = await sweep(held, orders)
+  for (const run of removed) log.info({ run }, 'removed what was left of an old run')
+  for (const run of stopped) log.warn({ run }, 'ended what was still running of a run that is over')
+  for (const { runId, error } of failed) log.warn({ run: runId, err: error }, 'an old run could not be ended')
+}
+
+export interface Attending {
+  /** Reports now: something has changed that people wait for. */
+  reportNow(): void
+  stop(): void
+}
+
+/** Begins with the sweep; the first report has been made. `heed` is called with each answer. */
+export function attendHost(
+  deps: HostDeps,
+  holdings: Holdings,
+  config: Config,
+  heed: (standing: HostStanding) => void,
+): Attending {
   const ended = new AbortController()
   const { signal } = ended
 
-  const report = () =>
-    deps.server.report(
-      deps.hostId,
-      { pool: config.AMBIENT_POOL, kind: deps.host.kind, version, capacity: deps.capacity },
-      signal,
-    )
+  let nextReport: NodeJS.Timeout | undefined
+  let pause = REPORT_MS
+  const reportOnce = async () => {
+    const standing = await report(deps, holdings, config, signal)
+    pause = standing.draining ? DRAINING_REPORT_MS : REPORT_MS
+    heed(standing)
+  }
 
   async function removeOldRuns(): Promise<void> {
-    const runIds = (await deps.host.list()).map(({ runId }) => runId)
-    if (runIds.length === 0) return
-    // A follow-up may come for one of them after the server has answered.
-    const askedAt = Date.now()
-    const old = await deps.server.sweep(deps.hostId, runIds, signal)
-    const remove = (runId: string) => holdings.remove(runId, askedAt)
-    const { removed, failed } = await sweep({ list: () => deps.host.list(), remove }, old)
-    for (const runId of removed) deps.log.info({ run: runId }, 'removed what was left of an old run')
-    for (const { runId, error } of failed) deps.log.warn({ run: runId, err: error }, 'an old run could not be removed')
+    await sweepOnce(deps, holdings, signal)
+    await tidy(deps, config)
   }
 
-  const every = (work: () => Promise<void>, milliseconds: number, what: string) => {
-    const once = () =>
-      work().catch((error: unknown) => {
-        if (!signal.aborted) deps.log.warn({ reason: String(error) }, `${what} did not succeed; it is tried again`)
-      })
-    void once()
-    return setInterval(once, milliseconds)
+  const attempt = (work: () => Promise<void>, what: string) => () =>
+    work().catch((error: unknown) => {
+      if (signal.aborted) return
+      const isRefused = error instanceof ServerRefusal
+      deps.log[isRefused ? 'error' : 'warn']({ reason: String(error) }, `${what} did not succeed; it is tried again`)
+    })
+  const tryReport = attempt(reportOnce, "the host's report")
+  const trySweep = attempt(removeOldRuns, 'the sweep')
+  async function reportOn(): Promise<void> {
+    clearTimeout(nextReport)
+    await tryReport()
+    clearTimeout(nextReport)
+    if (!signal.aborted) nextReport = setTimeout(reportOn, pause)
   }
-  const timers = [every(report, REPORT_MS, "the host's report"), every(removeOldRuns, SWEEP_MS, 'the sweep')]
-  return () => {
-    ended.abort()
-    for (const timer of timers) clearInterval(timer)
+  nextReport = setTimeout(reportOn, pause)
+  void trySweep()
+  const sweeping = setInterval(trySweep, SWEEP_MS)
+  return {
+    reportNow: () => void reportOn(),
+    stop() {
+      ended.abort()
+      clearTimeout(nextReport)
+      clearInterval(sweeping)
+    },
   }
 }

@@ -3,6 +3,8 @@ import { AgentStuckError } from '../../agents/acp/failures.ts'
 import { runCommandTurn } from '../../agents/command-turn.ts'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { ProviderName } from '../../domain/harness.ts'
+import type { Journal } from '../../domain/journal.ts'
+import type { Sandbox } from '../../environments/host.ts'
 import type { TurnOutcome } from '../../workflows/contract.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { usableSandbox } from './sandbox.ts'
@@ -16,9 +18,7 @@ const modelVariables: Record<ProviderName, { key: string; url: string }> = {
 
 export async function runCommand(
   execution: Execution,
-  messageId: string,
-  text: string,
-  preamble: string | null,
+  { messageId, attempt, text, preamble }: { messageId: string; attempt: number; text: string; preamble: string | null },
 ): Promise<TurnOutcome> {
   const prompt = preamble === null ? text : `${preamble}\n\n${text}`
   const { deps, ref, order, transcript, signals, stop } = execution
@@ -26,9 +26,11 @@ export async function runCommand(
   if (program === undefined) {
     throw new RunFailureError({ code: 'invalid_run', phase: 'turn', message: 'The `command` harness needs a command.' })
   }
+  const { generation: former } = execution.state.get()
   const sandbox = await usableSandbox(execution)
   const takesArgument = rest.some((argument) => argument.includes('{prompt}'))
-  const id = `command-${messageId}`
+  // A command that was lost with its sandbox is started again.
+  const id = attempt === 1 ? `command-${messageId}` : `command-${messageId}-${attempt}`
   // A command that was started keeps its credential: another one would end the one that it was started with.
   const wasStarted = await sandbox.hasJob(id)
   const journal = await sandbox.job({
@@ -45,13 +47,29 @@ export async function runCommand(
   })
   const storedLine = await transcript.storedLine(journal.name)
   try {
-    return await runCommandTurn({ journal, messageId, text, storedLine, record: transcript.record, signals })
+    const outcome = await runCommandTurn({ journal, messageId, text, storedLine, record: transcript.record, signals })
+    const wasElsewhere = wasStarted && sandbox.generation !== former
+    return (await isLost(outcome, journal, sandbox, wasElsewhere)) ? { kind: 'failed', failure: lost } : outcome
   } catch (error) {
     if (!(error instanceof AgentStuckError)) throw error
     await deps.host.stop(ref.runId)
     throw signals.interrupt.reason
   }
 }
+
+/** A command that left no exit code of its own went down with its sandbox; one that was killed in a sandbox that lives did not. */
+async function isLost(outcome: TurnOutcome, journal: Journal, sandbox: Sandbox, wasElsewhere: boolean) {
+  if (outcome.kind !== 'failed') return false
+  const exit = await journal.exit()
+  return exit?.code === 137 && !exit.outOfMemory && (wasElsewhere || !(await sandbox.isRunning()))
+}
+
+const lost = {
+  code: 'sandbox_lost',
+  phase: 'turn',
+  message: 'The command went down with its sandbox.',
+  nextStep: 'Send a follow-up: the workspace is kept, and another sandbox takes it up.',
+} as const
 
 function modelEnvironment(gateway: string, token: string): Record<string, string> {
   return Object.fromEntries(

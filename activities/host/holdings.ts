@@ -7,12 +7,15 @@ import type { HostDeps } from './deps.ts'
  */
 const CLAIM_MS = 60_000
 
-/** Counts the runs that live on this host. What runs is asked of the host itself once; after that it is kept in step. */
-export function createHoldings(deps: Pick<HostDeps, 'host' | 'capacity'>) {
+/**
+ * Counts the runs that live on this host. What runs is asked of the host itself
+ * once; after that it is kept in step. `onRelease` is called when there are fewer.
+ */
+export function createHoldings(deps: Pick<HostDeps, 'host' | 'capacity'>, onRelease: () => void = () => {}) {
   /** Each with when it was taken up last; 0 for one that a former worker took up. */
   const held = new Map<string, number>()
   const claimed = new Map<string, number>()
-  const removals = new Map<string, Promise<void>>()
+  const endings = new Map<string, Promise<void>>()
   const loaded = deps.host.list().then((runs) => {
     for (const { runId, running } of runs) if (running && !held.has(runId)) held.set(runId, 0)
   })
@@ -21,13 +24,28 @@ export function createHoldings(deps: Pick<HostDeps, 'host' | 'capacity'>) {
   function release(runId: string): void {
     claimed.delete(runId)
     held.delete(runId)
+    onRelease()
+  }
+
+  async function end(runId: string, foundAt: number, work: () => Promise<void>): Promise<void> {
+    const takenUp = Math.max(held.get(runId) ?? 0, claimed.get(runId) ?? 0)
+    if (takenUp >= foundAt) throw new Error('it was taken up again meanwhile')
+    const ending = work()
+    const over = ending.then(
+      () => release(runId),
+      () => {}, // The caller is told.
+    )
+    endings.set(runId, over)
+    await over
+    endings.delete(runId)
+    await ending
   }
 
   return {
     /** Takes a run on, if there is room. */
     async take(runId: string): Promise<boolean> {
       await loaded
-      await removals.get(runId)
+      await endings.get(runId)
       const now = Date.now()
       for (const [other, at] of claimed) if (now - at > CLAIM_MS) claimed.delete(other)
       if (held.has(runId) || claimed.has(runId)) return true
@@ -35,27 +53,26 @@ export function createHoldings(deps: Pick<HostDeps, 'host' | 'capacity'>) {
       claimed.set(runId, now)
       return true
     },
-    /** Takes a run up; waits until a removal of what it left here is over. */
+    /** Takes a run up; waits until the end of what it left here. */
     async hold(runId: string): Promise<void> {
-      await removals.get(runId)
+      await endings.get(runId)
       claimed.delete(runId)
       held.set(runId, Date.now())
     },
     release,
-    /** Removes everything of a run that was found to be of no more use at a time; refused when it was taken up since. */
-    async remove(runId: string, foundAt: number): Promise<void> {
-      const takenUp = Math.max(held.get(runId) ?? 0, claimed.get(runId) ?? 0)
-      if (takenUp >= foundAt) throw new Error('it was taken up again meanwhile')
-      const removal = deps.host.remove(runId)
-      const over = removal.then(
-        () => release(runId),
-        () => {}, // The caller is told.
-      )
-      removals.set(runId, over)
-      await over
-      removals.delete(runId)
-      await removal
+    /** A run that was taken on and is not this host's after all. */
+    putBack(runId: string): void {
+      claimed.delete(runId)
     },
+    /** How many runs are here or on their way. */
+    async count(): Promise<number> {
+      await loaded
+      return held.size + claimed.size
+    },
+    /** Removes everything of a run that was found to be of no more use at a time; refused when it was taken up since. */
+    remove: (runId: string, foundAt: number) => end(runId, foundAt, () => deps.host.remove(runId)),
+    /** The same for what runs of it; its files stay. */
+    stop: (runId: string, foundAt: number) => end(runId, foundAt, () => deps.host.stop(runId)),
   }
 }
 

@@ -1,5 +1,6 @@
 // Runs on the worker that holds the sandbox. The sandbox that a run works in: the one that is there, or the next.
 import { installAgent } from '../../agents/install.ts'
+import { RunFailureError } from '../../domain/failure.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import type { Execution } from './execution.ts'
 
@@ -30,6 +31,7 @@ export async function usableSandbox(execution: Execution): Promise<Sandbox> {
   const { deps, ref, order, state, stop } = execution
   const current = await currentSandbox(execution)
   if (current && (await current.isRunning())) return current
+  if (order.environment.image && deps.host.kind === 'direct') throw new RunFailureError(noImages)
   const toolkit = await toolkitOf(execution)
   await state.set({ generation: nextGeneration(state.get().generation, ref.execution) })
   return deps.host.open({
@@ -40,6 +42,14 @@ export async function usableSandbox(execution: Execution): Promise<Sandbox> {
     signal: stop,
   })
 }
+
+/** Seldom met: the server refuses it where it knows that the pool's hosts are all of this kind. */
+const noImages = {
+  code: 'invalid_run',
+  phase: 'workspace',
+  message: 'The run names a container image, and this host runs agents as processes of its machine.',
+  nextStep: 'Leave the image out, or name a pool of hosts with containers.',
+} as const
 
 /** No execution starts as many sandboxes. */
 const GENERATIONS = 1_000

@@ -44,7 +44,7 @@ function ofKnownUpdate(update: SessionUpdate): Happening | null {
     case 'tool_call':
       return { kind: 'tool_call', data: without(update) }
     case 'tool_call_update':
-      return { kind: 'tool_update', data: without(update) }
+      return { kind: 'tool_update', data: withOutput(without(update)) }
     case 'plan':
       return { kind: 'plan', data: without(update) }
     case 'usage_update':
@@ -102,6 +102,18 @@ export function tokensOf(usage: unknown): Record<string, number> | null {
   return Object.fromEntries(
     counts.map(([name, count]) => [name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), count]),
   )
+}
+
+/** Codex's adapter tells a command's output, whole and with its end, beside the protocol's own field for it. */
+function withOutput(update: Record<string, unknown>): Record<string, unknown> {
+  const { _meta: meta, status } = update
+  if (!isObject(meta) || !isObject(meta.terminal_output_delta) || status === undefined) return update
+  const { terminal_output_delta: output, ...rest } = meta
+  return {
+    ...update,
+    content: [{ type: 'content', content: { type: 'text', text: String(output.data) } }],
+    _meta: rest,
+  }
 }
 
 const isOnlyMeta = (update: SessionUpdate) =>

@@ -54,9 +54,11 @@ export interface FollowerOptions {
 
 export function createFollower(options: FollowerOptions): Follower {
   const { journal, sessionId, quirks, policy, turn, recorder } = options
-  const seenTools = new Set<unknown>()
+  /** Tool calls by id, with all that was said of each until it ended. */
+  const tools = new Map<unknown, Record<string, unknown>>()
   let text = ''
   let spent: Record<string, number> | null = null
+  let decided = (turn.kind === 'prompt' && turn.decided) || null
 
   const follower: Follower = {
     answers: new Map(),
@@ -102,7 +104,7 @@ export function createFollower(options: FollowerOptions): Follower {
     if (follower.isHistory) return []
     const happening = ofUpdate(params.update)
     if (happening === null) return []
-    if (happening.kind === 'tool_call') seenTools.add(happening.data.toolCallId)
+    if (happening.kind === 'tool_call' || happening.kind === 'tool_update') noteTool(happening.data)
     if (happening.kind === 'message' || happening.kind === 'thought' || happening.kind === 'tool_call') {
       follower.signsOfWork.push(line)
     }
@@ -112,7 +114,8 @@ export function createFollower(options: FollowerOptions): Follower {
   }
 
   function onRequest(line: number, id: RpcId, method: string, params: Record<string, unknown>): [number, Happening][] {
-    const permission = method === 'session/request_permission' ? parsePermission(journal.name, line, id, params) : null
+    const isPermission = method === 'session/request_permission'
+    const permission = isPermission ? parsePermission(journal.name, line, id, params, knownTool) : null
     if (permission === null) {
       follower.foreign.push(id)
       return []
@@ -120,30 +123,51 @@ export function createFollower(options: FollowerOptions): Follower {
     follower.signsOfWork.push(line)
     follower.permissions.set(id, permission)
     const happenings: [number, Happening][] = []
-    const { toolCall, question } = permission
+    const { toolCall, question, title } = permission
+    permission.choice = choiceOf(permission)
     if (turn.kind === 'answer' && turn.questionId === question.questionId) {
       // The question is stored already; what the person said to it is not.
       const data = { question_id: question.questionId, option_id: optionFor(permission, turn.optionId), by: 'person' }
       recorder.addNote([newEvent(line, PART.answer, { kind: 'answer', data })])
     }
     // Gemini CLI tells of a tool that needs permission only in the request itself.
-    if (!seenTools.has(toolCall.toolCallId)) {
-      seenTools.add(toolCall.toolCallId)
-      happenings.push([PART.toolOfQuestion, { kind: 'tool_call', data: { title: question.title, ...toolCall } }])
+    if (!tools.has(toolCall.toolCallId)) {
+      noteTool(toolCall)
+      happenings.push([PART.toolOfQuestion, { kind: 'tool_call', data: { title, ...toolCall } }])
     }
-    if (policy === 'ask') {
+    const wasDecided = turn.kind === 'prompt' && permission.choice !== policy
+    if (policy === 'ask' && !wasDecided) {
       const options = question.options.map((option) => ({
         option_id: option.optionId,
         name: option.name,
         kind: option.kind,
       }))
-      const data = { question_id: question.questionId, title: question.title, tool_call: toolCall, options }
+      const data = { question_id: question.questionId, title, tool_call: toolCall, options }
       happenings.push([PART.question, { kind: 'question', data }])
     } else {
-      const data = { question_id: question.questionId, option_id: optionFor(permission, policy), by: 'policy' }
+      const by = wasDecided ? 'person' : 'policy'
+      const data = { question_id: question.questionId, option_id: optionFor(permission, permission.choice), by }
       happenings.push([PART.answer, { kind: 'answer', data }])
     }
     return happenings
+  }
+
+  function choiceOf({ question }: Permission): string {
+    if (turn.kind === 'answer') return turn.questionId === question.questionId ? turn.optionId : policy
+    if (decided === null || decided.title !== question.title) return policy
+    const { choice } = decided
+    decided = null
+    return choice
+  }
+
+  function noteTool(data: Record<string, unknown>): void {
+    const hasEnded = data.status === 'completed' || data.status === 'failed'
+    // Its output may be large, and nobody asks about it any more.
+    tools.set(data.toolCallId, hasEnded ? {} : { ...tools.get(data.toolCallId), ...data })
+  }
+
+  function knownTool(id: string): Record<string, unknown> {
+    return tools.get(id) ?? {}
   }
 
   function onResponse(line: number, id: string, answer: Answer): [number, Happening][] {

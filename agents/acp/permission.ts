@@ -14,10 +14,14 @@ export interface Permission {
   id: RpcId
   line: number
   toolCall: z.infer<typeof Params>['toolCall']
+  /** What is to be decided, whole: it may be a command of many lines. */
+  title: string
   question: AgentQuestion
+  /** An option, or a word for one, or `ask` while only a person can decide. */
+  choice: string
 }
 
-/** Longest title of a question, in characters: it passes through workflow history. */
+/** Longest title of a question, in characters, where it passes through workflow history. Readers get the whole one from its event. */
 const TITLE_CHARS = 300
 
 /** Agents count their requests from 0 in each process, so a question is named by its journal too. */
@@ -26,23 +30,41 @@ const questionId = (journal: string, id: RpcId): string => `${journal}:${id}`
 /** Made when a question is first met, with the line before it; settled when it was answered. */
 export const claimOfQuestion = (question: string): string => `question:${question}`
 
-/** Null when the request is not one that this client understands. */
-export function parsePermission(journal: string, line: number, id: RpcId, params: unknown): Permission | null {
+/**
+ * Null when the request is not one that this client understands. `known` tells
+ * what the agent has said of a tool call before: some ask by its id alone.
+ */
+export function parsePermission(
+  journal: string,
+  line: number,
+  id: RpcId,
+  params: unknown,
+  known: (toolCallId: string) => Record<string, unknown>,
+): Permission | null {
   const parsed = Params.safeParse(params)
   if (!parsed.success) return null
-  const { toolCall, options } = parsed.data
-  const title = toolCall.title || 'The agent asks for permission.'
+  const { options } = parsed.data
+  const toolCall = { ...known(parsed.data.toolCall.toolCallId), ...given(parsed.data.toolCall) }
+  const title = typeof toolCall.title === 'string' && toolCall.title ? toolCall.title : 'The agent asks for permission.'
   return {
     id,
     line,
     toolCall,
+    title,
+    choice: 'ask',
     question: {
       questionId: questionId(journal, id),
-      title: title.slice(0, TITLE_CHARS).toWellFormed(),
+      title: title.length <= TITLE_CHARS ? title : `${title.slice(0, TITLE_CHARS - 1).toWellFormed()}…`,
       options: options.map(({ optionId, name, kind }) => ({ optionId, name, kind })),
     },
   }
 }
+
+/** A field that is null, or an empty list, says nothing. */
+const given = <T extends object>(fields: T): T =>
+  Object.fromEntries(
+    Object.entries(fields).filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)),
+  ) as T
 
 const allowing = ['allow_once', 'allow_always']
 const rejecting = ['reject_once', 'reject_always']

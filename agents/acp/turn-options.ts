@@ -33,6 +33,14 @@ export interface PromptMessage {
   preamble?: string | null
   /** The message before this one in the same run: its turn is ended first, if nobody has seen its end. */
   previousMessageId: string | null
+  /** What a person has decided meanwhile on a question of a former process. Asked again, it is answered by that, once. */
+  decided?: Decision | null
+}
+
+export interface Decision {
+  /** Of the question. */
+  title: string
+  choice: 'allow' | 'deny'
 }
 
 export interface AnswerMessage {

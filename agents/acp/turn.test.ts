@@ -227,6 +227,23 @@ test('a question ends the turn, and its answer goes on with it, though callers c
   ])
 })
 
+test('a question holds the whole command, also where the agent asks by the id of its tool call alone', async () => {
+  const { agent, transcript, turn } = run('ask')
+  const command = `set -e\n${'echo a line of the script\n'.repeat(40)}rm -rf build`
+  const outcome = turn(prompt())
+  await agent.hears('session/prompt')
+  agent.updates({ sessionUpdate: 'tool_call', toolCallId: 'tool-7', title: 'bash', status: 'pending' })
+  agent.updates({ sessionUpdate: 'tool_call_update', toolCallId: 'tool-7', title: command, rawInput: { command } })
+  agent.asksPermission(7, { toolCallId: 'tool-7', title: null, content: [] })
+  const asked = await outcome
+  expect(transcript.events.find(({ kind }) => kind === 'question')?.data).toMatchObject({
+    title: command,
+    tool_call: { toolCallId: 'tool-7', title: command, rawInput: { command } },
+  })
+  // The workflow's history gets its beginning, and it shows that it is one.
+  expect(asked).toMatchObject({ question: { title: `${command.slice(0, 299)}…` } })
+})
+
 test.each([
   ['allow', 'yes'],
   ['deny', 'no'],

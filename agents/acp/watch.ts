@@ -85,11 +85,9 @@ export function createWatch(options: RunTurn, after: number): Watch {
   async function answer(permission: Permission): Promise<boolean> {
     const { question, line } = permission
     const claim = await claims.make(claimOfQuestion(question.questionId), { afterLine: line - 1 })
-    const isAnswered = turn.kind === 'answer' && turn.questionId === question.questionId
-    const choice = isAnswered ? turn.optionId : policy
     if (claim.settled) follower.permissions.delete(permission.id)
-    else if (choice === 'ask') return false
-    else await send(permission, optionFor(permission, choice))
+    else if (permission.choice === 'ask') return false
+    else await send(permission, optionFor(permission, permission.choice))
     return true
   }
 

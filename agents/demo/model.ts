@@ -34,11 +34,11 @@ function nextStep(request: ModelRequest): Step {
 
   if (isFollowUp(request)) return say(followUp(request.prompt))
   if (looked === undefined) {
-    const call = shellCall(tools, look, { description: 'Look at the workspace' })
+    const call = shellCall(tools, look, 'Look at the workspace')
     return call ? { text: introduction, calls: [call] } : say(withoutTools)
   }
   if (wrote === undefined) {
-    const call = shellCall(tools, writeDown(request.prompt), { description: `Write ${demoFile}` })
+    const call = shellCall(tools, writeDown(request.prompt), `Write ${demoFile}`)
     return call
       ? { text: `I have looked around. Now I add a small file, ${demoFile}.`, calls: [call] }
       : say(summary(''))

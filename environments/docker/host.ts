@@ -4,17 +4,18 @@ import type { Logger } from 'pino'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
 import type { Host, Sandbox, SandboxSpec } from '../host.ts'
 import { createRunDirectory, listRunDirectories, type Owner, removeRunDirectory, runPaths } from '../run-directory.ts'
+import { createRunLocks, type RunLocks } from '../run-locks.ts'
 import { serialWriter } from '../serial-writer.ts'
 import { startAgent, wasStarted } from './agent.ts'
 import { containerName, containerOptions, inside, type Limits, labels } from './container.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
+import { diskUsage } from './disk-usage.ts'
+import { containersOf, endContainers } from './end.ts'
 import { ensureImage, nameUser, type PasswdCache } from './image.ts'
+import { type FetchedImages, fetchedImages } from './image-upkeep.ts'
 import { hasJob, startJob } from './jobs.ts'
 import { containerJournal, writeToContainer } from './journal.ts'
 import { ensureNetwork } from './network.ts'
-
-/** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. In seconds, as the daemon counts. */
-const GRACE_S = 2
 
 /** The sandbox's user where the host runs as root; else it is the host's own user, whose files it shares. */
 const AGENT_ID = 1000
@@ -38,7 +39,10 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
     passwds: new Map(),
     writers: new Map(),
     started: new Set(),
+    locks: createRunLocks(),
+    images: fetchedImages(docker, options.runsDirectory),
   }
+  const { locks } = daemon
   const loopback = await ensureNetwork(docker)
   return {
     kind: 'docker',
@@ -51,11 +55,18 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
       const container = await findContainer(daemon, runId, generation)
       return container === null ? null : sandbox(daemon, runId, generation, container)
     },
-    stop: (runId) => stop(daemon, runId),
-    async remove(runId) {
-      await removeContainers(daemon, runId)
-      await removeRunDirectory(daemon.runsDirectory, runId)
+    stop: (runId) => locks.stop(runId, () => end(daemon, runId)),
+    remove: (runId) =>
+      locks.stop(runId, async () => {
+        await end(daemon, runId)
+        await removeRunDirectory(daemon.runsDirectory, runId)
+      }),
+    diskUsage: (runId) => diskUsage(daemon, runId),
+    async worksFrom(toolkits) {
+      const mounted = (await containersOf(daemon)).flatMap(({ Mounts }) => Mounts.map(({ Source }) => Source))
+      return new Set(toolkits.filter((toolkit) => mounted.includes(toolkit)))
     },
+    trimImages: (maxBytes) => daemon.images.trim(maxBytes, daemon.image),
     list: () => list(daemon),
   }
 }
@@ -67,6 +78,8 @@ function sandboxOwner(): Owner {
 
 interface Daemon extends DockerHostOptions {
   docker: Docker
+  locks: RunLocks
+  images: FetchedImages
   owner: Owner
   passwds: PasswdCache
   /** The one writer of each container's stdin, by the container's id. */
@@ -76,19 +89,24 @@ interface Daemon extends DockerHostOptions {
 }
 
 async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
-  const there = await findContainer(daemon, spec.runId, spec.generation)
-  const container = there ?? (await create(daemon, spec))
-  const info = await ask('workspace', () => container.inspect())
-  // Only a container that never ran is started: one agent process is one container.
-  if (info.State.Status === 'created') await startContainer(daemon, container, info.Image, info.Config.Image)
-  return sandbox(daemon, spec.runId, spec.generation, container)
+  const image = spec.image ?? daemon.image
+  const isThere = (await findContainer(daemon, spec.runId, spec.generation)) !== null
+  // An image may take minutes to come, and a stop does not wait for it.
+  if (!isThere)
+    await Promise.all([ensureImage(daemon.docker, image, spec.signal, daemon.images), ensureNetwork(daemon.docker)])
+  spec.signal?.throwIfAborted()
+  return daemon.locks.start(spec.runId, async () => {
+    const there = await findContainer(daemon, spec.runId, spec.generation)
+    const container = there ?? (await create(daemon, spec, image))
+    const info = await ask('workspace', () => container.inspect())
+    // Only a container that never ran is started: one agent process is one container.
+    if (info.State.Status === 'created') await startContainer(daemon, container, info.Image, info.Config.Image)
+    return sandbox(daemon, spec.runId, spec.generation, container)
+  })
 }
 
-async function create(daemon: Daemon, spec: SandboxSpec): Promise<Docker.Container> {
-  const image = spec.image ?? daemon.image
+async function create(daemon: Daemon, spec: SandboxSpec, image: string): Promise<Docker.Container> {
   const paths = await createRunDirectory(daemon.runsDirectory, spec.runId, daemon.owner)
-  await Promise.all([ensureImage(daemon.docker, image, spec.signal), ensureNetwork(daemon.docker)])
-  spec.signal?.throwIfAborted()
   const options = containerOptions({ ...daemon, ...spec, image, paths })
   try {
     return await ask('workspace', () => daemon.docker.createContainer(options))
@@ -141,11 +159,12 @@ function sandbox(daemon: Daemon, runId: string, generation: number, container: D
   return {
     runId,
     generation,
-    async startAgent(program) {
-      await startAgent(container, program, write)
-      daemon.started.add(container.id)
-      return journal()
-    },
+    startAgent: (program) =>
+      daemon.locks.start(runId, async () => {
+        await startAgent(container, program, write)
+        daemon.started.add(container.id)
+        return journal()
+      }),
     async agent() {
       if (!daemon.started.has(container.id)) {
         if (!(await wasStarted(container))) return null
@@ -153,7 +172,7 @@ function sandbox(daemon: Daemon, runId: string, generation: number, container: D
       }
       return journal()
     },
-    job: (spec) => startJob(daemon.docker, container, paths, daemon.owner, spec),
+    job: (spec) => daemon.locks.start(runId, () => startJob(daemon.docker, container, paths, daemon.owner, spec)),
     hasJob: (id) => hasJob(paths, id),
     async isRunning() {
       const info = await askFor('turn', () => container.inspect())
@@ -170,46 +189,16 @@ async function findContainer(daemon: Daemon, runId: string, generation: number):
   return daemon.docker.getContainer(info.Id)
 }
 
-function containersOf(daemon: Daemon, filters: string[]): Promise<Docker.ContainerInfo[]> {
-  const label = [`${labels.directory}=${daemon.runsDirectory}`, ...filters]
-  return ask('dispose', () => daemon.docker.listContainers({ all: true, filters: { label } }))
-}
-
-/** Politely first: agents save their state when they are asked to end. */
-async function stop(daemon: Daemon, runId: string): Promise<void> {
-  const containers = await containersOf(daemon, [`${labels.run}=${runId}`])
-  await Promise.all(containers.map(({ Id }) => stopContainer(daemon.docker.getContainer(Id))))
-  await removeContainers(daemon, runId)
-}
-
-async function stopContainer(container: Docker.Container): Promise<void> {
-  try {
-    await ask('dispose', () => container.stop({ t: GRACE_S }))
-  } catch (error) {
-    // 304: it had ended. 404: it is gone.
-    if (statusOf(error) !== 304 && statusOf(error) !== 404) throw error
+async function end(daemon: Daemon, runId: string): Promise<void> {
+  for (const id of await endContainers(daemon, runId)) {
+    daemon.writers.delete(id)
+    daemon.started.delete(id)
   }
-}
-
-async function removeContainers(daemon: Daemon, runId: string): Promise<void> {
-  const containers = await containersOf(daemon, [`${labels.run}=${runId}`])
-  await Promise.all(
-    containers.map(async ({ Id }) => {
-      daemon.writers.delete(Id)
-      daemon.started.delete(Id)
-      try {
-        await ask('dispose', () => daemon.docker.getContainer(Id).remove({ force: true, v: true }))
-      } catch (error) {
-        // 404: it is gone. 409: another caller is removing it.
-        if (statusOf(error) !== 404 && statusOf(error) !== 409) throw error
-      }
-    }),
-  )
 }
 
 async function list(daemon: Daemon): Promise<{ runId: string; running: boolean }[]> {
   const running = new Map((await listRunDirectories(daemon.runsDirectory)).map((runId) => [runId, false]))
-  for (const container of await containersOf(daemon, [])) {
+  for (const container of await containersOf(daemon)) {
     const runId = container.Labels[labels.run]
     if (runId === undefined) continue
     running.set(runId, running.get(runId) === true || container.State === 'running')

@@ -6,11 +6,20 @@ import { extract, pack } from 'tar-stream'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { Owner } from '../run-directory.ts'
 import { ask, askFor, explained, messageOf } from './daemon.ts'
+import type { FetchedImages } from './image-upkeep.ts'
 
-/** The image, fetched from its registry where this machine does not have it. @returns its id. */
-export async function ensureImage(docker: Docker, image: string, signal?: AbortSignal): Promise<string> {
+/** The image, fetched from its registry where this machine does not have it, and noted among `images` then. @returns its id. */
+export async function ensureImage(
+  docker: Docker,
+  image: string,
+  signal?: AbortSignal,
+  images?: FetchedImages,
+): Promise<string> {
   const there = await askFor('workspace', () => docker.getImage(image).inspect())
-  if (there !== null) return there.Id
+  if (there !== null) {
+    await images?.used(image)
+    return there.Id
+  }
   try {
     await pull(docker, image, signal)
   } catch (error) {
@@ -19,7 +28,9 @@ export async function ensureImage(docker: Docker, image: string, signal?: AbortS
     if (known instanceof RunFailureError) throw known
     throw imageNotFound(image, messageOf(error), error)
   }
-  return (await ask('workspace', () => docker.getImage(image).inspect())).Id
+  const { Id } = await ask('workspace', () => docker.getImage(image).inspect())
+  await images?.fetched(image, Id)
+  return Id
 }
 
 async function pull(docker: Docker, image: string, signal: AbortSignal | undefined): Promise<void> {
@@ -42,7 +53,10 @@ function imageNotFound(image: string, log: string, cause: unknown): RunFailureEr
   )
 }
 
-/** What is appended to /etc/passwd for images that do not know the sandbox's user; null for those that do. By image id: an image never changes. */
+/** An image may have been made by anyone, and its users are read into memory. */
+const PASSWD_BYTES = 1024 * 1024
+
+/** What is appended to /etc/passwd for images that do not know the sandbox's user; null for those that do, or whose list of users is too large to be one. By image id: an image never changes. */
 export type PasswdCache = Map<string, string | null>
 
 /**
@@ -58,7 +72,8 @@ export async function nameUser(
 ): Promise<void> {
   let passwd = cache.get(imageId)
   if (passwd === undefined) {
-    passwd = completedPasswd(await readPasswd(container), owner, home)
+    const there = await readPasswd(container)
+    passwd = there === null ? null : completedPasswd(there, owner, home)
     cache.set(imageId, passwd)
   }
   if (passwd === null) return
@@ -81,15 +96,27 @@ function completedPasswd(passwd: string, { uid, gid }: Owner, home: string): str
   return `${[...lines, `${name}:x:${uid}:${gid}::${home}:/bin/sh`].join('\n')}\n`
 }
 
-/** Empty where the image has none. */
-async function readPasswd(container: Docker.Container): Promise<string> {
+/** Empty where the image has none; null where it is larger than any list of users. */
+async function readPasswd(container: Docker.Container): Promise<string | null> {
   const archive = await askFor('workspace', () => container.getArchive({ path: '/etc/passwd' }))
   if (archive === null) return ''
   const parts: Buffer[] = []
+  let length = 0
   const reader = extract()
   archive.pipe(reader)
-  for await (const entry of reader) {
-    for await (const part of entry) parts.push(part as Buffer)
+  try {
+    for await (const entry of reader) {
+      // A link is replaced.
+      if (entry.header.type !== 'file') return ''
+      for await (const part of entry) {
+        parts.push(part as Buffer)
+        length += (part as Buffer).length
+        if (length > PASSWD_BYTES) return null
+      }
+    }
+  } finally {
+    reader.destroy()
+    if ('destroy' in archive && typeof archive.destroy === 'function') archive.destroy()
   }
   return Buffer.concat(parts).toString('utf8')
 }

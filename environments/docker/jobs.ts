@@ -1,6 +1,6 @@
 // Jobs in a container: `docker exec` behind a gate, with output and exit code in files.
 import { randomUUID } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type Docker from 'dockerode'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
@@ -8,13 +8,25 @@ import type { Journal, ProcessExit } from '../../domain/journal.ts'
 import { fileJournal } from '../file-journal.ts'
 import { helloLine, JOB_GATE, startLine } from '../gate.ts'
 import type { JobSpec } from '../host.ts'
-import { createJobDirectory, type JobPaths, jobPaths, readExit, readMark } from '../job-directory.ts'
+import { within } from '../inside-directory.ts'
+import {
+  createJobDirectory,
+  JOB_OUTPUT_BYTES,
+  type JobPaths,
+  jobPaths,
+  readBounded,
+  readExit,
+  readMark,
+} from '../job-directory.ts'
+import { openDirectory } from '../no-links.ts'
 import { isErrno, type Owner, type RunPaths } from '../run-directory.ts'
 import { inside } from './container.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
 
 /** A gate answers within milliseconds; a machine that needs longer is out of order. */
 const ANSWER_MS = 30_000
+/** Pieces of at most 64 KiB; the gate says one word. */
+const ANSWER_CHUNKS = 16
 /** How late it may be noticed that a job went down without leaving an exit code. */
 const ALIVE_MS = 500
 
@@ -40,6 +52,7 @@ export async function startJob(
     output: job.output,
     errors: job.output,
     own: job.own,
+    limit: JOB_OUTPUT_BYTES,
     async exit() {
       // A reader asks after every piece of output; the daemon need not be asked that often.
       const isFresh = performance.now() - aliveAt < ALIVE_MS
@@ -60,7 +73,17 @@ const startedUnder = (job: JobPaths) =>
   })
 
 /** By the token of its gate, so that the one that won is found again after a restart. */
-const execFile = (job: JobPaths, token: string) => join(job.root, `exec-${token}`)
+const execFile = (token: string) => `exec-${token}`
+
+async function noteExec(job: JobPaths, token: string, id: string): Promise<void> {
+  await using directory = await openDirectory(job.root)
+  await writeFile(within(directory, execFile(token)), id, { flag: 'wx' })
+}
+
+async function notedExec(job: JobPaths, token: string): Promise<string | null> {
+  const id = await readBounded(join(job.root, execFile(token)), 200).catch(() => null)
+  return id === null || id === 'too large' ? null : id.toString('utf8')
+}
 
 async function execute(container: Docker.Container, job: JobPaths, spec: JobSpec): Promise<void> {
   const token = randomUUID()
@@ -75,7 +98,7 @@ async function execute(container: Docker.Container, job: JobPaths, spec: JobSpec
   ).catch((error: unknown) => {
     throw statusOf(error) === 404 || statusOf(error) === 409 ? sandboxLost(messageOf(error)) : error
   })
-  await writeFile(execFile(job, token), exec.id)
+  await noteExec(job, token, exec.id)
   const socket = await ask('setup', () => exec.start({ hijack: true, stdin: true })).catch((error: unknown) => {
     throw statusOf(error) === null ? error : sandboxLost(messageOf(error))
   })
@@ -87,6 +110,8 @@ async function execute(container: Docker.Container, job: JobPaths, spec: JobSpec
     // The gate's word, or the end of its output.
     for await (const chunk of socket) {
       said.push(chunk as Buffer)
+      // What stands for /bin/sh in an image need not be a shell.
+      if (said.length > ANSWER_CHUNKS) break
       const text = Buffer.concat(said).toString('latin1')
       if (/\b(started|taken)\n/.test(text)) break
     }
@@ -111,7 +136,7 @@ async function isExecuting(docker: Docker, job: JobPaths): Promise<boolean> {
   const token = await startedUnder(job)
   // What stands in `started` comes from inside: only a name that the host itself gave is looked up.
   if (token === null || !/^[0-9a-f-]{36}$/.test(token)) return false
-  const id = await readFile(execFile(job, token), 'utf8').catch(() => null)
+  const id = await notedExec(job, token)
   if (id === null) return false
   const exec = await askFor('setup', () => docker.getExec(id).inspect())
   return exec?.Running === true

@@ -5,18 +5,10 @@ import { newId, type ToolCall } from './step.ts'
 const shells = ['exec_command', 'shell_command', 'shell', 'bash', 'run_shell_command']
 const writers = ['write', 'write_file']
 
-export interface ShellOptions {
-  /** One line for people, where the tool takes one. */
-  description: string
-  /** Codex runs what its sandbox permits without asking; this makes it ask a person first. */
-  askFirst?: boolean
-}
-
-/** The call that runs this command, or null when the agent offers no shell. */
-export function shellCall(tools: readonly Tool[], command: string, options: ShellOptions): ToolCall | null {
+/** The call that runs this command, or null when the agent offers no shell. `description` is a line for people, where the tool takes one. */
+export function shellCall(tools: readonly Tool[], command: string, description: string): ToolCall | null {
   const tool = find(tools, shells)
-  if (!tool) return scriptedShellCall(tools, command, options)
-  const { description, askFirst = false } = options
+  if (!tool) return scriptedShellCall(tools, command)
   const takes = (name: string) => name in tool.properties
   const key = takes('cmd') ? 'cmd' : 'command'
   const args: Record<string, unknown> = {
@@ -25,22 +17,14 @@ export function shellCall(tools: readonly Tool[], command: string, options: Shel
   if (takes('description')) args.description = description
   // Codex leaves a command running in the background after 10 s by default; 30 s is the most it takes.
   if (takes('yield_time_ms')) args.yield_time_ms = 30_000
-  if (askFirst && takes('sandbox_permissions')) {
-    args.sandbox_permissions = 'require_escalated'
-    args.justification = description
-  }
   return { id: newId('call'), name: tool.name, arguments: args }
 }
 
 /** Codex gives most of OpenAI's models one tool in free form, `exec`: a JavaScript program that calls the others. */
-function scriptedShellCall(tools: readonly Tool[], command: string, options: ShellOptions): ToolCall | null {
+function scriptedShellCall(tools: readonly Tool[], command: string): ToolCall | null {
   const exec = tools.find((tool) => tool.name === 'exec' && tool.kind === 'freeform')
   if (!exec) return null
-  const escalation = options.askFirst && {
-    sandbox_permissions: 'require_escalated',
-    justification: options.description,
-  }
-  const args = JSON.stringify({ cmd: command, yield_time_ms: 30_000, ...escalation })
+  const args = JSON.stringify({ cmd: command, yield_time_ms: 30_000 })
   return { id: newId('call'), name: exec.name, arguments: `text((await tools.exec_command(${args})).output)` }
 }
 
@@ -49,7 +33,7 @@ export function writeCall(tools: readonly Tool[], path: string, content: string)
   const tool = find(tools, writers)
   if (!tool) {
     const command = `printf %s ${quoted(content)} > ${quoted(path)}`
-    return shellCall(tools, command, { description: `Write ${path}` })
+    return shellCall(tools, command, `Write ${path}`)
   }
   const key = ['file_path', 'filePath', 'path'].find((name) => name in tool.properties) ?? 'path'
   return { id: newId('call'), name: tool.name, arguments: { [key]: path, content } }

@@ -1,0 +1,202 @@
+// One sandbox on the bare machine: a directory, a namespace where there may be one, and the process tree in it.
+import { spawn } from 'node:child_process'
+import { constants } from 'node:fs'
+import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises'
+import type { Logger } from 'pino'
+import { RunFailureError } from '../../domain/failure.ts'
+import type { Journal, ProcessExit } from '../../domain/journal.ts'
+import { fileJournal } from '../file-journal.ts'
+import { PROCESS_GATE } from '../gate.ts'
+import type { JobSpec, ProgramSpec, Sandbox } from '../host.ts'
+import { createJobDirectory, JOB_OUTPUT_BYTES, jobPaths, readExit, readMark } from '../job-directory.ts'
+import { firstProcess, holdNamespace, namespaceHolder } from '../namespace.ts'
+import { openRegular } from '../no-links.ts'
+import { isAlive, parseProcessRef, until } from '../processes.ts'
+import { exists, isErrno, type Owner, type RunPaths, runPaths } from '../run-directory.ts'
+import type { RunLocks } from '../run-locks.ts'
+import { serialWriter } from '../serial-writer.ts'
+import { type AgentPaths, agentPaths } from './paths.ts'
+import { makePipe, writeToPipe } from './pipe.ts'
+import { MARK } from './stop.ts'
+
+/** A gate writes its mark within milliseconds; a machine that needs longer is out of order. */
+const START_MS = 10_000
+
+export interface Machine {
+  runsDirectory: string
+  nodePath: string
+  path: string
+  log: Logger
+  owner: Owner
+  namespaces: boolean
+  locks: RunLocks
+  /** The one writer of each agent's stdin, by the path of its pipe. */
+  writers: Map<string, (text: string) => Promise<void>>
+}
+
+export async function createSandbox(machine: Machine, paths: RunPaths, generation: number): Promise<void> {
+  const agent = agentPaths(paths, generation)
+  if (await exists(agent.complete)) return
+  await mkdir(agent.own, { recursive: true, mode: 0o700 })
+  await Promise.all([
+    makePipe(agent.stdin, machine.path),
+    ...[agent.stdout, agent.stderr].map(async (path) => (await open(path, 'a', 0o600)).close()),
+    machine.namespaces ? holdNamespace(agent.namespace, machine.path) : null,
+  ])
+  await writeFile(agent.complete, '')
+}
+
+export function sandboxOf(machine: Machine, runId: string, generation: number): Sandbox {
+  const { locks } = machine
+  const paths = runPaths(machine.runsDirectory, runId)
+  const agent = agentPaths(paths, generation)
+  const isRunning = () => isSandboxRunning(agent)
+  const start = (program: ProgramSpec, own: string, stdio: FileHandle[], endsSandbox: boolean) =>
+    startProgram(machine, { runId, generation, program, own, stdio, endsSandbox })
+
+  const journal = (): Journal => {
+    const exit = () => exitOf(agent.own)
+    let write = machine.writers.get(agent.stdin)
+    if (write === undefined) {
+      write = serialWriter((bytes) => writeToPipe(agent.stdin, bytes, async () => (await exit()) === null))
+      machine.writers.set(agent.stdin, write)
+    }
+    return fileJournal({
+      name: `agent-${generation}`,
+      output: agent.stdout,
+      errors: agent.stderr,
+      own: agent.own,
+      exit,
+      write,
+    })
+  }
+
+  return {
+    runId,
+    generation,
+    isRunning,
+
+    startAgent: (program) =>
+      locks.start(runId, async () => {
+        if ((await readMark(agent.own, 'started')) === null) {
+          // Read and write, so that the pipe never ends while the agent lives, whoever else closes it.
+          await using stdin = await open(agent.stdin, constants.O_RDWR)
+          await using stdout = await open(agent.stdout, 'a')
+          await using stderr = await open(agent.stderr, 'a')
+          await start(program, agent.own, [stdin, stdout, stderr], true)
+        }
+        return journal()
+      }),
+
+    async agent() {
+      return (await readMark(agent.own, 'started')) === null ? null : journal()
+    },
+
+    hasJob: (id) => hasJob(paths, id),
+
+    job: (spec: JobSpec) =>
+      locks.start(runId, async () => {
+        const job = jobPaths(paths.jobs, spec.id)
+        if (!(await hasJob(paths, spec.id))) {
+          await createJobDirectory(job, spec.stdin ?? '', machine.owner)
+          await using stdin = await openRegular(job.stdin)
+          await using output = await open(job.output, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW)
+          await start(spec, job.own, [stdin, output, output], false)
+        }
+        return fileJournal({
+          name: spec.id,
+          output: job.output,
+          errors: job.output,
+          own: job.own,
+          limit: JOB_OUTPUT_BYTES,
+          exit: () => exitOf(job.own),
+        })
+      }),
+  }
+}
+
+async function isSandboxRunning(agent: AgentPaths): Promise<boolean> {
+  if (await exists(agent.stopped)) return false
+  if ((await exists(agent.namespace)) && (await namespaceHolder(agent.namespace)) === null) return false
+  // As with a container, the sandbox lives until its agent ends.
+  return (await readMark(agent.own, 'started')) === null || (await exitOf(agent.own)) === null
+}
+
+interface Start {
+  runId: string
+  generation: number
+  program: ProgramSpec
+  own: string
+  stdio: FileHandle[]
+  /** The sandbox ends with this program. */
+  endsSandbox: boolean
+}
+
+/** Starts a program through the gate, in the sandbox's namespace where it has one. */
+async function startProgram(
+  machine: Machine,
+  { runId, generation, program, own, stdio, endsSandbox }: Start,
+): Promise<void> {
+  const paths = runPaths(machine.runsDirectory, runId)
+  const agent = agentPaths(paths, generation)
+  if (!(await isSandboxRunning(agent))) throw sandboxLost(generation)
+  const holder = await namespaceHolder(agent.namespace)
+  const inside = holder === null ? null : await firstProcess(holder)
+  if (holder !== null && inside === null) throw sandboxLost(generation)
+  const ends = endsSandbox && holder !== null ? [String(holder.pid), holder.since] : ['', '']
+  const child = spawn(
+    '/bin/sh',
+    ['-c', PROCESS_GATE, 'ambient', own, program.cwd, String(inside ?? ''), ...ends, ...program.command],
+    {
+      cwd: '/',
+      // Nothing of the worker's own environment: it holds the worker's secrets.
+      env: {
+        PATH: machine.path,
+        LANG: 'C.UTF-8',
+        HOME: paths.home,
+        TMPDIR: paths.tmp,
+        ...program.env,
+        ...(endsSandbox ? {} : { AMBIENT_JOB_FILES: own }),
+        AMBIENT_RUN: runId,
+        [MARK]: paths.root,
+      },
+      detached: true,
+      stdio: stdio.map((file) => file.fd),
+    },
+  )
+  child.unref()
+  const failed = new Promise<never>((_, reject) => child.once('error', reject))
+  const isOver = () => child.exitCode !== null || child.signalCode !== null
+  const isStarted = async () => (await readMark(own, 'started')) !== null
+  await Promise.race([until(async () => (await isStarted()) || isOver(), START_MS, 3), failed])
+  if (await isStarted()) return
+  if (!(await isSandboxRunning(agent))) throw sandboxLost(generation)
+  throw new Error(`the gate of ${own} did not start its program`)
+}
+
+const hasJob = async (paths: RunPaths, id: string): Promise<boolean> =>
+  (await readMark(jobPaths(paths.jobs, id).own, 'started').catch(missing)) !== null
+
+const missing = (error: unknown): null => {
+  if (isErrno(error, 'ENOENT')) return null
+  throw error
+}
+
+function sandboxLost(generation: number): RunFailureError {
+  return new RunFailureError({
+    code: 'sandbox_lost',
+    phase: 'agent_start',
+    message: `The sandbox (generation ${generation}) is not running any more.`,
+    nextStep: 'Start the run again, or send a follow-up.',
+  })
+}
+
+/** A program that was killed together with its gate leaves no exit code: 137, as a shell would say. */
+async function exitOf(own: string): Promise<ProcessExit | null> {
+  const said = await readExit(own)
+  if (said !== null) return said
+  const gate = parseProcessRef(await readMark(own, 'started'))
+  if (gate !== null && (await isAlive(gate))) return null
+  // Read again: it may have been written between the two looks.
+  return (await readExit(own)) ?? { code: 137, outOfMemory: false }
+}

@@ -1,0 +1,85 @@
+// What of a run is alive on the bare machine, and its end.
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
+import { readMark } from '../job-directory.ts'
+import { endNamespace, namespaceHolder } from '../namespace.ts'
+import { isAlive, kill, markedProcesses, parseProcessRef, programOf, until } from '../processes.ts'
+import { isErrno, isRunId, runPaths } from '../run-directory.ts'
+import { type AgentPaths, agentPaths } from './paths.ts'
+
+/** In the environment of every process of a run on the bare machine: the run's directory. */
+export const MARK = 'AMBIENT_RUN_DIRECTORY'
+
+/** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. */
+const GRACE_MS = 1_500
+const KILL_MS = 3_000
+
+/** The runs that have a process, or a namespace that waits for one, on this machine: whether or not their directory is still there. */
+export async function aliveRuns(runsDirectory: string, known: readonly string[]): Promise<Set<string>> {
+  const alive = new Set<string>()
+  for (const directory of (await markedProcesses(MARK)).keys()) {
+    const runId = basename(directory)
+    if (dirname(directory) === runsDirectory && isRunId(runId)) alive.add(runId)
+  }
+  for (const runId of known) {
+    if (!alive.has(runId) && (await hasNamespace(runsDirectory, runId))) alive.add(runId)
+  }
+  return alive
+}
+
+/** Which of these directories are named on the command line of a process of any run. */
+export async function startedFrom(runsDirectory: string, directories: readonly string[]): Promise<Set<string>> {
+  const found = new Set<string>()
+  for (const [run, pids] of await markedProcesses(MARK)) {
+    if (dirname(run) !== runsDirectory) continue
+    for (const pid of pids) {
+      const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+      for (const directory of directories) if (commandLine.includes(directory)) found.add(directory)
+    }
+  }
+  return found
+}
+
+/** Ends every process of the run. Its sandboxes must not be used again. Returns the pipes of its agents. */
+export async function endProcesses(runsDirectory: string, runId: string): Promise<string[]> {
+  const { root } = runPaths(runsDirectory, runId)
+  const agents = await generations(runsDirectory, runId)
+  for (const agent of agents) await writeFile(agent.stopped, '')
+  await Promise.all(agents.map((agent) => askToEnd(agent.own)))
+  for (const agent of agents) await endNamespace(agent.namespace)
+  // Everything outside a namespace, and what a dead host process may have been about to start.
+  const gone = await until(async () => {
+    const marked = (await markedProcesses(MARK)).get(root) ?? []
+    for (const pid of marked) kill(pid, 'SIGKILL')
+    return marked.length === 0 && !(await hasNamespace(runsDirectory, runId))
+  }, KILL_MS)
+  if (!gone) throw new Error(`processes of run ${runId} are still there ${KILL_MS} ms after they were killed`)
+  return agents.map(({ stdin }) => stdin)
+}
+
+async function generations(runsDirectory: string, runId: string): Promise<AgentPaths[]> {
+  const paths = runPaths(runsDirectory, runId)
+  const names = await readdir(paths.agents).catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return []
+    throw error
+  })
+  return names.filter((name) => /^\d+$/.test(name)).map((name) => agentPaths(paths, Number(name)))
+}
+
+async function hasNamespace(runsDirectory: string, runId: string): Promise<boolean> {
+  const holders = (await generations(runsDirectory, runId)).map((agent) => namespaceHolder(agent.namespace))
+  return (await Promise.all(holders)).some((holder) => holder !== null)
+}
+
+/** Lets the agent save its state: a SIGTERM, and a short time. */
+async function askToEnd(own: string): Promise<void> {
+  const mark = await readMark(own, 'started').catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return null
+    throw error
+  })
+  const gate = parseProcessRef(mark)
+  if (gate === null || !(await isAlive(gate))) return
+  const program = await programOf(gate.pid)
+  if (program !== null) kill(program, 'SIGTERM')
+  await until(async () => !(await isAlive(gate)), GRACE_MS)
+}

@@ -1,0 +1,42 @@
+// Which containers a host has, and their end.
+import type Docker from 'dockerode'
+import { labels } from './container.ts'
+import { ask, statusOf } from './daemon.ts'
+
+/** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. In seconds, as the daemon counts. */
+const GRACE_S = 2
+
+/** Several hosts may share a daemon: each knows its own by its directory of runs. */
+export interface Holder {
+  docker: Docker
+  runsDirectory: string
+}
+
+/** Running and ended ones, of all runs or of one. */
+export function containersOf({ docker, runsDirectory }: Holder, runId?: string): Promise<Docker.ContainerInfo[]> {
+  const label = [`${labels.directory}=${runsDirectory}`, ...(runId === undefined ? [] : [`${labels.run}=${runId}`])]
+  return ask('dispose', () => docker.listContainers({ all: true, filters: { label } }))
+}
+
+/** Stops and removes the run's containers, with the volumes that their images made for them. Politely first: agents save their state when they are asked to end. */
+export async function endContainers(holder: Holder, runId: string): Promise<string[]> {
+  const containers = (await containersOf(holder, runId)).map(({ Id }) => holder.docker.getContainer(Id))
+  await Promise.all(
+    containers.map(async (container) => {
+      // 304: it had ended. 404: it is gone.
+      await unless([304, 404], () => container.stop({ t: GRACE_S }))
+      // 409: another caller is removing it.
+      await unless([404, 409], () => container.remove({ force: true, v: true }))
+    }),
+  )
+  return containers.map(({ id }) => id)
+}
+
+async function unless(statuses: number[], request: () => Promise<unknown>): Promise<void> {
+  try {
+    await ask('dispose', request)
+  } catch (error) {
+    const status = statusOf(error)
+    if (status === null || !statuses.includes(status)) throw error
+  }
+}
