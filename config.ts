@@ -4,6 +4,9 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { AgentName } from './domain/harness.ts'
+import { either, issueWords } from './domain/issue-words.ts'
+import { CHECKPOINT_MB } from './domain/limits.ts'
+import { nearest } from './domain/nearest.ts'
 
 /** The directory of this clone. */
 export const root = fileURLToPath(new URL('.', import.meta.url))
@@ -17,7 +20,7 @@ const port = z.coerce.number().int().min(0).max(65_535)
 const url = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''))
 const key = z.string().min(1)
 
-/** Every setting, by the name of its environment variable. The README's table is made from these descriptions. */
+/** Every setting, by the name of its environment variable. The table in docs/settings.md is made from these descriptions. */
 export const Settings = z.object({
   AMBIENT_PORT: port.default(8420).describe('Port of the HTTP API.'),
   AMBIENT_BIND: z.string().default('127.0.0.1').describe('Address the HTTP API listens on.'),
@@ -47,15 +50,24 @@ export const Settings = z.object({
     ),
   AMBIENT_HOST_ID: z
     .string()
-    .regex(/^[\w.-]{1,100}$/)
+    .regex(/^[\w.-]{1,100}$/, 'must be 1 to 100 letters, digits, dots, dashes or underscores')
     .optional()
     .describe('Lasting name of this machine as a host. Unset: made once, kept in the data directory.'),
   AMBIENT_POOL: z
     .string()
-    .regex(/^[\w.-]{1,100}$/)
+    .regex(/^[\w.-]{1,100}$/, 'must be 1 to 100 letters, digits, dots, dashes or underscores')
     .default('default')
     .describe('Pool of hosts that this host belongs to.'),
   AMBIENT_CAPACITY: z.coerce.number().int().min(1).max(1000).default(20).describe('Runs that this host holds at once.'),
+  AMBIENT_TEAM_RUNS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(1000)
+    .describe(
+      'Runs of one team that are at work at once; further ones wait in line. The server reads it at its start.',
+    ),
   AMBIENT_IMAGE: z.string().default('ambient-base:latest').describe('Container image for runs that name none.'),
   AMBIENT_AGENT: AgentName.optional().describe('The default agent. Unset: it follows the model key that is set.'),
   AMBIENT_MODEL: z.string().min(1).optional().describe('The default model of the default agent.'),
@@ -79,6 +91,33 @@ export const Settings = z.object({
     .enum(['trace', 'debug', 'info', 'warn', 'error'])
     .default('info')
     .describe('Least level of the log lines that are written.'),
+  AMBIENT_METRICS_PORT: port
+    .default(8425)
+    .describe(
+      'Port at which a process that has no API serves Prometheus metrics, under /metrics. `ambient start` takes this one and the three after it: for itself, worker, host and gateway. 0: none are served there. The server has /metrics on its own port.',
+    ),
+  AMBIENT_METRICS_BIND: z.string().min(1).default('127.0.0.1').describe('Address that AMBIENT_METRICS_PORT is on.'),
+  AMBIENT_METRICS_KEY: key
+    .min(16)
+    .optional()
+    .describe(
+      'Bearer token for reading /metrics, at least 16 characters. Unset: the server wants the admin key, and AMBIENT_METRICS_PORT asks nobody who they are.',
+    ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: url
+    .optional()
+    .describe(
+      'Where OpenTelemetry traces go, by OTLP over HTTP. Unset: none are made. Further OTEL_… variables are read by its library: sampler, batches, resource attributes.',
+    ),
+  OTEL_EXPORTER_OTLP_HEADERS: z.string().min(1).optional().describe('What is sent with them: name=value,name=value.'),
+  OTEL_EXPORTER_OTLP_PROTOCOL: z
+    .enum(['http/protobuf', 'http/json'])
+    .default('http/protobuf')
+    .describe('How they are written.'),
+  OTEL_SERVICE_NAME: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('What traces are said to come from. Unset: ambient-server, ambient-worker, ambient-host.'),
   AMBIENT_TURN_MINUTES: z.coerce
     .number()
     .int()
@@ -86,6 +125,39 @@ export const Settings = z.object({
     .max(10_080)
     .default(360)
     .describe('Longest time one turn of an agent may take, in minutes.'),
+  AMBIENT_RUN_MINUTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(1_440)
+    .describe(
+      'Longest time all turns of one execution may take together, in minutes. Waiting for people does not count.',
+    ),
+  AMBIENT_QUESTION_MINUTES: z.coerce
+    .number()
+    .min(0)
+    .max(10_080)
+    .default(30)
+    .describe(
+      'How long a question keeps its sandbox waiting for the answer, in minutes. After that the sandbox is given up and the workspace kept; the answer, whenever it comes, is told to the agent in another sandbox.',
+    ),
+  AMBIENT_HOST_LOST_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(5)
+    .max(86_400)
+    .default(300)
+    .describe(
+      'A host that does not take up its work for this long is lost, in seconds: its runs go on on another host, from their last checkpoint.',
+    ),
+  AMBIENT_ATTEMPTS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100)
+    .default(3)
+    .describe('How often a message is given to an agent in all, when its host or its sandbox is lost with it.'),
   AMBIENT_IDLE_MINUTES: z.coerce
     .number()
     .int()
@@ -110,6 +182,22 @@ export const Settings = z.object({
     .min(64)
     .default(1024)
     .describe('Limit of processes and threads in one container.'),
+  AMBIENT_DISK_GB: z.coerce
+    .number()
+    .min(0.01)
+    .max(1_000_000)
+    .default(20)
+    .describe(
+      'Most of the disk that one run may take, in GiB: workspace, home, and what its agent has printed. It is looked at every 15 s while the run is at work; beyond it the run ends as FAILED, `disk_limit`.',
+    ),
+  AMBIENT_IMAGES_GB: z.coerce
+    .number()
+    .min(0)
+    .max(1_000_000)
+    .default(100)
+    .describe(
+      'Most of the disk that container images take which this host has fetched, in GiB. Beyond it, those that were unused longest are removed. Never the default image, one in use, or one that was brought onto the machine in another way.',
+    ),
   AMBIENT_RESULT_MB: z.coerce
     .number()
     .int()
@@ -117,14 +205,23 @@ export const Settings = z.object({
     .max(256)
     .default(16)
     .describe('Largest diff or bundle of one repository that is kept with a run, in MiB.'),
+  AMBIENT_CHECKPOINT_MB: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(CHECKPOINT_MB)
+    .default(100)
+    .describe(
+      'Largest checkpoint of one run, in MiB: what the agent has changed, files beside the repositories, and its own state. The newest is kept in Postgres, so that another host can go on with the run.',
+    ),
   DATABASE_URL: z
-    .url({ protocol: /^postgres(ql)?$/ })
+    .url({ protocol: /^postgres(ql)?$/, error: 'must be a URL such as postgres://user:password@host:5432/database' })
     .optional()
     .describe('Postgres to use. Unset: the embedded one.'),
   AMBIENT_POSTGRES_PORT: port.default(8422).describe('Port of the embedded Postgres.'),
   TEMPORAL_ADDRESS: z
     .string()
-    .regex(/^[^\s:]+:\d+$/, 'must be host:port')
+    .regex(/^[^\s:]+:\d+$/, 'must be host:port, such as 127.0.0.1:7233')
     .optional()
     .describe('Temporal server to use. Unset: the embedded one.'),
   TEMPORAL_NAMESPACE: z.string().min(1).default('default').describe('Temporal namespace.'),
@@ -157,8 +254,42 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>> = p
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''))
   const parsed = Settings.safeParse(set)
   if (parsed.success) return Object.freeze(parsed.data)
-  const problems = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
-  throw new ConfigError(`These settings do not fit:\n${problems.join('\n')}\nThe README has a table of all settings.`)
+  const problems = new Map(parsed.error.issues.map((issue) => [String(issue.path[0]), issueWords(issue)]))
+  const lines = [...problems].map(([name, words]) => `  ${name} ${wordsOf(name) ?? words}.`)
+  throw new ConfigError(
+    `These settings do not fit:\n${lines.join('\n')}\ndocs/settings.md has a table of all settings.`,
+  )
+}
+
+/** All that a setting may be, where its schema tells: more than what a single check says that failed. */
+function wordsOf(name: string): string | null {
+  const schema = Settings.shape[name as keyof typeof Settings.shape]
+  // An absent setting is no failure; a port's or an address's own words come with the issue.
+  const { type, minimum, maximum, enum: words } = z.toJSONSchema(schema, { unrepresentable: 'any' })
+  if (words !== undefined) return `must be ${either(words.map(String))}`
+  if (type !== 'integer' && type !== 'number') return null
+  const number = type === 'integer' ? 'a whole number' : 'a number'
+  const hasMaximum = maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER
+  return hasMaximum ? `must be ${number} from ${minimum} to ${maximum}` : `must be ${number}, ${minimum} or more`
+}
+
+/** Variables that are ours without being settings of a server: what `bin/ambient` tells, and what compose files use. */
+const otherNames =
+  /^AMBIENT_(TYPED|RUN|JOB_FILES|API_ADDRESS|DATABASE_PASSWORD|SANDBOX_SUBNET|SANDBOX_GATEWAY|SERVER_IMAGE)$/
+
+/** Variables that look like settings and are none, each with the setting that may have been meant. */
+export function unknownSettings(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): { name: string; meant: string | null }[] {
+  const ours = 'AMBIENT_'
+  const known = Object.keys(Settings.shape).filter((name) => name.startsWith(ours))
+  const ends = known.map((name) => name.slice(ours.length))
+  return Object.keys(env)
+    .filter((name) => name.startsWith(ours) && !known.includes(name) && !otherNames.test(name))
+    .map((name) => {
+      const end = nearest(name.slice(ours.length), ends)
+      return { name, meant: end === null ? null : ours + end }
+    })
 }
 
 /** Where things are in the data directory. */
@@ -168,6 +299,7 @@ export function dataPaths(config: Config) {
     adminKey: join(data, 'admin-key'),
     workerKey: join(data, 'worker-key'),
     hostId: join(data, 'host-id'),
+    hostSecret: join(data, 'host-secret'),
     postgres: join(data, 'postgres'),
     temporal: join(data, 'temporal'),
     bin: join(data, 'bin'),
@@ -179,7 +311,11 @@ export function dataPaths(config: Config) {
 }
 
 /** Where the server is, for the command line and the hosts. */
-export const serverUrl = (config: Config): string => config.AMBIENT_URL ?? `http://127.0.0.1:${config.AMBIENT_PORT}`
+export const serverUrl = (config: Pick<Config, 'AMBIENT_URL' | 'AMBIENT_PORT'>): string =>
+  config.AMBIENT_URL ?? `http://127.0.0.1:${config.AMBIENT_PORT}`
+
+/** The command as the person typed it, for hints at what to type next; bin/ambient tells. */
+export const typed: string = process.env.AMBIENT_TYPED || 'ambient'
 
 /** A variable of whoever calls the command line, for `--env NAME`. */
 export const callerVariable = (name: string): string | undefined => process.env[name]

@@ -1,6 +1,6 @@
 // The way to Temporal, for clients and for workers.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Client, Connection } from '@temporalio/client'
+import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/client'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
 import type { NativeConnection } from '@temporalio/worker'
 import type { Config } from './config.ts'
@@ -33,7 +33,7 @@ const reconnectSoon = { 'grpc.initial_reconnect_backoff_ms': 200, 'grpc.max_reco
  * starts and serves while Temporal is down. A call is made once: whoever makes
  * it knows better when to try again.
  */
-export function connectClient(config: TemporalConfig): Client {
+export function connectClient(config: TemporalConfig, interceptors: WorkflowClientInterceptor[] = []): Client {
   // Without interceptors the SDK repeats nothing; its repeats also throw, uncaught, once the connection is closed.
   const connection = Connection.lazy({
     address: temporalAddress(config),
@@ -41,7 +41,7 @@ export function connectClient(config: TemporalConfig): Client {
     interceptors: [],
     channelArgs: reconnectSoon,
   })
-  return new Client({ connection, namespace: config.TEMPORAL_NAMESPACE })
+  return new Client({ connection, namespace: config.TEMPORAL_NAMESPACE, interceptors: { workflow: interceptors } })
 }
 
 /** Pause between attempts to reach Temporal, in milliseconds. */

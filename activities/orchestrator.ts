@@ -1,22 +1,48 @@
 // Runs on orchestrator workers. What the workflow has written down, each as one transaction.
 import type { Config } from '../config.ts'
 import type { Db } from '../store/database.ts'
-import { beginExecution, recordSandbox } from '../store/executions.ts'
+import { beginExecution, endAbandoned, recordSandbox } from '../store/executions.ts'
 import { acceptMail } from '../store/mail.ts'
 import { recordState } from '../store/states.ts'
-import type { OrchestratorActivities } from '../workflows/contract.ts'
+import type { OrchestratorActivities, StateChange } from '../workflows/contract.ts'
 
 export interface OrchestratorDeps {
   db: Db
-  config: Pick<Config, 'AMBIENT_IDLE_MINUTES' | 'AMBIENT_TURN_MINUTES' | 'AMBIENT_WORKSPACE_HOURS'>
+  config: Pick<
+    Config,
+    | 'AMBIENT_IDLE_MINUTES'
+    | 'AMBIENT_TURN_MINUTES'
+    | 'AMBIENT_RUN_MINUTES'
+    | 'AMBIENT_QUESTION_MINUTES'
+    | 'AMBIENT_HOST_LOST_SECONDS'
+    | 'AMBIENT_ATTEMPTS'
+    | 'AMBIENT_WORKSPACE_HOURS'
+  >
+  /** Called for each change of state that is news. The run does not wait for what is made of it. */
+  onRecorded?: (change: StateChange) => void
 }
 
-export function makeOrchestratorActivities({ db, config }: OrchestratorDeps): OrchestratorActivities {
-  const defaults = { idleMinutes: config.AMBIENT_IDLE_MINUTES, turnMinutes: config.AMBIENT_TURN_MINUTES }
+export function makeOrchestratorActivities({
+  db,
+  config,
+  onRecorded = () => {},
+}: OrchestratorDeps): OrchestratorActivities {
+  const defaults = {
+    idleMinutes: config.AMBIENT_IDLE_MINUTES,
+    turnMinutes: config.AMBIENT_TURN_MINUTES,
+    runMinutes: config.AMBIENT_RUN_MINUTES,
+    questionMinutes: config.AMBIENT_QUESTION_MINUTES,
+    hostLostSeconds: config.AMBIENT_HOST_LOST_SECONDS,
+    attempts: config.AMBIENT_ATTEMPTS,
+  }
+  const workspaceHours = config.AMBIENT_WORKSPACE_HOURS
   return {
     beginExecution: (input) => beginExecution(db, input, defaults),
-    recordState: (change) => recordState(db, change),
+    async recordState(change) {
+      if (await recordState(db, change, workspaceHours)) onRecorded(change)
+    },
     acceptMail: (input) => acceptMail(db, input),
-    recordSandbox: (input) => recordSandbox(db, input, config.AMBIENT_WORKSPACE_HOURS),
+    recordSandbox: (input) => recordSandbox(db, input, workspaceHours),
+    endAbandoned: (input) => endAbandoned(db, input),
   }
 }

@@ -3,15 +3,20 @@ import { randomUUID } from 'node:crypto'
 import express, { type Express, type RequestHandler } from 'express'
 import { HOST_API } from '../domain/host-api.ts'
 import { REQUEST_BYTES } from '../domain/limits.ts'
+import { agentRoutes } from './agents.ts'
 import { requireKey } from './auth.ts'
+import { checkpointRoutes } from './checkpoints.ts'
 import type { ApiDeps } from './deps.ts'
 import { notFound, renderErrors } from './errors.ts'
 import { eventRoutes } from './events.ts'
 import { healthRoute } from './health.ts'
+import { requireHost } from './host-auth.ts'
 import { hostRoutes } from './hosts.ts'
 import { messageRoutes } from './messages.ts'
+import { countRequests, metricsRoute } from './metrics.ts'
 import { resultRoutes } from './results.ts'
 import { runRoutes } from './runs.ts'
+import { workerRoutes } from './workers.ts'
 
 /** A host hands over batches of events and whole diffs. */
 const HOST_REQUEST_BYTES = 256 * 1024 * 1024
@@ -25,21 +30,27 @@ export function createApp(deps: ApiDeps): Express {
     response.set('x-request-id', randomUUID())
     next()
   })
+  app.use(countRequests(deps.metrics))
   app.get('/healthz', healthRoute(deps))
+  app.get('/metrics', metricsRoute(deps))
   app.use(
     '/api/v1/agent',
     requireKey(deps.keys.admin),
+    deps.tracing.requests,
     express.json({ limit: REQUEST_BYTES }),
+    agentRoutes(deps),
     runRoutes(deps),
     messageRoutes(deps),
     eventRoutes(deps),
     resultRoutes(deps),
+    workerRoutes(deps),
   )
   app.use(
     HOST_API,
-    requireKey(deps.keys.worker),
+    requireHost(deps),
     express.json({ limit: HOST_REQUEST_BYTES }),
     hostRoutes(deps),
+    checkpointRoutes(deps),
     nothing,
   )
   app.use(requireKey(deps.keys.admin), nothing)

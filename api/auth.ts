@@ -1,18 +1,26 @@
 // Who may call.
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { RequestHandler } from 'express'
+import type { Request, RequestHandler } from 'express'
 import { HttpError } from './errors.ts'
 
 const hash = (key: string) => createHash('sha256').update(key).digest()
 
-/** Lets a request pass that has this key as its bearer token. Hashes are compared, in constant time. */
-export function requireKey(key: string): RequestHandler {
-  const expected = hash(key)
+/** Hashes are compared, in constant time. */
+export const isSameKey = (token: string, key: string): boolean => timingSafeEqual(hash(token), hash(key))
+
+/** @throws {HttpError} 401 when the request has none. */
+export function bearerToken(request: Request): string {
+  const [, token] = /^Bearer +(\S+) *$/i.exec(request.get('authorization') ?? '') ?? []
+  if (token === undefined)
+    throw new HttpError(401, 'authentication_required', 'Send the key as "Authorization: Bearer <key>".')
+  return token
+}
+
+/** Lets a request pass that has one of these keys as its bearer token. */
+export function requireKey(...keys: readonly string[]): RequestHandler {
   return (request, _response, next) => {
-    const [, token] = /^Bearer +(\S+) *$/i.exec(request.get('authorization') ?? '') ?? []
-    if (token === undefined)
-      throw new HttpError(401, 'authentication_required', 'Send the key as "Authorization: Bearer <key>".')
-    if (!timingSafeEqual(hash(token), expected))
+    const token = bearerToken(request)
+    if (!keys.some((key) => isSameKey(token, key)))
       throw new HttpError(401, 'authentication_required', 'This key is not valid here.')
     next()
   }

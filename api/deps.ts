@@ -4,6 +4,8 @@ import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import type { Db } from '../store/database.ts'
 import type { EventListener } from '../store/listener.ts'
+import type { ServerMetrics } from '../telemetry/server-metrics.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import type { Dispatcher } from './dispatcher.ts'
 
 export interface ApiDeps {
@@ -13,6 +15,8 @@ export interface ApiDeps {
   listener: EventListener
   dispatcher: Dispatcher
   keys: { admin: string; worker: string }
+  metrics: ServerMetrics
+  tracing: Pick<Tracing, 'requests'>
   log: Logger
   /** Aborted when the server stops: open streams end, and their readers come back to its successor. */
   closing: AbortSignal

@@ -91,7 +91,13 @@ test('the server is healthy once all parts are there, and says which are not', a
       ),
     )
     .catch(() => null)
-  await api.host('PUT', '/hosts/machine-1', { pool: 'default', kind: 'direct', version: '1', capacity: 1 })
+  await api.host('PUT', '/hosts/machine-1', {
+    pool: 'default',
+    kind: 'direct',
+    version: '1',
+    capacity: 1,
+    in_use: 0,
+  })
   await expect
     .poll(async () => (await health()).body.checks, { timeout: 5_000 })
     .toEqual({

@@ -1,14 +1,19 @@
 // Hands over mail to the workflows. It is in the database before, so that nothing is lost when this process or Temporal is away.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, isGrpcServiceError, WorkflowNotFoundError } from '@temporalio/client'
+import { type Client, isGrpcServiceError } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { Db } from '../store/database.ts'
-import { markDispatched, runsWithUndelivered, type UndeliveredMail, undelivered } from '../store/mail.ts'
-import { MAIL_SIGNAL, ORCHESTRATOR_QUEUE, RUN_WORKFLOW, workflowId } from '../workflows/contract.ts'
+import { markDispatched, runsWithUndelivered, undelivered } from '../store/mail.ts'
+import type { ServerMetrics } from '../telemetry/server-metrics.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
+import { causeOf, handOver } from './hand-over.ts'
+import type { AttributeRegistration } from './search-attributes.ts'
 
 export interface Dispatcher {
   /** This run has new mail. Returns at once. */
   nudge(runId: string): void
+  /** The same, before those that wait already: it has been let in, and its place stands empty until it knows. */
+  nudgeFirst(runId: string): void
   /** Stops, once the calls in hand have been answered or a second is over. */
   close(): Promise<void>
 }
@@ -29,31 +34,43 @@ const CLOSE_MS = 1_000
 /** gRPC DEADLINE_EXCEEDED and UNAVAILABLE. */
 const awayCodes = [4, 14]
 
-export function createDispatcher({ db, client, log }: { db: Db; client: Client; log: Logger }): Dispatcher {
-  /** Runs that wait for a lane, in order. */
+export interface DispatcherDeps {
+  db: Db
+  client: Client
+  attributes: Pick<AttributeRegistration, 'ready' | 'refused'>
+  metrics: Pick<ServerMetrics, 'mailSeconds'>
+  tracing: Pick<Tracing, 'within'>
+  log: Logger
+}
+
+export function createDispatcher({ db, client, attributes, metrics, tracing, log }: DispatcherDeps): Dispatcher {
+  /** Runs that wait for a lane, in order; those of the first set go first. */
+  const urgent = new Set<string>()
   const waiting = new Set<string>()
   /** Runs that have one: each run's mail is handed over by one at a time, in the order it was written. */
   const active = new Set<string>()
   const lanes = new Set<Promise<void>>()
   const closing = new AbortController()
 
-  function nudge(runId: string): void {
-    waiting.add(runId)
+  function nudge(runId: string, queue = waiting): void {
+    queue.add(runId)
     fillLanes()
   }
 
   function fillLanes(): void {
-    for (const runId of waiting) {
-      if (lanes.size >= LANES || closing.signal.aborted) return
-      if (active.has(runId)) continue
-      waiting.delete(runId)
-      active.add(runId)
-      const lane = deliver(runId).then(() => {
-        lanes.delete(lane)
-        active.delete(runId)
-        fillLanes()
-      })
-      lanes.add(lane)
+    for (const queue of [urgent, waiting]) {
+      for (const runId of queue) {
+        if (lanes.size >= LANES || closing.signal.aborted) return
+        if (active.has(runId)) continue
+        queue.delete(runId)
+        active.add(runId)
+        const lane = deliver(runId).then(() => {
+          lanes.delete(lane)
+          active.delete(runId)
+          fillLanes()
+        })
+        lanes.add(lane)
+      }
     }
   }
 
@@ -61,12 +78,15 @@ export function createDispatcher({ db, client, log }: { db: Db; client: Client; 
   async function deliver(runId: string): Promise<'delivered' | 'away' | 'refused'> {
     try {
       for (const mail of await undelivered(db, runId)) {
-        await client.connection.withDeadline(Date.now() + CALL_MS, () => handOver(client, runId, mail))
-        await markDispatched(db, mail.id)
+        await tracing.within(mail.trace, () =>
+          client.connection.withDeadline(Date.now() + CALL_MS, () => handOver(client, attributes, mail)),
+        )
+        await markDispatched(db, mail.mail.id)
+        metrics.mailSeconds.observe({ kind: mail.mail.kind }, (Date.now() - mail.createdAt.getTime()) / 1000)
       }
       return 'delivered'
     } catch (error) {
-      log.warn({ run: runId, reason: reasonOf(error) }, 'mail could not be handed over; it will be tried again')
+      log.warn({ run: runId, reason: causeOf(error) }, 'mail could not be handed over; it will be tried again')
       return isAway(error) ? 'away' : 'refused'
     }
   }
@@ -98,7 +118,8 @@ export function createDispatcher({ db, client, log }: { db: Db; client: Client; 
   const sweeping = sweepUntilClosed()
 
   return {
-    nudge,
+    nudge: (runId) => nudge(runId),
+    nudgeFirst: (runId) => nudge(runId, urgent),
     async close() {
       closing.abort()
       const inHand = Promise.all([sweeping, ...lanes])
@@ -106,32 +127,6 @@ export function createDispatcher({ db, client, log }: { db: Db; client: Client; 
     },
   }
 }
-
-async function handOver(client: Client, runId: string, { agent, ...mail }: UndeliveredMail): Promise<void> {
-  if (mail.kind === 'prompt') {
-    await client.workflow.signalWithStart(RUN_WORKFLOW, {
-      workflowId: workflowId(runId),
-      taskQueue: ORCHESTRATOR_QUEUE,
-      args: [{ runId }],
-      signal: MAIL_SIGNAL,
-      signalArgs: [mail],
-      // A follow-up on a run that has ended starts its workflow again.
-      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
-      staticSummary: `agent run: ${agent}`,
-    })
-    return
-  }
-  try {
-    await client.workflow.getHandle(workflowId(runId)).signal(MAIL_SIGNAL, mail)
-  } catch (error) {
-    // The run has ended meanwhile: there is nothing left to answer or to cancel.
-    if (!(error instanceof WorkflowNotFoundError)) throw error
-  }
-}
-
-/** Temporal's errors say what was tried; what went wrong is their cause. */
-const reasonOf = (error: unknown) =>
-  error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)
 
 function isAway(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) {

@@ -1,12 +1,14 @@
 // Every error the API answers with, as problem+json (RFC 7807).
 import type { ErrorRequestHandler, Response } from 'express'
 import type { Logger } from 'pino'
+import { ClaimRefusedError } from '../store/claims.ts'
 import { FencedError, RunNotFoundError } from '../store/locking.ts'
 
 /** Error codes, their titles, and whether the same request sent again can be expected to do better. */
 const codes = {
   invalid_request: { title: 'Invalid request', retryable: false },
   authentication_required: { title: 'Authentication required', retryable: false },
+  not_authorized: { title: 'Not authorized', retryable: false },
   resource_not_found: { title: 'Not found', retryable: false },
   method_not_allowed: { title: 'Method not allowed', retryable: false },
   conflict: { title: 'Conflict', retryable: false },
@@ -74,6 +76,7 @@ function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error
   if (error instanceof RunNotFoundError) return notFound(error.message)
   if (error instanceof FencedError) return new HttpError(409, 'conflict', error.message)
+  if (error instanceof ClaimRefusedError) return new HttpError(403, 'not_authorized', error.message)
   if (error instanceof RangeError && error.message.includes('call stack'))
     return invalid('The body is nested too deeply.')
   const fromBody = bodyError(error)

@@ -31,6 +31,7 @@ afterAll(async () => {
 async function readRun() {
   const { runId, messageId } = await givenRun(api.db)
   await acceptMail(api.db, { runId, key: 'test', ids: [messageId] })
+  await api.hold(runId)
   return runId
 }
 const lines = (from: number, to: number): NewEvent[] =>
@@ -65,6 +66,30 @@ test('pages of the transcript give every event once', async () => {
   }
   expect(sequences(pages)).toEqual(upTo(25))
   expect(await api.call('GET', `/agent/runs/${runId}/events?after=x`)).toMatchObject({ status: 400 })
+})
+
+test('pages of some kinds hold those alone, and end where there are no more', async () => {
+  const { runId } = await givenRun(api.db)
+  const kinds = ['message', 'usage', 'output', 'usage', 'message'] as const
+  const events = kinds.map((kind, index) => ({
+    line: index + 1,
+    part: 0,
+    time: new Date().toISOString(),
+    kind,
+    data: {},
+  }))
+  await appendEvents(api.db, { runId, execution: 1, journal: 'agent-1', events, readTo: 5 })
+  const page = async (query: string) => (await api.call('GET', `/agent/runs/${runId}/events?${query}`)).body
+  const first = await page('kind=usage&limit=1')
+  expect(first.events.map((event: RunEvent) => event.kind)).toEqual(['usage'])
+  expect(first.page_info.has_next_page).toBe(true)
+  const rest = await page(`kind=usage&kind=message&after=${first.page_info.next_cursor}`)
+  expect(rest.events.map((event: RunEvent) => event.kind)).toEqual(['usage', 'message'])
+  expect(rest.page_info.has_next_page).toBe(false)
+  expect(await page('kind=nonsense')).toMatchObject({
+    status: 400,
+    detail: expect.stringMatching(/^kind: must be message, /),
+  })
 })
 
 test('the stream of a run that is over sends everything and ends', async () => {

@@ -1,11 +1,13 @@
 // The transcript, by pages or as a stream, and the timeline.
 import { type Request, Router } from 'express'
+import { type EventKind, eventKinds } from '../domain/event.ts'
+import { either } from '../domain/issue-words.ts'
 import { PAGE_LIMIT } from '../domain/limits.ts'
 import { readEvents, transcriptEnd } from '../store/events.ts'
 import { runExists } from '../store/runs.ts'
 import { readTimeline } from '../store/timeline.ts'
 import type { ApiDeps } from './deps.ts'
-import { notFound } from './errors.ts'
+import { invalid, notFound } from './errors.ts'
 import { onlyMethods, queryOf, runId, wholeNumber } from './parse.ts'
 import { streamEvents } from './stream.ts'
 
@@ -30,8 +32,11 @@ export function eventRoutes(deps: ApiDeps): Router {
         await streamEvents(deps, request, response, { runId: id, after, endless: query.get('follow') === 'always' })
         return
       }
-      const events = await readEvents(deps.db, id, after, limit)
-      const reached = events.at(-1)?.sequence ?? after
+      const kinds = kindsOf(query)
+      const events = await readEvents(deps.db, id, after, limit, kinds)
+      // Of some kinds only: a page that is not full is the last one.
+      const isAll = kinds.length > 0 && events.length < limit
+      const reached = isAll ? end.lastSequence : (events.at(-1)?.sequence ?? after)
       // Read again: what was stored between the two reads is on this page.
       const lastSequence = Math.max(end.lastSequence, reached)
       const hasNext = reached < lastSequence
@@ -56,6 +61,14 @@ export function eventRoutes(deps: ApiDeps): Router {
     .all(onlyMethods('GET'))
 
   return router
+}
+
+function kindsOf(query: URLSearchParams): EventKind[] {
+  return query.getAll('kind').map((kind) => {
+    const known = eventKinds.find((candidate) => candidate === kind)
+    if (!known) throw invalid(`kind: must be ${either(eventKinds)}`)
+    return known
+  })
 }
 
 /** The sequence to begin after. A stream's reader that comes back names the last one it got. */

@@ -5,7 +5,7 @@ import { beginExecution } from '../store/executions.ts'
 import { insertMail, promptBody } from '../store/mail.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
-import { givenRun } from '../test/support/runs.ts'
+import { executionDefaults, givenRun } from '../test/support/runs.ts'
 
 let postgres: TestPostgres
 let api: TestApi
@@ -18,9 +18,15 @@ afterAll(async () => {
   await postgres.stop()
 })
 
+/** A run that the host of the tests holds. */
+const heldRun = async (fields: Parameters<typeof givenRun>[1] = {}) => {
+  const { runId } = await givenRun(api.db, fields)
+  await api.hold(runId)
+  return { runId }
+}
 const begin = async (runId: string, key: string) => {
   const mail = await api.db.transaction().execute((tx) => insertMail(tx, runId, 'prompt', promptBody('go', 'queue')))
-  await beginExecution(api.db, { runId, key, mail: [mail] }, { idleMinutes: 10, turnMinutes: 10 })
+  await beginExecution(api.db, { runId, key, mail: [mail] }, executionDefaults)
 }
 const event = { line: 1, time: '2026-01-02T03:04:05.000Z', kind: 'message', data: { text: 'hi' } }
 
@@ -40,7 +46,7 @@ const repository = (path: string, patch: Buffer | null, bundle: Buffer | null, n
 })
 
 test('a host gets what it needs to carry out an execution', async () => {
-  const { runId } = await givenRun(api.db, {
+  const { runId } = await heldRun({
     agent: 'command',
     command: ['sh', '-c', 'true'],
     environment: { repos: [], setup_commands: ['make'], env: { A: 'secret value' } },
@@ -62,7 +68,7 @@ test('a host gets what it needs to carry out an execution', async () => {
 })
 
 test('events are stored once and the journal says how far', async () => {
-  const { runId } = await givenRun(api.db)
+  const { runId } = await heldRun()
   const append = (read_to: number) =>
     api.host('POST', `/runs/${runId}/executions/1/events`, { journal: 'agent 1/x', events: [event], read_to })
   expect((await append(4)).body).toEqual({ line: 4 })
@@ -76,6 +82,8 @@ test('an execution that is over is refused everywhere', async () => {
   const { runId } = await givenRun(api.db)
   await begin(runId, 'a')
   await begin(runId, 'b')
+  await api.hold(runId)
+  await api.hold(runId, { execution: 2 })
   const first = `/runs/${runId}/executions/1`
   const replies = [
     await api.host('GET', first),
@@ -89,7 +97,7 @@ test('an execution that is over is refused everywhere', async () => {
 })
 
 test('what does not fit is refused by name', async () => {
-  const { runId } = await givenRun(api.db)
+  const { runId } = await heldRun()
   const append = (body: object) => api.host('POST', `/runs/${runId}/executions/1/events`, body)
   expect(await append({ journal: 'a', events: [{ ...event, line: 0 }], read_to: 1 })).toMatchObject({
     status: 400,
@@ -101,7 +109,7 @@ test('what does not fit is refused by name', async () => {
 })
 
 test('a credential is handed out, and known by its hash alone', async () => {
-  const { runId } = await givenRun(api.db)
+  const { runId } = await heldRun()
   const { body } = await api.host('POST', `/runs/${runId}/executions/1/credential`, {})
   expect(await findCredential(api.db, body.token)).toEqual({ runId, execution: 1 })
 })
@@ -110,7 +118,7 @@ test('a pool is full when its live hosts hold as many runs as they may', async (
   const start = async () =>
     (await api.call('POST', '/agent/runs', { prompt: 'x', config: { worker_host: 'small' } })).body.at_capacity
   expect(await start()).toBe(true)
-  const report = { pool: 'small', kind: 'direct', version: '1', capacity: 2 }
+  const report = { pool: 'small', kind: 'direct', version: '1', capacity: 2, in_use: 0 }
   expect(await api.host('PUT', '/hosts/machine-1', report)).toMatchObject({ status: 200 })
   expect(await start()).toBe(false)
   expect(await start()).toBe(true)
@@ -120,17 +128,33 @@ test('a pool is full when its live hosts hold as many runs as they may', async (
   expect(await start()).toBe(true)
 })
 
-test('a host is told what to throw away', async () => {
-  const { runId } = await givenRun(api.db)
-  await api.db.updateTable('runs').set({ state: 'SUCCEEDED', host_id: 'machine-1' }).where('id', '=', runId).execute()
-  await api.db.updateTable('mail').set({ accepted_at: new Date() }).where('run_id', '=', runId).execute()
+test('a host is told what to throw away, and what should not run there', async () => {
+  const given = async (change: object) => {
+    const { runId } = await givenRun(api.db)
+    const over = { state: 'SUCCEEDED', host_id: 'machine-1', finished_at: new Date(Date.now() - 3_600_000) } as const
+    await api.db
+      .updateTable('runs')
+      .set({ ...over, ...change })
+      .where('id', '=', runId)
+      .execute()
+    await api.db.updateTable('mail').set({ accepted_at: new Date() }).where('run_id', '=', runId).execute()
+    return runId
+  }
+  const kept = { workspace_kept: true, workspace_until: new Date(Date.now() + 3_600_000) }
+  const old = await given({})
+  const givenUp = await given({ ...kept, sandbox_running: false })
+  const waiting = await given({ workspace_kept: true, sandbox_running: true })
+  const justOver = await given({ ...kept, sandbox_running: false, finished_at: new Date() })
+  const atWork = await given({ ...kept, state: 'INPROGRESS', sandbox_running: false, finished_at: null })
   const stranger = randomUUID()
-  const { body } = await api.host('POST', '/hosts/machine-1/sweep', { run_ids: [runId, stranger] })
-  expect(body).toEqual({ remove: [runId] })
+  const runs = [old, givenUp, waiting, justOver, atWork, stranger]
+  const { body } = await api.host('POST', '/hosts/machine-1/sweep', { run_ids: runs })
+  expect(body.remove).toEqual([old])
+  expect(body.stop.toSorted()).toEqual([old, givenUp, stranger].toSorted())
 })
 
 test('the result of a single repository is its patch, byte for byte', async () => {
-  const { runId } = await givenRun(api.db)
+  const { runId } = await heldRun()
   const patch = Buffer.from('diff --git a/x b/x\n\xff\xfe\n', 'latin1')
   const bundle = randomBytes(3_000_000)
   await api.host('PUT', `/runs/${runId}/executions/1/result`, { repositories: [repository('app', patch, bundle)] })
@@ -148,9 +172,10 @@ test('the newest execution with a result counts, and several repositories are to
   const { runId } = await givenRun(api.db)
   const put = (execution: number, repositories: object[]) =>
     api.host('PUT', `/runs/${runId}/executions/${execution}/result`, { repositories })
+  await api.hold(runId)
   await put(1, [repository('old', Buffer.from('old'), null)])
   await begin(runId, 'a')
-  await begin(runId, 'b')
+  await api.hold(runId, { execution: 2 })
   const repositories = [
     repository('a', Buffer.from('patch of a\n'), null),
     repository('b', null, null, 'The patch is larger than 16 MiB.'),

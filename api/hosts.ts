@@ -1,28 +1,58 @@
 // What hosts ask of the server. Every route is safe to repeat; an execution that is over is refused with 409.
-import { type Request, Router } from 'express'
-import { AppendEvents, ExecutionOrder, HostReport, RunResult, SweepRequest } from '../domain/host-api.ts'
+import type { Request, Router } from 'express'
+import {
+  AppendEvents,
+  type ClaimAnswer,
+  ClaimRequest,
+  ExecutionOrder,
+  HostReport,
+  type HostStanding,
+  RunResult,
+  type SweepAnswer,
+  SweepRequest,
+} from '../domain/host-api.ts'
+import { keepLineMoving } from '../store/admission.ts'
+import { claimExecution } from '../store/claims.ts'
 import { issueCredential } from '../store/credentials.ts'
 import { appendEvents, journalPosition } from '../store/events.ts'
-import { reportHost, runsToRemove } from '../store/hosts.ts'
-import { promptText } from '../store/mail.ts'
+import { reportHost, runsToRemove, runsToStop } from '../store/hosts.ts'
+import { messageText } from '../store/mail.ts'
 import { saveResult } from '../store/results.ts'
 import { findOrder } from '../store/runs.ts'
 import { STATE_JOURNAL } from '../store/states.ts'
+import { releaseKept } from '../store/workers.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid, notFound } from './errors.ts'
+import { callerOf, hostRouter, ofAnotherPool, strangerTo } from './host-auth.ts'
 import { parse, parseBody, pathId, runId } from './parse.ts'
 
-export function hostRoutes({ db }: ApiDeps): Router {
-  const router = Router()
+export function hostRoutes({ db, config }: ApiDeps): Router {
+  const router = hostRouter({ db })
 
   router.put('/hosts/:hostId', async (request, response) => {
-    await reportHost(db, hostId(request), parseBody(HostReport, request))
-    response.json({})
+    const report = parseBody(HostReport, request)
+    const caller = callerOf(response)
+    if (caller.keyPool !== null && report.pool !== caller.keyPool) throw ofAnotherPool(caller.keyPool)
+    const noted = await reportHost(db, caller, report)
+    if (noted === null) throw strangerTo(caller.hostId)
+    // What has ended since it was told to drain.
+    if (noted.draining) await releaseKept(db, caller.hostId)
+    // It may be new, or back, or have more room than it had.
+    await keepLineMoving(db)
+    response.json({ draining: noted.draining, gateway_port: config.AMBIENT_GATEWAY_PORT } satisfies HostStanding)
+  })
+
+  router.post('/hosts/:hostId/claims', async (request, response) => {
+    const { run_id: id, execution } = parseBody(ClaimRequest, request)
+    const outcome = await claimExecution(db, { runId: id.toLowerCase(), execution }, callerOf(response).hostId)
+    response.json({ outcome } satisfies ClaimAnswer)
   })
 
   router.post('/hosts/:hostId/sweep', async (request, response) => {
     const { run_ids: runIds } = parseBody(SweepRequest, request)
-    response.json({ remove: await runsToRemove(db, hostId(request), runIds) })
+    const { hostId } = callerOf(response)
+    const [remove, stop] = await Promise.all([runsToRemove(db, hostId, runIds), runsToStop(db, hostId, runIds)])
+    response.json({ remove, stop } satisfies SweepAnswer)
   })
 
   router.get('/runs/:runId/executions/:execution', async (request, response) => {
@@ -32,9 +62,9 @@ export function hostRoutes({ db }: ApiDeps): Router {
 
   router.get('/runs/:runId/messages/:messageId', async (request, response) => {
     const id = pathId(request, 'messageId', 'message')
-    const text = await promptText(db, runId(request), id)
-    if (text === null) throw notFound(`The run has no message ${id}.`)
-    response.json({ message_id: id, text })
+    const message = await messageText(db, runId(request), id)
+    if (message === null) throw notFound(`The run has no message ${id}.`)
+    response.json(message)
   })
 
   router.post('/runs/:runId/executions/:execution/credential', async (request, response) => {
@@ -59,14 +89,7 @@ export function hostRoutes({ db }: ApiDeps): Router {
   return router
 }
 
-function hostId(request: Request): string {
-  const id = String(request.params.hostId)
-  if (!/^[\w.-]{1,100}$/.test(id))
-    throw invalid('host id: must be 1 to 100 letters, digits, dots, dashes or underscores')
-  return id
-}
-
-function executionOf(request: Request): { runId: string; execution: number } {
+export function executionOf(request: Request): { runId: string; execution: number } {
   const text = String(request.params.execution)
   if (!/^[1-9]\d{0,8}$/.test(text)) throw notFound(`There is no execution ${text}.`)
   return { runId: runId(request), execution: Number(text) }

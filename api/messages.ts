@@ -3,14 +3,16 @@ import { type Request, type Response, Router } from 'express'
 import { Answer, FollowUp } from '../domain/run.ts'
 import { isTerminal } from '../domain/state.ts'
 import { lockRun } from '../store/locking.ts'
-import { insertMail, pendingCancel, promptBody } from '../store/mail.ts'
+import { hasWaitingMessage, insertMail, pendingCancel, promptBody } from '../store/mail.ts'
 import { type AnswerOutcome, answerQuestion } from '../store/questions.ts'
 import { touchRun } from '../store/runs.ts'
+import { traceOf } from '../telemetry/tracing.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody, runId } from './parse.ts'
-import { refuseUnsupported } from './unsupported.ts'
+import { heedFollowUpFields, refuseUnknown } from './unknown-fields.ts'
+import { fieldsOf, refuseUnsupported } from './unsupported.ts'
 
 export function messageRoutes(deps: ApiDeps): Router {
   const router = Router()
@@ -19,9 +21,9 @@ export function messageRoutes(deps: ApiDeps): Router {
     const id = runId(request)
     const answer = await once(deps, request, response, `POST /agent/runs/${id}/cancel`, async (tx) => {
       const run = await lockRun(tx, id)
-      if (isTerminal(run.state)) throw invalid(`The run is over: ${run.state}.`)
+      if (isTerminal(run.state) && !(await hasWaitingMessage(tx, id))) throw invalid(`The run is over: ${run.state}.`)
       if ((await pendingCancel(tx, id)) === null) {
-        await insertMail(tx, id, 'cancel', { reason: 'Cancelled on request.' })
+        await insertMail(tx, id, 'cancel', { reason: 'Cancelled on request.' }, traceOf(response))
       }
       return { status: 200, response: id }
     })
@@ -37,12 +39,18 @@ export function messageRoutes(deps: ApiDeps): Router {
     .post(async (request, response) => {
       const id = runId(request)
       refuseUnsupported(request.body)
+      const warnings = heedFollowUpFields(request.body)
       const { message, delivery } = parseBody(FollowUp, request)
       const answer = await once(deps, request, response, `POST /agent/runs/${id}/followups`, async (tx) => {
-        await lockRun(tx, id)
-        const messageId = await insertMail(tx, id, 'prompt', promptBody(message, delivery))
+        const run = await lockRun(tx, id)
+        const messageId = await insertMail(tx, id, 'prompt', promptBody(message, delivery), traceOf(response))
         await touchRun(tx, id)
-        return { status: 200, response: { run_id: id, message_id: messageId } }
+        // As the run is read from now on.
+        const state = isTerminal(run.state) ? 'QUEUED' : run.state
+        return {
+          status: 200,
+          response: { run_id: id, message_id: messageId, state, ...(warnings.length > 0 && { warnings }) },
+        }
       })
       deps.dispatcher.nudge(id)
       response.status(answer.status).json(answer.response)
@@ -53,11 +61,12 @@ export function messageRoutes(deps: ApiDeps): Router {
     .route('/runs/:runId/answers')
     .post(async (request, response) => {
       const id = runId(request)
+      refuseUnknown('', fieldsOf(request.body), Answer)
       const body = parseBody(Answer, request)
       const answer = await once(deps, request, response, `POST /agent/runs/${id}/answers`, async (tx) => {
         await lockRun(tx, id)
         const wanted = { questionId: body.question_id ?? null, option: body.option_id }
-        const outcome = accepted(await answerQuestion(tx, id, wanted))
+        const outcome = accepted(await answerQuestion(tx, id, wanted, traceOf(response)))
         return {
           status: 200,
           response: { run_id: id, question_id: outcome.questionId, option_id: outcome.optionId },

@@ -78,6 +78,7 @@ describe('starting a run', () => {
       metadata: { ticket_id: 'A 1' },
     })
     expect(JSON.stringify(body)).not.toContain('hush')
+    await api.hold(id)
     const order = await api.host('GET', `/runs/${id}/executions/1`)
     expect(order.body).toMatchObject({ policy: 'ask', base_prompt: 'Be brief', environment })
   })
@@ -97,6 +98,7 @@ describe('starting a run', () => {
       { url: 'ssh://me@git.example/c.git' },
       { url: 'git@git.example:d.git' },
     ])
+    await api.hold(id)
     const order = await api.host('GET', `/runs/${id}/executions/1`)
     expect(order.body.environment.repos).toEqual(repos)
   })
@@ -235,6 +237,8 @@ describe('a list of runs', () => {
     const first = await start({ title: '100% of_it', config: { name, model_id: 'm1' }, metadata: { ticket: 'A 1' } })
     const before = (await api.call('GET', `/agent/runs/${first}`)).body.created_at
     const second = await start({ prompt: 'Rewrite the PARSER', config: { name }, metadata: { ticket: 'A 1', x: 'y' } })
+    // Its first message was read: one that waits would have it read as QUEUED.
+    await api.db.updateTable('mail').set({ accepted_at: new Date() }).where('run_id', '=', second).execute()
     await recordState(api.db, { runId: second, execution: 1, key: 'k', state: 'FAILED' })
     const of = (query: string) => listed(`name=${name}&${query}`)
     expect(await of('')).toEqual([second, first])

@@ -5,15 +5,19 @@ import type { Config } from '../config.ts'
 import { TITLE_CHARS } from '../domain/limits.ts'
 import { Metadata, StartRun, type StartRunResponse } from '../domain/run.ts'
 import type { Tx } from '../store/database.ts'
-import { isPoolFull } from '../store/hosts.ts'
+import { liveHostKinds } from '../store/hosts.ts'
+import { wouldWait } from '../store/queue.ts'
 import { listRuns } from '../store/run-list.ts'
 import { findParent, findRun, insertRun } from '../store/runs.ts'
+import { DEFAULT_TEAM } from '../store/teams.ts'
+import { traceOf } from '../telemetry/tracing.ts'
 import type { ApiDeps } from './deps.ts'
-import { invalid, notFound } from './errors.ts'
+import { HttpError, invalid, notFound } from './errors.ts'
 import { resolveHarness } from './harness.ts'
 import { cursorOf, parseListQuery } from './list-query.ts'
 import { once } from './once.ts'
 import { onlyMethods, parse, parseBody, queryOf, runId } from './parse.ts'
+import { heedRunFields } from './unknown-fields.ts'
 import { refuseUnsupported } from './unsupported.ts'
 
 type Started = z.infer<typeof StartRunResponse>
@@ -23,11 +27,15 @@ export function runRoutes(deps: ApiDeps): Router {
 
   const start = async (request: Request, response: Response) => {
     refuseUnsupported(request.body)
+    const warnings = heedRunFields(request.body)
     const body = parseBody(StartRun, request)
     const source = sourceOf(request)
     const answer = await once(deps, request, response, 'POST /agent/runs', async (tx) => ({
       status: 200,
-      response: await startRun(tx, deps.config, body, source),
+      response: {
+        ...(await startRun(tx, deps.config, body, source, traceOf(response))),
+        ...(warnings.length > 0 && { warnings }),
+      },
     }))
     deps.dispatcher.nudge((answer.response as Started).run_id)
     response.status(answer.status).json(answer.response)
@@ -63,14 +71,22 @@ export function runRoutes(deps: ApiDeps): Router {
 }
 
 /** The run as it is written down: everything the server decides is decided here and stays with the run. */
-async function startRun(tx: Tx, settings: Config, body: StartRun, source: string): Promise<Started> {
+async function startRun(
+  tx: Tx,
+  settings: Config,
+  body: StartRun,
+  source: string,
+  trace: string | null,
+): Promise<Started> {
   const config = body.config ?? null
   const harness = resolveHarness(settings, config)
   const pool = poolOf(settings, config?.worker_host ?? null)
   const parent = body.parent_run_id ? await findParent(tx, body.parent_run_id) : null
   if (body.parent_run_id && !parent) throw invalid(`parent_run_id: there is no run ${body.parent_run_id}`)
-  const atCapacity = await isPoolFull(tx, pool)
-  const id = await insertRun(tx, {
+  if (body.environment?.image) await refuseImage(tx, pool)
+  const concurrency = body.concurrency ?? null
+  const atCapacity = await wouldWait(tx, { pool, team: DEFAULT_TEAM, concurrency })
+  const run = {
     title: body.title ?? titleOf(body.prompt),
     prompt: body.prompt,
     source,
@@ -82,14 +98,29 @@ async function startRun(tx: Tx, settings: Config, body: StartRun, source: string
     policy: config?.permission_policy ?? null,
     base_prompt: config?.base_prompt ?? null,
     pool,
-    idle_minutes: config?.idle_timeout_minutes ?? null,
+    priority: body.priority ?? 0,
+    concurrency_group: concurrency?.group ?? null,
+    concurrency_limit: concurrency?.limit ?? null,
+    idle_minutes: config?.idle_timeout_minutes ?? settings.AMBIENT_IDLE_MINUTES,
     config: config ?? {},
     environment: body.environment ?? null,
     metadata: parse(Metadata, { ...parent?.metadata, ...body.metadata }),
     demo: harness.demo,
     parent,
-  })
+  }
+  const id = await insertRun(tx, run, trace)
   return { run_id: id, task_id: id, state: 'QUEUED', at_capacity: atCapacity }
+}
+
+/** An image means nothing to hosts that run agents as processes. A pool without a live host may yet get one with containers. */
+async function refuseImage(tx: Tx, pool: string): Promise<void> {
+  const kinds = await liveHostKinds(tx, pool)
+  if (kinds.length === 0 || kinds.includes('docker')) return
+  throw new HttpError(
+    422,
+    'operation_not_supported',
+    `environment.image: the hosts of the pool "${pool}" run agents as processes of their machine (AMBIENT_HOST=direct), without containers. Leave it out, or name a pool with containers in config.worker_host.`,
+  )
 }
 
 /** `warp` is what official clients call the hosts of the service itself. */

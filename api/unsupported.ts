@@ -8,19 +8,22 @@ const isGiven = (value: unknown): boolean => {
 }
 
 /** The fields of an object; none where there is no object. What is wrong with the body otherwise, its schema tells. */
-const fieldsOf = (value: unknown): Record<string, unknown> =>
-  typeof value === 'object' && value !== null ? { ...value } : {}
+export const fieldsOf = (value: unknown): Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {}
 
-const topFields = ['skill', 'conversation_id', 'attachments', 'images', 'agent_identity_uid', 'on_behalf_of']
-const configFields = ['skill_spec', 'skills', 'mcp_servers', 'environment_id', 'memory_stores', 'secrets']
+/** Refused where something is given; empty, they ask for nothing. */
+export const unsupported = {
+  top: ['skill', 'conversation_id', 'attachments', 'images', 'agent_identity_uid', 'on_behalf_of'],
+  config: ['skill_spec', 'skills', 'mcp_servers', 'environment_id', 'memory_stores', 'secrets'],
+} as const
 
 /** @throws {HttpError} 422 that names the fields. */
 export function refuseUnsupported(body: unknown): void {
   const asked = fieldsOf(body)
   const config = fieldsOf(asked.config)
   const named = [
-    ...topFields.filter((field) => isGiven(asked[field])),
-    ...configFields.filter((field) => isGiven(config[field])).map((field) => `config.${field}`),
+    ...unsupported.top.filter((field) => isGiven(asked[field])),
+    ...unsupported.config.filter((field) => isGiven(config[field])).map((field) => `config.${field}`),
     ...(isGiven(asked.mode) && asked.mode !== 'normal' ? ['mode'] : []),
   ]
   if (named.length === 0) return

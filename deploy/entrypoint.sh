@@ -5,7 +5,7 @@ set -eu
 cd /opt/ambient
 
 # NAME_FILE names a file that holds NAME, as secrets are mounted.
-for name in DATABASE_URL AMBIENT_ADMIN_KEY AMBIENT_WORKER_KEY ANTHROPIC_API_KEY OPENAI_API_KEY GEMINI_API_KEY; do
+for name in DATABASE_URL AMBIENT_ADMIN_KEY AMBIENT_WORKER_KEY AMBIENT_METRICS_KEY ANTHROPIC_API_KEY OPENAI_API_KEY GEMINI_API_KEY; do
   eval "file=\${${name}_FILE:-}"
   if [ -n "$file" ]; then
     value=$(cat "$file")

@@ -1,10 +1,15 @@
-// What the image does once, so that no container has to: the workflows' bundle, and compiled code in NODE_COMPILE_CACHE.
+// What the image does once, so that no container has to: the workflows' bundles, and compiled code in NODE_COMPILE_CACHE.
 import { dataPaths, loadConfig } from '../config.ts'
+import { TRACING_MODULE } from '../telemetry/tracing.ts'
 import { workflowBundle } from '../workers/bundle.ts'
 import { createLog } from '../workers/log.ts'
 
 const config = loadConfig()
-await workflowBundle(dataPaths(config).cache, createLog(config, 'build'))
+const { cache } = dataPaths(config)
+const log = createLog(config, 'build')
+// Whether traces are made is known only when a container starts.
+await workflowBundle(cache, [], log)
+await workflowBundle(cache, [TRACING_MODULE], log)
 // Loading a module compiles it; none of these does anything before its `main` is called.
 await Promise.all([
   import('../cli/program.ts'),

@@ -7,7 +7,8 @@ import type { Phase } from './state.ts'
  * `category` chooses the terminal state: `user` gives FAILED, `platform` gives
  * ERROR. `retryable` says whether the same run, started again unchanged, can be
  * expected to do better. `oz` is the nearest code of Oz's published set, which
- * strict clients validate against.
+ * strict clients validate against. `because` is there where another execution
+ * takes the work up by itself.
  */
 export const failureCodes = {
   // The user's side.
@@ -21,16 +22,21 @@ export const failureCodes = {
   command_failed: { category: 'user', retryable: false, oz: 'invalid_request' },
   model_unauthorized: { category: 'user', retryable: false, oz: 'external_authentication_required' },
   invalid_run: { category: 'user', retryable: false, oz: 'invalid_request' },
+  time_limit: { category: 'user', retryable: false, oz: 'invalid_request' },
+  disk_limit: { category: 'user', retryable: false, oz: 'invalid_request' },
   // The platform's side.
   model_unavailable: { category: 'platform', retryable: true, oz: 'resource_unavailable' },
   agent_install_failed: { category: 'platform', retryable: true, oz: 'internal_error' },
   agent_start_failed: { category: 'platform', retryable: true, oz: 'internal_error' },
   agent_protocol_error: { category: 'platform', retryable: true, oz: 'internal_error' },
-  sandbox_lost: { category: 'platform', retryable: true, oz: 'resource_unavailable' },
-  host_unavailable: { category: 'platform', retryable: true, oz: 'resource_unavailable' },
+  sandbox_lost: { category: 'platform', retryable: true, oz: 'resource_unavailable', because: 'sandbox_lost' },
+  host_unavailable: { category: 'platform', retryable: true, oz: 'resource_unavailable', because: 'host_lost' },
   timed_out: { category: 'platform', retryable: true, oz: 'resource_unavailable' },
   internal_error: { category: 'platform', retryable: true, oz: 'internal_error' },
-} as const satisfies Record<string, { category: 'user' | 'platform'; retryable: boolean; oz: string }>
+} as const satisfies Record<
+  string,
+  { category: 'user' | 'platform'; retryable: boolean; oz: string; because?: 'sandbox_lost' | 'host_lost' }
+>
 
 export type FailureCode = keyof typeof failureCodes
 

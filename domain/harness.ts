@@ -13,6 +13,10 @@ export type HarnessType = z.infer<typeof HarnessType>
 export const PermissionPolicy = z.enum(['allow', 'ask', 'deny'])
 export type PermissionPolicy = z.infer<typeof PermissionPolicy>
 
+/** Where a run does not say: a container is a boundary of its own; on the bare machine a person decides. */
+export const defaultPolicy = (hostKind: 'docker' | 'direct'): PermissionPolicy =>
+  hostKind === 'docker' ? 'allow' : 'ask'
+
 /** The wire formats that model providers speak, as the gateway routes them. */
 export const providerNames = ['anthropic', 'openai', 'gemini'] as const
 export type ProviderName = (typeof providerNames)[number]

@@ -3,17 +3,46 @@ import { z } from 'zod'
 import { NewEvent } from './event.ts'
 import { AgentName, PermissionPolicy } from './harness.ts'
 import { InlineEnvironment } from './run.ts'
+import { HostName } from './worker.ts'
 
-/** All of these routes live under this prefix and need the worker key. */
+/** All of these routes live under this prefix and need a worker key. */
 export const HOST_API = '/internal/v1'
 
-/** `PUT /hosts/:hostId`: on start, and every 15 s. */
+/** Every request says by these which host it comes from: its lasting id, and the secret that the machine made for itself. */
+export const HOST_HEADER = 'x-ambient-host'
+export const HOST_SECRET_HEADER = 'x-ambient-host-secret'
+
+/**
+ * `PUT /hosts/:hostId` → {@link HostStanding}: on start, and every 5 s. The first
+ * one binds the id to the secret; nobody else can report or ask under it.
+ */
 export const HostReport = z.object({
-  pool: z.string().min(1).max(100),
+  pool: HostName,
   kind: z.enum(['docker', 'direct']),
   version: z.string().max(100),
   capacity: z.number().int().min(1),
+  /** Runs that it holds, with kept sandboxes. */
+  in_use: z.number().int().min(0),
 })
+export type HostReport = z.infer<typeof HostReport>
+
+/** What the server wants of a host, and what a host cannot know by itself. */
+export const HostStanding = z.object({
+  /** True: it takes no new run, and finishes what it holds. */
+  draining: z.boolean(),
+  /** Where the model gateway listens beside the server. */
+  gateway_port: z.number().int(),
+})
+export type HostStanding = z.infer<typeof HostStanding>
+
+/**
+ * `POST /hosts/:hostId/claims`: this host carries an execution out, unless it
+ * drains. Everything below `/runs` is for the host that holds the run; others
+ * are refused with 403.
+ */
+export const ClaimRequest = z.object({ run_id: z.uuid(), execution: z.number().int().min(1) })
+export const ClaimAnswer = z.object({ outcome: z.enum(['claimed', 'draining']) })
+export type ClaimAnswer = z.infer<typeof ClaimAnswer>
 
 /** `GET /runs/:runId/executions/:execution`: what a host needs to carry it out. */
 export const ExecutionOrder = z.object({
@@ -28,11 +57,24 @@ export const ExecutionOrder = z.object({
   policy: PermissionPolicy.nullable(),
   base_prompt: z.string().nullable(),
   environment: InlineEnvironment,
+  /** The host that took the newest earlier execution, when there is one: what any other still has of the run is out of date. */
+  former: z
+    .object({ execution: z.number().int().min(1), host_id: z.string() })
+    .nullable()
+    .default(null),
+  /** The server has a checkpoint of the run. */
+  has_checkpoint: z.boolean().default(false),
 })
 export type ExecutionOrder = z.infer<typeof ExecutionOrder>
 
-/** `GET /runs/:runId/messages/:messageId` */
-export const MessageText = z.object({ message_id: z.uuid(), text: z.string() })
+/** `GET /runs/:runId/messages/:messageId`: what a person sent, a message or the answer to a question. */
+export const MessageText = z.object({
+  message_id: z.uuid(),
+  text: z.string(),
+  /** For an answer: what was asked, and what was decided. */
+  decision: z.object({ title: z.string(), choice: z.enum(['allow', 'deny']) }).nullable(),
+})
+export type MessageText = z.infer<typeof MessageText>
 
 /** `POST /runs/:runId/executions/:execution/credential`: a gateway token; a second call replaces the first. */
 export const RunCredential = z.object({ token: z.string() })
@@ -73,6 +115,21 @@ export type RepositoryResult = z.infer<typeof RepositoryResult>
 export const RunResult = z.object({ repositories: z.array(RepositoryResult) })
 export type RunResult = z.infer<typeof RunResult>
 
-/** `POST /hosts/:hostId/sweep`: the runs of which a host has anything; the answer names those it must remove. */
-export const SweepRequest = z.object({ run_ids: z.array(z.uuid()).max(10_000) })
-export const SweepAnswer = z.object({ remove: z.array(z.uuid()) })
+/**
+ * `PUT /runs/:runId/executions/:execution/checkpoint` stores the body, bytes that
+ * only hosts understand, in place of the run's former checkpoint; `GET` gives
+ * them back, or 404.
+ */
+export const CheckpointStored = z.object({ bytes: z.number().int().min(0) })
+
+/** Most runs that one request names; a host that has more asks several times. */
+export const SWEEP_RUNS = 10_000
+
+/**
+ * `POST /hosts/:hostId/sweep`: the runs of which a host has anything. The answer
+ * names those of which nothing may stay, and those that may have files there
+ * and nothing that runs.
+ */
+export const SweepRequest = z.object({ run_ids: z.array(z.uuid()).max(SWEEP_RUNS) })
+export const SweepAnswer = z.object({ remove: z.array(z.uuid()), stop: z.array(z.uuid()).default([]) })
+export type SweepAnswer = z.infer<typeof SweepAnswer>

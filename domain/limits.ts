@@ -13,3 +13,5 @@ export const REPOSITORIES = 20
 export const SETUP_COMMANDS = 50
 /** Largest page of any list. */
 export const PAGE_LIMIT = 500
+/** Largest value of AMBIENT_CHECKPOINT_MB. */
+export const CHECKPOINT_MB = 4096

@@ -1,7 +1,8 @@
 // What a run is: its request, its configuration, and how it is served. Field names are Oz's where Oz has the field.
 import { z } from 'zod'
-import { HarnessType, PermissionPolicy } from './harness.ts'
+import { AgentName, HarnessType, PermissionPolicy, providerNames } from './harness.ts'
 import * as limits from './limits.ts'
+import { Concurrency, Priority, QueuePlace } from './queue.ts'
 import { runStates } from './state.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text).length
@@ -61,9 +62,9 @@ export const InlineEnvironment = z
       .string()
       .min(1)
       .max(512)
-      .regex(/^[\w./:@-]+$/)
+      .regex(/^[\w./:@-]+$/, 'must be the name of a container image')
       .optional()
-      .describe('Container image. Direct hosts ignore it.'),
+      .describe('Container image. Refused where the hosts of the pool run no containers.'),
     repos: z.array(Repository).max(limits.REPOSITORIES).default([]),
     setup_commands: z
       .array(text(64 * 1024).min(1))
@@ -73,7 +74,7 @@ export const InlineEnvironment = z
       .record(
         z
           .string()
-          .regex(/^[A-Za-z_][A-Za-z0-9_]*$/)
+          .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be letters, digits and underscores, and not begin with a digit')
           .refine((name) => !reservedEnv.test(name), { error: 'is a reserved name' }),
         text(32 * 1024),
       )
@@ -117,7 +118,7 @@ export const AgentConfig = z
       .string()
       .min(1)
       .max(100)
-      .regex(/^[\w.-]+$/)
+      .regex(/^[\w.-]+$/, 'must be letters, digits, dots, dashes or underscores')
       .nullish()
       .describe('The pool of hosts that may take the run.'),
     harness: Harness.nullish(),
@@ -133,7 +134,7 @@ export const Metadata = z
       .string()
       .min(1)
       .max(limits.METADATA_KEY_BYTES)
-      .regex(/^[a-zA-Z0-9._-]+$/),
+      .regex(/^[a-zA-Z0-9._-]+$/, 'must be letters, digits, dots, dashes or underscores'),
     text(limits.METADATA_VALUE_BYTES),
   )
   .refine((map) => Object.keys(map).length <= limits.METADATA_KEYS, { error: `more than ${limits.METADATA_KEYS} keys` })
@@ -150,6 +151,8 @@ export const StartRun = z
     environment: InlineEnvironment.nullish(),
     metadata: Metadata.nullish(),
     parent_run_id: z.uuid().nullish(),
+    priority: Priority.nullish().describe('Where runs wait in line, higher goes first. Absent: 0.'),
+    concurrency: Concurrency.nullish(),
   })
   .meta({ id: 'StartRun' })
 
@@ -161,8 +164,26 @@ export const StartRunResponse = z
     task_id: z.uuid(),
     state: z.enum(runStates),
     at_capacity: z.boolean(),
+    warnings: z.array(z.string()).optional().describe('Fields of the request that are not known and had no effect.'),
   })
   .meta({ id: 'StartRunResponse' })
+
+/** `GET /agent/harnesses`: what runs may name as `config.harness.type`, and what this server makes of it. */
+export const Harnesses = z
+  .object({
+    default_harness: AgentName.describe('What `oz`, or no harness at all, stands for.'),
+    harnesses: z.array(
+      z.object({
+        type: AgentName,
+        provider: z.enum(providerNames).nullable(),
+        default_model_id: z.string().nullable(),
+        demo: z.boolean().describe('No key for its provider: a scripted model plays its part.'),
+      }),
+    ),
+  })
+  .meta({ id: 'Harnesses' })
+
+export type Harnesses = z.infer<typeof Harnesses>
 
 /** Body of `POST …/followups`. */
 export const FollowUp = z
@@ -214,6 +235,10 @@ export const RunItem = z
         retryable: z.boolean(),
       })
       .nullable(),
+    queue: QueuePlace.nullable().describe('Only while the run waits in line.'),
+    team: z.string(),
+    priority: z.number().int(),
+    concurrency: Concurrency.nullable(),
     source: z.string(),
     execution_location: z.enum(['LOCAL', 'REMOTE']),
     execution: z.number().int(),
@@ -234,7 +259,11 @@ export const RunItem = z
     questions: z.array(
       z.object({
         question_id: z.string(),
-        title: z.string(),
+        title: z.string().describe('What is to be decided, whole: it may be a command of many lines.'),
+        tool_call: z
+          .record(z.string(), z.unknown())
+          .nullable()
+          .describe('What the agent wants to do, as the Agent Client Protocol has it: command, changes to files.'),
         options: z.array(z.object({ option_id: z.string(), name: z.string(), kind: z.string() })),
       }),
     ),

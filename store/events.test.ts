@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NewEvent } from '../domain/event.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
-import { givenRun } from '../test/support/runs.ts'
+import { executionDefaults, givenRun } from '../test/support/runs.ts'
 import { createDatabase, type Database } from './database.ts'
 import { appendEvents, journalPosition, readEvents, transcriptEnd } from './events.ts'
 import { beginExecution } from './executions.ts'
@@ -19,7 +19,7 @@ beforeAll(async () => {
 })
 afterAll(() => postgres.stop())
 
-const defaults = { idleMinutes: 10, turnMinutes: 360 }
+const defaults = executionDefaults
 const message = (line: number, text = `line ${line}`, part = 0): NewEvent => ({
   line,
   part,
@@ -36,7 +36,7 @@ test('migrations may be run by several processes at once, and again', async () =
   const databases = [createDatabase(url), createDatabase(url), createDatabase(url)]
   await databases[0]?.pool.query('drop schema public cascade; create schema public')
   const applied = await Promise.all(databases.map(({ db }) => migrate(db)))
-  expect(applied.flat()).toEqual(['0001_runs', '0002_append_events'])
+  expect(applied.flat()).toEqual(['0001_runs', '0002_append_events', '0003_places', '0004_workers', '0005_checkpoints'])
   expect(await migrate((databases[0] as Database).db)).toEqual([])
   await Promise.all(databases.map((each) => each.close()))
 })

@@ -1,10 +1,11 @@
 // The transcript: one sequence per run, from 1, without holes.
 import { sql } from 'kysely'
-import type { NewEvent, RunEvent } from '../domain/event.ts'
+import type { EventKind, NewEvent, RunEvent } from '../domain/event.ts'
 import { type RunState, terminalStates } from '../domain/state.ts'
 import type { Db, Queryable, Tx } from './database.ts'
 import { storableJson } from './json.ts'
 import { FencedError, type LockedRun, RunNotFoundError } from './locking.ts'
+import { messageWaits } from './mail.ts'
 
 export interface EventBatch {
   runId: string
@@ -57,13 +58,20 @@ export async function journalPosition(db: Queryable, runId: string, journal: str
   return row?.read_to ?? 0
 }
 
-/** The events after a sequence, in order. */
-export async function readEvents(db: Queryable, runId: string, after: number, limit: number): Promise<RunEvent[]> {
+/** The events after a sequence, in order; of some kinds only, where they are named. */
+export async function readEvents(
+  db: Queryable,
+  runId: string,
+  after: number,
+  limit: number,
+  kinds: readonly EventKind[] = [],
+): Promise<RunEvent[]> {
   const rows = await db
     .selectFrom('events')
     .select(['sequence', 'time', 'kind', 'execution', 'data'])
     .where('run_id', '=', runId)
     .where('sequence', '>', after)
+    .$if(kinds.length > 0, (all) => all.where('kind', 'in', kinds))
     .orderBy('sequence')
     .limit(limit)
     .execute()
@@ -85,21 +93,7 @@ export async function transcriptEnd(db: Queryable, runId: string): Promise<Trans
     .select((eb) => [
       'state',
       'last_event_sequence as lastSequence',
-      eb
-        .and([
-          eb('state', 'in', terminalStates),
-          eb.not(
-            eb.exists(
-              eb
-                .selectFrom('mail')
-                .select('mail.id')
-                .whereRef('mail.run_id', '=', 'runs.id')
-                .where('mail.kind', '=', 'prompt')
-                .where('mail.accepted_at', 'is', null),
-            ),
-          ),
-        ])
-        .as('isOver'),
+      eb.and([eb('state', 'in', terminalStates), eb.not(messageWaits)]).as('isOver'),
     ])
     .where('id', '=', runId)
     .executeTakeFirst()

@@ -1,51 +1,59 @@
 // The machines that run sandboxes: who is there, how full a pool is, and what a host may throw away.
 import { sql } from 'kysely'
-import type { z } from 'zod'
 import type { HostReport } from '../domain/host-api.ts'
 import type { Queryable } from './database.ts'
+import { hashOfSecret } from './host-access.ts'
 
-/** A host reports every 15 s; after three missed reports it counts as gone. */
+/** A host reports every 5 s. One that is being started again keeps its place for this long; then it counts as gone. */
 const LIVE_SECONDS = 45
+/** After three missed reports something is wrong with it. */
+export const REPORTING_SECONDS = 15
 
-export async function reportHost(db: Queryable, id: string, report: z.infer<typeof HostReport>): Promise<void> {
-  const row = { ...report, reported_at: sql<Date>`now()` }
-  await db
+/**
+ * Notes that a host lives; the first report makes its id that machine's alone.
+ * Returns whether it is to drain; null when the id is another machine's.
+ */
+export async function reportHost(
+  db: Queryable,
+  { hostId, keyId, secret }: { hostId: string; keyId: string | null; secret: string },
+  report: HostReport,
+): Promise<{ draining: boolean } | null> {
+  const secretHash = hashOfSecret(secret)
+  const row = { ...report, key_id: keyId, secret_hash: secretHash, reported_at: sql<Date>`now()` }
+  const noted = await db
     .insertInto('hosts')
-    .values({ id, ...row })
-    .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
-    .execute()
+    .values({ id: hostId, ...row })
+    .onConflict((conflict) =>
+      conflict
+        .column('id')
+        .doUpdateSet(row)
+        .where((eb) => eb.or([eb('hosts.secret_hash', 'is', null), eb('hosts.secret_hash', '=', secretHash)])),
+    )
+    .returning('draining_at')
+    .executeTakeFirst()
+  if (!noted) return null
+  if (keyId !== null) {
+    await db.updateTable('worker_keys').set({ last_used_at: sql`now()` }).where('id', '=', keyId).execute()
+  }
+  return { draining: noted.draining_at !== null }
 }
 
-const isLive = sql<boolean>`hosts.reported_at > now() - make_interval(secs => ${LIVE_SECONDS})`
+/** For queries on `hosts`. */
+export const isLive = sql<boolean>`hosts.reported_at > now() - make_interval(secs => ${LIVE_SECONDS})`
 
-export async function countLiveHosts(db: Queryable): Promise<number> {
+/** Whether the live hosts of a pool run containers, or processes, or some of them either. */
+export async function liveHostKinds(db: Queryable, pool: string): Promise<('docker' | 'direct')[]> {
+  const rows = await db.selectFrom('hosts').select('kind').distinct().where('pool', '=', pool).where(isLive).execute()
+  return rows.map(({ kind }) => kind)
+}
+
+export async function countReportingHosts(db: Queryable): Promise<number> {
   const row = await db
     .selectFrom('hosts')
-    .select((eb) => eb.fn.countAll<number>().as('live'))
-    .where(isLive)
+    .select((eb) => eb.fn.countAll<number>().as('reporting'))
+    .where(sql<boolean>`reported_at > now() - make_interval(secs => ${REPORTING_SECONDS})`)
     .executeTakeFirstOrThrow()
-  return row.live
-}
-
-/** True when the pool's live hosts have as many runs as they hold at once, so that another one must wait. */
-export async function isPoolFull(db: Queryable, pool: string): Promise<boolean> {
-  const row = await db
-    .selectNoFrom((eb) => [
-      eb
-        .selectFrom('hosts')
-        .select((sum) => sum.fn.coalesce(sum.fn.sum<number>('capacity'), sql<number>`0`).as('capacity'))
-        .where('pool', '=', pool)
-        .where(isLive)
-        .as('capacity'),
-      eb
-        .selectFrom('runs')
-        .select((count) => count.fn.countAll<number>().as('active'))
-        .where('pool', '=', pool)
-        .where('state', 'in', ['QUEUED', 'PENDING', 'CLAIMED', 'INPROGRESS', 'BLOCKED'])
-        .as('active'),
-    ])
-    .executeTakeFirstOrThrow()
-  return Number(row.active) >= Number(row.capacity)
+  return row.reporting
 }
 
 /**
@@ -75,6 +83,32 @@ export async function runsToRemove(db: Queryable, hostId: string, runIds: readon
         when runs.sandbox_running then runs.finished_at < now() - interval '2 hours'
         else not (runs.workspace_kept and coalesce(runs.workspace_until > now(), false))
       end
+  `.execute(db)
+  return rows.map((row) => row.id)
+}
+
+/**
+ * Which of these runs may have files on a host, and nothing that runs. One that
+ * is over and whose sandbox was given up: giving it up is recorded also where
+ * the host could not be told. One that this server does not know: nobody could
+ * speak with its agent; its files may be all that is left of it.
+ */
+export async function runsToStop(db: Queryable, hostId: string, runIds: readonly string[]): Promise<string[]> {
+  if (runIds.length === 0) return []
+  const { rows } = await sql<{ id: string }>`
+    select here.id
+    from unnest(${runIds}::uuid[]) as here (id)
+    left join runs on runs.id = here.id
+    where runs.id is null
+      or runs.state in ('SUCCEEDED', 'FAILED', 'ERROR', 'CANCELLED')
+        and runs.host_id = ${hostId}
+        and not runs.sandbox_running
+        -- What ends a run may still be at work.
+        and runs.finished_at < now() - interval '1 minute'
+        and not exists (
+          select from mail
+          where mail.run_id = runs.id and mail.kind = 'prompt' and mail.accepted_at is null
+        )
   `.execute(db)
   return rows.map((row) => row.id)
 }

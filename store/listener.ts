@@ -1,5 +1,7 @@
-// Hears of new events: one connection for all readers of a process.
+// Hears of new events, of mail to hand over, and of workers that live: one connection for a process.
 import { Client } from 'pg'
+import { MAIL_CHANNEL } from './mail.ts'
+import { PRESENCE_CHANNEL } from './presence.ts'
 
 /** `pg_notify` channel; the payload is the run's id. */
 export const EVENTS_CHANNEL = 'ambient_events'
@@ -7,11 +9,15 @@ export const EVENTS_CHANNEL = 'ambient_events'
 export interface EventListener {
   /** Calls back when the run may have new events. Returns what ends it. */
   subscribe(runId: string, onEvents: () => void): () => void
+  /** Milliseconds since a worker last said that it lives; null when none has since this listens. */
+  workerHeardAgo(): number | null
   close(): Promise<void>
 }
 
 export interface ListenerOptions {
   url: string
+  /** A run has mail that nobody here has written. What is missed while the connection is broken, a sweep finds. */
+  onMail?: (runId: string) => void
   onError?: (error: Error) => void
 }
 
@@ -22,12 +28,13 @@ const RECONNECT_MS = [100, 500, 1_000, 2_000, 5_000]
  * What was said meanwhile is lost, so everyone is called after each connect;
  * callers look into the table in any case.
  */
-export function createEventListener({ url, onError }: ListenerOptions): EventListener {
+export function createEventListener({ url, onMail, onError }: ListenerOptions): EventListener {
   const subscribers = new Map<string, Set<() => void>>()
   let client: Client | null = null
   let retry: NodeJS.Timeout | null = null
   let attempts = 0
   let isClosed = false
+  let heardAt: number | null = null
 
   const callAll = () => {
     for (const callbacks of subscribers.values()) for (const callback of callbacks) callback()
@@ -36,8 +43,10 @@ export function createEventListener({ url, onError }: ListenerOptions): EventLis
   async function connect(): Promise<void> {
     const next = new Client({ connectionString: url, application_name: 'ambient events', keepAlive: true })
     client = next
-    next.on('notification', ({ payload }) => {
-      for (const callback of subscribers.get(payload ?? '') ?? []) callback()
+    next.on('notification', ({ channel, payload = '' }) => {
+      if (channel === PRESENCE_CHANNEL) heardAt = performance.now()
+      else if (channel === MAIL_CHANNEL) onMail?.(payload)
+      else for (const callback of subscribers.get(payload) ?? []) callback()
     })
     next.on('error', (error) => onError?.(error))
     next.on('end', () => {
@@ -46,7 +55,11 @@ export function createEventListener({ url, onError }: ListenerOptions): EventLis
     try {
       await next.connect()
       await next.query(`listen ${EVENTS_CHANNEL}`)
+      await next.query(`listen ${PRESENCE_CHANNEL}`)
+      if (onMail) await next.query(`listen ${MAIL_CHANNEL}`)
       attempts = 0
+      // What was said while nobody listened counts as heard.
+      if (heardAt !== null) heardAt = performance.now()
       callAll()
     } catch (error) {
       onError?.(error instanceof Error ? error : new Error(String(error)))
@@ -70,6 +83,7 @@ export function createEventListener({ url, onError }: ListenerOptions): EventLis
   let connected = connect()
 
   return {
+    workerHeardAgo: () => (heardAt === null ? null : performance.now() - heardAt),
     subscribe(runId, onEvents) {
       const callbacks = subscribers.get(runId) ?? new Set()
       subscribers.set(runId, callbacks.add(onEvents))

@@ -1,5 +1,5 @@
 // The lock under which a run changes.
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 import type { Tx } from './database.ts'
 import type { RunsTable } from './schema.ts'
 
@@ -27,14 +27,15 @@ export class FencedError extends Error {
 
 /**
  * Locks the run's row until the transaction ends. Always the first lock of a
- * transaction, so that two of them cannot wait for each other.
+ * transaction, so that two of them cannot wait for each other. Not so strong
+ * that mail could not be written to the run meanwhile.
  */
 export async function lockRun(tx: Tx, runId: string): Promise<LockedRun> {
   const run = await tx
     .selectFrom('runs')
     .select(['id', 'state', 'execution', 'last_event_sequence', 'host_id', 'sandbox_running', 'agent', 'pool'])
     .where('id', '=', runId)
-    .forUpdate()
+    .forNoKeyUpdate()
     .executeTakeFirst()
   if (!run) throw new RunNotFoundError(runId)
   return run
@@ -42,4 +43,16 @@ export async function lockRun(tx: Tx, runId: string): Promise<LockedRun> {
 
 export function refuseOlder(run: Pick<LockedRun, 'execution'>, execution: number): void {
   if (execution < run.execution) throw new FencedError(execution, run.execution)
+}
+
+/** Any number that nothing else in the database locks. */
+const LINE_LOCK = 4_203_117
+
+/**
+ * Locks the counting of places until the transaction ends: who is let in is
+ * decided by one at a time. Taken after the run's lock, and held by none who
+ * then asks for another run's.
+ */
+export async function lockLine(tx: Tx): Promise<void> {
+  await sql`select pg_advisory_xact_lock(${LINE_LOCK})`.execute(tx)
 }

@@ -1,27 +1,67 @@
 // What people send to a run: written here first, then handed over to its workflow.
 import { randomUUID } from 'node:crypto'
 import { type Selectable, sql } from 'kysely'
-import type { AgentName } from '../domain/harness.ts'
+import type { MessageText } from '../domain/host-api.ts'
 import type { Mail } from '../workflows/contract.ts'
+import type { RunLabels } from '../workflows/search-attributes.ts'
 import type { Db, Queryable, Tx } from './database.ts'
 import { jsonb, storableText } from './json.ts'
 import { lockRun } from './locking.ts'
 import type { MailBody, MailTable } from './schema.ts'
 
-/** Writes a piece of mail; the dispatcher hands it over. Returns its id. */
-export async function insertMail(tx: Tx, runId: string, kind: Mail['kind'], body: MailBody): Promise<string> {
+/** Writes a piece of mail; the dispatcher hands it over, as part of the request's trace. Returns its id. */
+export async function insertMail(
+  tx: Tx,
+  runId: string,
+  kind: 'prompt' | 'answer' | 'cancel',
+  body: MailBody,
+  trace: string | null = null,
+): Promise<string> {
   const id = randomUUID()
   await tx
     .insertInto('mail')
-    .values({ id, run_id: runId, kind, body: jsonb(body) })
+    .values({ id, run_id: runId, kind, body: jsonb(body), trace })
     .execute()
   return id
+}
+
+/** `pg_notify` channel: a run has mail that its writer does not hand over itself. The payload is the run's id. */
+export const MAIL_CHANNEL = 'ambient_mail'
+
+/**
+ * Writes a word of the queue to a run, and calls whoever hands mail over once
+ * the transaction is through. Nobody has to accept it.
+ */
+export async function tellWorkflow(tx: Tx, runId: string, kind: 'admit' | 'release', execution: number): Promise<void> {
+  await sql`
+    with written as (
+      insert into mail (id, run_id, kind, body, accepted_at, accepted_by)
+      values (${randomUUID()}, ${runId}, ${kind}, ${jsonb({ execution })}, now(), 'queue')
+      returning run_id
+    )
+    select pg_notify(${MAIL_CHANNEL}, run_id::text) from written
+  `.execute(tx)
 }
 
 export const promptBody = (text: string, delivery: 'queue' | 'interrupt'): MailBody => ({
   text: storableText(text),
   delivery,
 })
+
+/**
+ * For queries on `runs`: a message waits that the run has not taken up. A run
+ * that has ended goes on with it, so it is not over: it is read as QUEUED, from
+ * the moment the message is accepted and before its workflow has said so.
+ */
+export const messageWaits = sql<boolean>`exists (
+  select from mail where mail.run_id = runs.id and mail.kind = 'prompt' and mail.accepted_at is null
+)`
+
+/** {@link messageWaits}, of one run. */
+export async function hasWaitingMessage(tx: Tx, runId: string): Promise<boolean> {
+  const row = await tx.selectFrom('runs').select(messageWaits.as('waits')).where('id', '=', runId).executeTakeFirst()
+  return row?.waits === true
+}
 
 /** The cancel that is already on its way to this run, if there is one. */
 export async function pendingCancel(tx: Tx, runId: string): Promise<string | null> {
@@ -76,16 +116,32 @@ export async function dropAnswersAndCancels(tx: Tx, runId: string): Promise<void
     .execute()
 }
 
-/** The text of a prompt of this run; null when there is no such prompt. */
-export async function promptText(db: Queryable, runId: string, mailId: string): Promise<string | null> {
+/** The text of a prompt of this run, or what an answer says to an agent that has lost its question; null when there is neither. */
+export async function messageText(db: Queryable, runId: string, mailId: string): Promise<MessageText | null> {
   const row = await db
     .selectFrom('mail')
-    .select('body')
-    .where('id', '=', mailId)
-    .where('run_id', '=', runId)
-    .where('kind', '=', 'prompt')
+    .leftJoin('questions', (join) =>
+      join
+        .onRef('questions.run_id', '=', 'mail.run_id')
+        .on('questions.question_id', '=', sql`mail.body ->> 'questionId'`),
+    )
+    .select(['mail.kind', 'mail.body', 'questions.title', 'questions.options'])
+    .where('mail.id', '=', mailId)
+    .where('mail.run_id', '=', runId)
+    .where('mail.kind', 'in', ['prompt', 'answer'])
     .executeTakeFirst()
-  return row?.body.text ?? null
+  if (!row) return null
+  if (row.kind === 'prompt') return { message_id: mailId, text: row.body.text ?? '', decision: null }
+  const option = row.options?.find(({ optionId }) => optionId === row.body.optionId)
+  const title = row.title ?? ''
+  const choice = option?.kind.startsWith('allow') ? 'allow' : 'deny'
+  const text = [
+    'While you waited for an answer, the process you ran in was ended; what you had asked is no longer open.',
+    `You had asked: ${title}`,
+    `The answer is: ${option?.name ?? choice}`,
+    'Go on with your task accordingly.',
+  ].join('\n\n')
+  return { message_id: mailId, text, decision: { title, choice } }
 }
 
 /** Runs that have mail which was written so long ago and has not been handed over. */
@@ -102,19 +158,46 @@ export async function runsWithUndelivered(db: Queryable, olderThanMs: number, li
   return rows.map((row) => row.run_id)
 }
 
-export type UndeliveredMail = Mail & { agent: AgentName }
+/** A piece of mail as its hand-over needs it. */
+export interface Undelivered {
+  runId: string
+  mail: Mail
+  /** The trace of the request that wrote it, where there is one. */
+  trace: string | null
+  createdAt: Date
+  /** What the run is known by, where its workflow has to be started for it. */
+  labels: RunLabels
+}
 
 /** The mail of a run that has not been handed over, in the order it was written. */
-export async function undelivered(db: Queryable, runId: string): Promise<UndeliveredMail[]> {
+export async function undelivered(db: Queryable, runId: string): Promise<Undelivered[]> {
   const rows = await db
     .selectFrom('mail')
     .innerJoin('runs', 'runs.id', 'mail.run_id')
-    .select(['mail.id', 'mail.kind', sql<MailBody>`mail.body - 'text'`.as('body'), 'runs.agent'])
+    .select([
+      'mail.id',
+      'mail.kind',
+      sql<MailBody>`mail.body - 'text'`.as('body'),
+      'mail.trace',
+      'mail.created_at as createdAt',
+      'runs.agent',
+      'runs.source',
+      'runs.pool',
+      'runs.team',
+      'runs.priority',
+      'runs.parent_run_id as parentRunId',
+    ])
     .where('mail.run_id', '=', runId)
     .where('mail.dispatched_at', 'is', null)
     .orderBy('mail.position')
     .execute()
-  return rows.map((row) => ({ ...toMail(row), agent: row.agent }))
+  return rows.map(({ id, kind, body, trace, createdAt, ...labels }) => ({
+    runId,
+    mail: toMail({ id, kind, body }),
+    trace,
+    createdAt,
+    labels,
+  }))
 }
 
 export async function markDispatched(db: Queryable, mailId: string): Promise<void> {
@@ -130,5 +213,8 @@ function toMail({ id, kind, body }: Pick<Selectable<MailTable>, 'id' | 'kind' | 
       return { id, kind, questionId: body.questionId ?? '', optionId: body.optionId ?? '' }
     case 'cancel':
       return { id, kind, reason: body.reason ?? '' }
+    case 'admit':
+    case 'release':
+      return { id, kind, execution: body.execution ?? 0 }
   }
 }

@@ -3,11 +3,17 @@ import { type Migration, Migrator } from 'kysely/migration'
 import type { Db } from './database.ts'
 import * as m0001 from './migrations/0001_runs.ts'
 import * as m0002 from './migrations/0002_append_events.ts'
+import * as m0003 from './migrations/0003_places.ts'
+import * as m0004 from './migrations/0004_workers.ts'
+import * as m0005 from './migrations/0005_checkpoints.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
   '0001_runs': m0001,
   '0002_append_events': m0002,
+  '0003_places': m0003,
+  '0004_workers': m0004,
+  '0005_checkpoints': m0005,
 }
 
 /**

@@ -1,4 +1,5 @@
 // What agents have asked, and what was answered.
+import { sql } from 'kysely'
 import type { RunItem } from '../domain/run.ts'
 import type { AgentQuestion } from '../workflows/contract.ts'
 import type { Queryable, Tx } from './database.ts'
@@ -19,6 +20,7 @@ export async function answerQuestion(
   tx: Tx,
   runId: string,
   answer: { questionId: string | null; option: string },
+  trace: string | null = null,
 ): Promise<AnswerOutcome> {
   const questions = await tx
     .selectFrom('questions')
@@ -42,7 +44,7 @@ export async function answerQuestion(
   if (optionId === null) return { kind: 'unknown_option', options: question.options }
 
   const questionId = question.question_id
-  const mailId = await insertMail(tx, runId, 'answer', { questionId, optionId })
+  const mailId = await insertMail(tx, runId, 'answer', { questionId, optionId }, trace)
   await tx
     .updateTable('questions')
     .set({ answer_id: mailId, option_id: optionId })
@@ -68,7 +70,11 @@ function chooseOption(options: Options, answer: string): string | null {
   return null
 }
 
-/** The questions that wait for an answer, by run. */
+/**
+ * The questions that wait for an answer, by run. What is to be decided is told
+ * whole, from the question's event: the row has what passed through the
+ * workflow's history, which is its beginning.
+ */
 export async function openQuestions(
   db: Queryable,
   runIds: readonly string[],
@@ -77,16 +83,39 @@ export async function openQuestions(
   if (runIds.length === 0) return open
   const rows = await db
     .selectFrom('questions')
-    .select(['run_id', 'question_id', 'title', 'options'])
-    .where('run_id', 'in', runIds)
-    .where('closed_at', 'is', null)
-    .where('answer_id', 'is', null)
-    .orderBy('asked_at')
+    .leftJoinLateral(
+      (eb) =>
+        eb
+          .selectFrom('events')
+          .select('events.data')
+          .whereRef('events.run_id', '=', 'questions.run_id')
+          .where('events.kind', '=', 'question')
+          .whereRef(sql`events.data ->> 'question_id'`, '=', 'questions.question_id')
+          // It is among the last: the run has stopped at it.
+          .orderBy('events.sequence', 'desc')
+          .limit(1)
+          .as('asked'),
+      (join) => join.onTrue(),
+    )
+    .select(['questions.run_id', 'questions.question_id', 'questions.title', 'questions.options', 'asked.data'])
+    .where('questions.run_id', 'in', runIds)
+    .where('questions.closed_at', 'is', null)
+    .where('questions.answer_id', 'is', null)
+    .orderBy('questions.asked_at')
     .execute()
   for (const row of rows) {
     const options = row.options.map(({ optionId, name, kind }) => ({ option_id: optionId, name, kind }))
     const questions = open.get(row.run_id) ?? []
-    open.set(row.run_id, [...questions, { question_id: row.question_id, title: row.title, options }])
+    const { title, tool_call: toolCall } = row.data ?? {}
+    const question = {
+      question_id: row.question_id,
+      title: typeof title === 'string' ? title : row.title,
+      tool_call: isRecord(toolCall) ? toolCall : null,
+      options,
+    }
+    open.set(row.run_id, [...questions, question])
   }
   return open
 }
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null

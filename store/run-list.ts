@@ -1,9 +1,10 @@
 // Lists of runs: filters, order and pages.
 import { type SqlBool, sql } from 'kysely'
 import type { RunItem } from '../domain/run.ts'
-import type { RunState } from '../domain/state.ts'
+import { type RunState, terminalStates } from '../domain/state.ts'
 import type { Queryable } from './database.ts'
 import { jsonb } from './json.ts'
+import { messageWaits } from './mail.ts'
 import { selectRuns, serveRuns } from './runs.ts'
 
 export const sortColumns = ['updated_at', 'created_at', 'title', 'agent'] as const
@@ -71,7 +72,7 @@ export async function listRuns(
 
 function conditions(filter: RunFilter) {
   const all = [sql`true`]
-  if (filter.states.length > 0) all.push(sql`runs.state = any(${filter.states}::text[])`)
+  if (filter.states.length > 0) all.push(sql`${stateAsRead} = any(${filter.states}::text[])`)
   if (filter.sources.length > 0) all.push(sql`runs.source = any(${filter.sources}::text[])`)
   if (filter.name !== undefined) all.push(sql`runs.name = ${filter.name}`)
   if (filter.model !== undefined) all.push(sql`runs.model = ${filter.model}`)
@@ -83,6 +84,11 @@ function conditions(filter: RunFilter) {
   if (Object.keys(filter.metadata).length > 0) all.push(sql`runs.metadata @> ${jsonb(filter.metadata)}`)
   return all
 }
+
+const stateAsRead = sql`case
+  when runs.state = any(${[...terminalStates]}::text[]) and ${messageWaits} then 'QUEUED'
+  else runs.state
+end`
 
 function matchesText(text: string) {
   const pattern = `%${escapeLike(text)}%`

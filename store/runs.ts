@@ -2,15 +2,20 @@
 import { randomUUID } from 'node:crypto'
 import { type Selectable, type SelectQueryBuilder, sql } from 'kysely'
 import { failureCodes } from '../domain/failure.ts'
+import { defaultPolicy } from '../domain/harness.ts'
 import type { ExecutionOrder } from '../domain/host-api.ts'
+import type { Concurrency } from '../domain/queue.ts'
 import { type InlineEnvironment, type RunItem, withoutCredentials } from '../domain/run.ts'
+import { isTerminal } from '../domain/state.ts'
 import type { ExecutionRef } from '../workflows/contract.ts'
 import type { Queryable, Tx } from './database.ts'
 import { serveFailure } from './failure.ts'
+import { isLive } from './hosts.ts'
 import { jsonb, storableText } from './json.ts'
 import { RunNotFoundError, refuseOlder } from './locking.ts'
-import { insertMail, promptBody } from './mail.ts'
+import { insertMail, messageWaits, promptBody } from './mail.ts'
 import { openQuestions } from './questions.ts'
+import { queuePlaces } from './queue.ts'
 import type { RunsTable, Schema } from './schema.ts'
 import { changeState } from './states.ts'
 
@@ -28,6 +33,9 @@ export type NewRun = Pick<
   | 'policy'
   | 'base_prompt'
   | 'pool'
+  | 'priority'
+  | 'concurrency_group'
+  | 'concurrency_limit'
   | 'idle_minutes'
   | 'config'
   | 'environment'
@@ -36,7 +44,7 @@ export type NewRun = Pick<
 > & { parent: { id: string; rootRunId: string } | null }
 
 /** Writes the run, its first message and its first state. Returns its id. */
-export async function insertRun(tx: Tx, { parent, ...run }: NewRun): Promise<string> {
+export async function insertRun(tx: Tx, { parent, ...run }: NewRun, trace: string | null = null): Promise<string> {
   const id = randomUUID()
   const row = {
     ...run,
@@ -51,7 +59,7 @@ export async function insertRun(tx: Tx, { parent, ...run }: NewRun): Promise<str
     .insertInto('runs')
     .values({ ...row, id, state: 'QUEUED', parent_run_id: parent?.id ?? null, root_run_id: parent?.rootRunId ?? id })
     .execute()
-  await insertMail(tx, id, 'prompt', promptBody(run.prompt, 'queue'))
+  await insertMail(tx, id, 'prompt', promptBody(run.prompt, 'queue'), trace)
   const fresh = {
     id,
     state: 'QUEUED',
@@ -83,16 +91,41 @@ export async function findOrder(db: Queryable, { runId, execution }: ExecutionRe
   const run = await db
     .selectFrom('runs')
     .select(['execution', 'agent', 'model', 'reasoning_level', 'command', 'policy', 'base_prompt', 'environment'])
+    .select((eb) =>
+      eb
+        .exists(
+          eb.selectFrom('checkpoints').select('id').where('run_id', '=', runId).where('completed_at', 'is not', null),
+        )
+        .as('has_checkpoint'),
+    )
     .where('id', '=', runId)
     .executeTakeFirst()
   if (!run) throw new RunNotFoundError(runId)
   refuseOlder(run, execution)
+  // Nothing has come before a run's first execution.
+  const former = execution === 1 ? null : await formerExecution(db, runId, execution)
   return {
     ...run,
     run_id: runId,
     execution,
     environment: run.environment ?? { repos: [], setup_commands: [], env: {} },
+    former,
+    has_checkpoint: Boolean(run.has_checkpoint),
   }
+}
+
+/** The newest execution before this one that a host took. */
+async function formerExecution(db: Queryable, runId: string, execution: number): Promise<ExecutionOrder['former']> {
+  const row = await db
+    .selectFrom('executions')
+    .select(['execution', 'host_id'])
+    .where('run_id', '=', runId)
+    .where('execution', '<', execution)
+    .where('host_id', 'is not', null)
+    .orderBy('execution', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  return row?.host_id == null ? null : { execution: row.execution, host_id: row.host_id }
 }
 
 /** Something has happened to the run that its readers may want to know. */
@@ -119,15 +152,40 @@ const workedMs = sql<number | null>`(
   where executions.run_id = runs.id
 )`
 
-export type RunRow = Selectable<RunsTable> & { worked_ms: number | null }
+/** The kind of the host that has the run, or that all hosts have which may take it. */
+const hostKind = sql<'docker' | 'direct' | null>`coalesce(
+  (select kind from hosts where hosts.id = runs.host_id),
+  (select case when count(distinct kind) = 1 then min(kind) end from hosts where hosts.pool = runs.pool and ${isLive})
+)`
+
+export type RunRow = Selectable<RunsTable> & {
+  worked_ms: number | null
+  message_waits: boolean
+  host_kind: 'docker' | 'direct' | null
+}
 
 export const selectRuns = (db: Queryable): SelectQueryBuilder<Schema, 'runs', RunRow> =>
-  db.selectFrom('runs').selectAll('runs').select(workedMs.as('worked_ms'))
+  db
+    .selectFrom('runs')
+    .selectAll('runs')
+    .select([workedMs.as('worked_ms'), messageWaits.as('message_waits'), hostKind.as('host_kind')])
+
+/** A run that has ended and for which a message waits is not over: what it ended with is of its former execution. */
+const asRead = (row: RunRow): RunRow =>
+  row.message_waits && isTerminal(row.state)
+    ? { ...row, state: 'QUEUED', failure: null, message: null, finished_at: null }
+    : row
 
 /** Rows as runs of the API, with what hangs on them. */
-export async function serveRuns(db: Queryable, rows: readonly RunRow[]): Promise<RunItem[]> {
+export async function serveRuns(db: Queryable, written: readonly RunRow[]): Promise<RunItem[]> {
+  const rows = written.map(asRead)
   const ids = rows.map((row) => row.id)
-  const [questions, children] = await Promise.all([openQuestions(db, ids), childrenOf(db, ids)])
+  const queued = rows.filter((row) => row.state === 'QUEUED').map((row) => row.id)
+  const [questions, children, places] = await Promise.all([
+    openQuestions(db, ids),
+    childrenOf(db, ids),
+    queuePlaces(db, queued),
+  ])
   return rows.map((row) => ({
     run_id: row.id,
     task_id: row.id,
@@ -139,7 +197,11 @@ export async function serveRuns(db: Queryable, rows: readonly RunRow[]): Promise
     started_at: row.started_at?.toISOString() ?? null,
     finished_at: row.finished_at?.toISOString() ?? null,
     run_time: row.worked_ms === null ? null : duration(row.worked_ms),
-    status_message: statusMessage(row, questions.get(row.id)?.[0]?.title),
+    status_message: statusMessage(row, places.get(row.id)?.message ?? questions.get(row.id)?.[0]?.title),
+    queue: places.get(row.id) ?? null,
+    team: row.team,
+    priority: row.priority,
+    concurrency: concurrencyOf(row),
     failure: row.failure ? serveFailure(row.failure) : null,
     source: row.source,
     execution_location: 'REMOTE',
@@ -160,12 +222,16 @@ export async function serveRuns(db: Queryable, rows: readonly RunRow[]): Promise
   }))
 }
 
-function statusMessage(row: RunRow, question: string | undefined): RunItem['status_message'] {
+const concurrencyOf = ({ concurrency_group: group, concurrency_limit: limit }: RunRow): Concurrency | null =>
+  group === null || limit === null ? null : { group, limit }
+
+/** `now`: what it waits for at this moment, which is newer than what its last change of state said. */
+function statusMessage(row: RunRow, now: string | undefined): RunItem['status_message'] {
   if (row.failure) {
     const { oz, retryable } = failureCodes[row.failure.code]
     return { message: row.failure.message, error_code: oz, retryable }
   }
-  const message = row.message ?? question
+  const message = now ?? row.message ?? undefined
   return message === undefined ? null : { message }
 }
 
@@ -175,6 +241,9 @@ function resolvedConfig(row: RunRow): Record<string, unknown> {
     ...row.config,
     model_id: row.model,
     worker_host: row.pool,
+    // Null only while no host says what its default is.
+    permission_policy: row.policy ?? (row.host_kind && defaultPolicy(row.host_kind)),
+    idle_timeout_minutes: row.idle_minutes,
     harness: {
       type: row.agent,
       model_id: row.model,

@@ -24,6 +24,10 @@ export interface RunsTable {
   policy: PermissionPolicy | null
   base_prompt: string | null
   pool: string
+  team: Generated<string>
+  priority: Generated<number>
+  concurrency_group: string | null
+  concurrency_limit: number | null
   idle_minutes: number | null
   config: AgentConfig
   environment: InlineEnvironment | null
@@ -51,6 +55,7 @@ export interface ExecutionsTable {
   key: string
   plan: ExecutionPlan
   host_id: string | null
+  claimed_by: string | null
   created_at: TimeByDefault
   started_at: Time | null
   finished_at: Time | null
@@ -101,18 +106,20 @@ export interface MailBody {
   questionId?: string
   optionId?: string
   reason?: string
+  execution?: number
 }
 
 export interface MailTable {
   id: string
   position: Generated<number>
   run_id: string
-  kind: 'prompt' | 'answer' | 'cancel'
+  kind: 'prompt' | 'answer' | 'cancel' | 'admit' | 'release'
   body: MailBody
   created_at: TimeByDefault
   dispatched_at: Time | null
   accepted_at: Time | null
   accepted_by: string | null
+  trace: string | null
 }
 
 export interface QuestionsTable {
@@ -159,6 +166,21 @@ export interface ResultSummary {
   note: string | null
 }
 
+export interface CheckpointsTable {
+  id: string
+  run_id: string
+  execution: number
+  bytes: Generated<number>
+  created_at: TimeByDefault
+  completed_at: Time | null
+}
+
+export interface CheckpointPiecesTable {
+  checkpoint_id: string
+  number: number
+  bytes: Buffer
+}
+
 export interface IdempotencyTable {
   scope: string
   key: string
@@ -175,8 +197,44 @@ export interface HostsTable {
   kind: 'docker' | 'direct'
   version: string
   capacity: number
+  secret_hash: string | null
+  key_id: string | null
+  in_use: Generated<number>
+  draining_at: Time | null
   created_at: TimeByDefault
   reported_at: Time
+}
+
+export interface WorkerKeysTable {
+  id: string
+  name: string
+  prefix: string
+  key_hash: string
+  pool: string | null
+  created_at: TimeByDefault
+  last_used_at: Time | null
+  revoked_at: Time | null
+}
+
+export interface TeamsTable {
+  name: string
+  run_limit: number
+}
+
+export interface PlacesTable {
+  run_id: string
+  execution: number
+  stage: 'waiting' | 'working' | 'idle'
+  since: TimeByDefault
+  takes_capacity: boolean
+  host_id: string | null
+  pool: string
+  team: string
+  priority: number
+  concurrency_group: string | null
+  concurrency_limit: number | null
+  arrival: number
+  release_asked_at: Time | null
 }
 
 export interface Schema {
@@ -190,6 +248,11 @@ export interface Schema {
   questions: QuestionsTable
   run_credentials: RunCredentialsTable
   results: ResultsTable
+  checkpoints: CheckpointsTable
+  checkpoint_pieces: CheckpointPiecesTable
   idempotency: IdempotencyTable
   hosts: HostsTable
+  worker_keys: WorkerKeysTable
+  teams: TeamsTable
+  places: PlacesTable
 }

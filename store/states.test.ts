@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { makeOrchestratorActivities } from '../activities/orchestrator.ts'
 import { loadConfig } from '../config.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
-import { givenRun } from '../test/support/runs.ts'
+import { executionDefaults, givenHost, givenRun } from '../test/support/runs.ts'
 import type { OrchestratorActivities, StateChange } from '../workflows/contract.ts'
 import { findCredential, issueCredential } from './credentials.ts'
 import type { Database } from './database.ts'
@@ -22,6 +22,9 @@ beforeAll(async () => {
   postgres = await startTestPostgres()
   database = await postgres.database()
   activities = makeOrchestratorActivities({ db: database.db, config: loadConfig({}) })
+  await givenHost(database.db, { id: 'host-of-default' })
+  await givenHost(database.db, { id: 'host-of-gpu', pool: 'gpu' })
+  for (const id of [HOST, 'host-b']) await givenHost(database.db, { id })
 })
 afterAll(() => postgres.stop())
 
@@ -63,7 +66,8 @@ test('an execution is begun once per key, and only for mail that nobody has read
   expect(await begin('w/1', [])).toBeNull()
   expect(await begin('w/1', [randomUUID()])).toBeNull()
   const plans = await Promise.all([1, 2, 3].map(() => begin('w/1', [messageId])))
-  const plan = { execution: 1, pool: 'gpu', heldBy: null, idleMinutes: 3, turnMinutes: 360 }
+  const unread = [{ id: messageId, kind: 'prompt', delivery: 'queue' }]
+  const plan = { ...executionDefaults, execution: 1, pool: 'gpu', heldBy: null, idleMinutes: 3, admitted: true, unread }
   expect(plans).toEqual([plan, plan, plan])
   await activities.acceptMail({ runId, key: 'w/1', ids: [messageId] })
   expect(await begin('w/1', [messageId])).toEqual(plan)
@@ -93,9 +97,10 @@ test('a life is told in order, each change once however often it is recorded', a
   const events = await readEvents(database.db, runId, 0, 100)
   expect(events.map((event) => [event.sequence, event.data.state])).toEqual([
     [1, 'QUEUED'],
-    [2, 'CLAIMED'],
-    [3, 'INPROGRESS'],
-    [4, 'SUCCEEDED'],
+    [2, 'PENDING'],
+    [3, 'CLAIMED'],
+    [4, 'INPROGRESS'],
+    [5, 'SUCCEEDED'],
   ])
   const ended = await run(runId)
   expect(ended).toMatchObject({ state: 'SUCCEEDED', execution: 1 })
@@ -135,7 +140,7 @@ test('a failure is served with its code, its phase and what to do', async () => 
     failure: served,
     status_message: { message: 'npm ci failed', error_code: 'environment_setup_failed', retryable: false },
   })
-  expect((await readEvents(database.db, runId, 1, 10))[0]?.data).toMatchObject({ state: 'FAILED', failure: served })
+  expect((await readEvents(database.db, runId, 1, 10)).at(-1)?.data).toMatchObject({ state: 'FAILED', failure: served })
   expect(await types(runId)).toEqual(['oz_run_created', 'oz_run_failed'])
 })
 
@@ -184,11 +189,11 @@ test('a follow-up begins a fresh execution, on the host that keeps the workspace
   const mail = await followUp(runId)
   const plan = await activities.beginExecution({ runId, key: 'w2/1', mail: [mail] })
   expect(plan).toMatchObject({ execution: 2, heldBy: HOST })
-  expect(await run(runId)).toMatchObject({ state: 'QUEUED', execution: 2, finished_at: null })
+  expect(await run(runId)).toMatchObject({ state: 'PENDING', execution: 2, finished_at: null })
   // A late word of the first execution no longer counts.
   await activities.recordState({ runId, execution: 1, key: 'late', state: 'ERROR' })
   await activities.recordSandbox({ runId, execution: 1, running: true, workspaceKept: false })
-  expect(await run(runId)).toMatchObject({ state: 'QUEUED', is_sandbox_running: false })
+  expect(await run(runId)).toMatchObject({ state: 'PENDING', is_sandbox_running: false })
   expect(await types(runId)).toEqual(['oz_run_created', 'worker_container_ready', 'oz_run_done', 'vm_shutdown'])
 })
 

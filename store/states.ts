@@ -8,23 +8,37 @@ import { serveFailure } from './failure.ts'
 import { jsonb } from './json.ts'
 import { type LockedRun, lockRun } from './locking.ts'
 import { dropAnswersAndCancels } from './mail.ts'
+import { giveBack, noteHost } from './places.ts'
+import { changeSandbox } from './sandboxes.ts'
 import { insertTimeline } from './timeline.ts'
 
 /** The journal of the events that the run itself writes. No host may write to it. */
 export const STATE_JOURNAL = 'state'
 
-/** Idempotent by the change's key. What an execution that is over still says, changes nothing. */
-export async function recordState(db: Db, change: StateChange): Promise<void> {
-  await db.transaction().execute(async (tx) => {
+/**
+ * Idempotent by the change's key. What an execution that is over still says,
+ * changes nothing. True when it is news. With the end of its sandbox the
+ * workspace is kept for so many hours.
+ */
+export async function recordState(db: Db, change: StateChange, workspaceHours = 0): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
     const run = await lockRun(tx, change.runId)
-    if (change.execution >= run.execution) await changeState(tx, run, change)
+    if (change.execution < run.execution) return false
+    const { sandbox } = change
+    if (sandbox?.running) await changeSandbox(tx, run, sandbox, workspaceHours)
+    const isNews = await changeState(tx, run, change)
+    if (sandbox?.running === false) await changeSandbox(tx, run, sandbox, workspaceHours)
+    if (change.hostId !== undefined) await noteHost(tx, run.id, change.execution, change.hostId)
+    // Last: the line's lock is held until the transaction ends.
+    await giveBack(tx, run.id, { work: isTerminal(change.state), sandbox: sandbox?.running === false })
+    return isNews
   })
 }
 
 /** As {@link recordState}, for a caller that holds the run's lock. */
-export async function changeState(tx: Tx, run: LockedRun, change: Omit<StateChange, 'runId'>): Promise<void> {
+export async function changeState(tx: Tx, run: LockedRun, change: Omit<StateChange, 'runId'>): Promise<boolean> {
   const number = await claimKey(tx, run.id, change)
-  if (number === null) return
+  if (number === null) return false
   await updateRun(tx, run.id, change)
   await updateExecution(tx, run.id, change)
   await closeQuestions(tx, run.id, change.state)
@@ -46,6 +60,7 @@ export async function changeState(tx: Tx, run: LockedRun, change: Omit<StateChan
   const data = { ...told, execution: change.execution }
   await insertEvents(tx, run, change.execution, STATE_JOURNAL, [{ ...event, data }])
   run.state = change.state
+  return true
 }
 
 /** The change's number within the run; null when it was recorded before. */

@@ -98,14 +98,16 @@ test.each(parts)('the service %s is a command of the image, with settings that i
 test('each service of ours knows the secrets that it needs, and no others', () => {
   const known = (part: string) =>
     Object.keys(service(part).environment ?? {})
-      .filter((name) => /_KEY$|^DATABASE_URL$/.test(name))
+      .filter((name) => /_KEY$|_HEADERS$|^DATABASE_URL$/.test(name))
       .sort()
   const models = ['ANTHROPIC_API_KEY', 'DATABASE_URL', 'GEMINI_API_KEY', 'OPENAI_API_KEY']
+  // What they tell about themselves is opened by one key, and sent with another.
+  const [metrics, traces] = ['AMBIENT_METRICS_KEY', 'OTEL_EXPORTER_OTLP_HEADERS']
   expect(Object.fromEntries(parts.map((part) => [part, known(part)]))).toEqual({
-    server: ['AMBIENT_ADMIN_KEY', 'AMBIENT_WORKER_KEY', ...models].sort(),
-    gateway: models,
-    worker: ['DATABASE_URL'],
-    host: ['AMBIENT_WORKER_KEY'],
+    server: ['AMBIENT_ADMIN_KEY', 'AMBIENT_WORKER_KEY', metrics, traces, ...models].sort(),
+    gateway: [metrics, ...models].sort(),
+    worker: ['DATABASE_URL', metrics, traces].sort(),
+    host: ['AMBIENT_WORKER_KEY', metrics, traces].sort(),
   })
 })
 

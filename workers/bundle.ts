@@ -12,15 +12,20 @@ const SOURCES = ['workflows', 'domain']
 /**
  * The workflow bundle's code, from the cache when the sources are the same as
  * last time. Making it takes webpack 2 to 5 s and some 300 MB, which a worker's
- * start should not.
+ * start should not. `interceptors` are modules that are loaded with the workflows.
  */
-export async function workflowBundle(cacheDirectory: string, log: Logger): Promise<{ code: string }> {
-  const path = join(cacheDirectory, `workflows-${await fingerprint()}.js`)
+export async function workflowBundle(
+  cacheDirectory: string,
+  interceptors: readonly string[],
+  log: Logger,
+): Promise<{ code: string }> {
+  const path = join(cacheDirectory, `workflows-${await fingerprint(interceptors)}.js`)
   const cached = await readFile(path, 'utf8').catch(() => null)
   if (cached !== null) return { code: cached }
   log.info('bundling the workflows')
   const { bundleWorkflowCode } = await import('@temporalio/worker')
   const { code } = await bundleWorkflowCode({
+    workflowInterceptorModules: interceptors.map((name) => fileURLToPath(import.meta.resolve(name))),
     workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
     logger: { ...silent, error: (message) => log.error(message), warn: (message) => log.warn(message) },
   })
@@ -34,8 +39,9 @@ export async function workflowBundle(cacheDirectory: string, log: Logger): Promi
 const nothing = () => {}
 const silent = { log: nothing, trace: nothing, debug: nothing, info: nothing }
 
-async function fingerprint(): Promise<string> {
+async function fingerprint(interceptors: readonly string[]): Promise<string> {
   const hash = createHash('sha256')
+  hash.update(JSON.stringify(interceptors))
   hash.update(await readFile(join(root, 'package-lock.json')))
   for (const folder of SOURCES) {
     const names = (await readdir(join(root, folder))).filter((name) => name.endsWith('.ts')).sort()

@@ -5,7 +5,10 @@ import { createGateway } from '../secrets/gateway.ts'
 import { providerTargets } from '../secrets/targets.ts'
 import { findCredential } from '../store/credentials.ts'
 import { createDatabase } from '../store/database.ts'
+import { createGatewayMetrics } from '../telemetry/gateway-metrics.ts'
+import { gatewayAddresses } from './gateway-addresses.ts'
 import { createLog } from './log.ts'
+import { serveMetrics } from './metrics.ts'
 import { stopSignal } from './start/stop-signal.ts'
 
 /** 3 s: a model's answer often ends in it, and a stop of everything has ten. */
@@ -20,6 +23,8 @@ export async function main(): Promise<void> {
   const demo = Object.values(targets).includes(null) ? await startDemoModel() : null
   const standIn = { baseUrl: demo?.url ?? '', apiKey: null }
 
+  const metrics = serveMetrics('gateway', config, log)
+  const tellCall = createGatewayMetrics(metrics.registry)
   const gateway = createGateway({
     authorize: (token) => findCredential(database.db, token),
     providers: {
@@ -27,7 +32,10 @@ export async function main(): Promise<void> {
       openai: targets.openai ?? { ...standIn, baseUrl: `${standIn.baseUrl}/v1` },
       gemini: targets.gemini ?? standIn,
     },
-    onCall: (call) => log.debug(call, 'model call'),
+    onCall: (call) => {
+      log.debug(call, 'model call')
+      tellCall(call)
+    },
     log,
   })
 
@@ -39,14 +47,7 @@ export async function main(): Promise<void> {
 
   log.info({ signal: await stop.received }, 'stopping')
   await gateway.close(DRAIN_MS)
+  metrics.close()
   await demo?.close()
   await database.close()
-}
-
-/** What `AMBIENT_GATEWAY_BIND` stands for. An address that means all of them leaves no room for others on the same port. */
-export function gatewayAddresses(bind: string): [string, ...string[]] {
-  const further = bind.split(',').map((address) => address.trim())
-  const everywhere = further.find((address) => address === '::' || address === '0.0.0.0')
-  if (everywhere !== undefined) return [everywhere]
-  return ['127.0.0.1', ...new Set(further.filter((address) => address !== '' && address !== '127.0.0.1'))]
 }

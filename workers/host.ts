@@ -7,20 +7,72 @@ import type { HostDeps } from '../activities/host/deps.ts'
 import { createHoldings } from '../activities/host/holdings.ts'
 import { makeHostActivities } from '../activities/host/index.ts'
 import { createHostServer } from '../activities/host/server.ts'
-import { type Config, dataPaths, loadConfig, serverUrl } from '../config.ts'
+import { dataPaths, inheritedEnvironment, loadConfig, serverUrl, version } from '../config.ts'
 import { createHost } from '../environments/create-host.ts'
+import { createHostMetrics } from '../telemetry/host-metrics.ts'
+import { startTracing } from '../telemetry/tracing.ts'
 import { connectWorker } from '../temporal.ts'
 import { hostQueue, poolQueue } from '../workflows/contract.ts'
-import { attendHost } from './host-attendance.ts'
-import { hostId, workerKey } from './keys.ts'
+import { gatewayUrl } from './gateway-url.ts'
+import { attendHost, report } from './host-attendance.ts'
+import { endFormerKind } from './host-tidiness.ts'
+import { hostId, hostSecret, workerKey } from './keys.ts'
 import { createLog } from './log.ts'
+import { serveMetrics } from './metrics.ts'
+import { createPoolPolling } from './pool-polling.ts'
 import { installRuntime, runUntilSignal } from './run-until-signal.ts'
 
-export async function main(): Promise<void> {
-  const config = loadConfig()
+/** What the command line says goes before the environment. */
+export interface HostOptions {
+  pool?: string | undefined
+  capacity?: string | undefined
+}
+
+export async function main({ pool, capacity }: HostOptions = {}): Promise<void> {
+  const config = loadConfig({
+    ...inheritedEnvironment(),
+    ...(pool === undefined ? {} : { AMBIENT_POOL: pool }),
+    ...(capacity === undefined ? {} : { AMBIENT_CAPACITY: capacity }),
+  })
   const log = createLog(config, 'host')
-  installRuntime(log)
-  const deps = await hostDeps(config, log)
+  const temporalMetrics = await installRuntime(log, config)
+  const served = serveMetrics('host', config, log, temporalMetrics)
+  const tracing = await startTracing('host', version, config)
+  const paths = dataPaths(config)
+  const host = await createHost(config, log)
+  // Before anything is taken up again: two agents must not work on one run.
+  await endFormerKind(host, paths.runs, log)
+  const id = await hostId(config)
+  const server = createHostServer({
+    url: serverUrl(config),
+    key: await workerKey(config),
+    hostId: id,
+    secret: await hostSecret(config),
+    log,
+  })
+  const common = { host, server, capacity: config.AMBIENT_CAPACITY }
+  const holdings = createHoldings(common, () => onRelease())
+  // Before anything is asked for: a host that the server does not know would be refused everything.
+  const standing = await report(common, holdings, config, new AbortController().signal)
+
+  let { draining } = standing
+  const deps: HostDeps = {
+    ...common,
+    hostId: id,
+    log,
+    runsDirectory: paths.runs,
+    agentsDirectory: paths.agents,
+    gatewayUrl: await gatewayUrl(config, host.loopback, standing.gateway_port),
+    onDraining: () => attending.reportNow(),
+    metrics: createHostMetrics(served.registry, async () => ({
+      capacity: common.capacity,
+      held: await holdings.count(),
+      draining,
+    })),
+    diskBytes: config.AMBIENT_DISK_GB * 1024 ** 3,
+    resultBytes: config.AMBIENT_RESULT_MB * 1024 * 1024,
+    checkpointBytes: config.AMBIENT_CHECKPOINT_MB * 1024 * 1024,
+  }
   const connection = await connectWorker(config, (reason) =>
     log.warn({ reason }, 'Temporal does not answer yet; waiting for it'),
   )
@@ -28,9 +80,9 @@ export async function main(): Promise<void> {
   const attendance = createAttendance(join(config.AMBIENT_DATA, 'held'))
   await attendance.handBack(client, log)
 
-  const holdings = createHoldings(deps)
-  const { pool, host } = makeHostActivities(deps, attendance, holdings)
-  const common = {
+  const activities = makeHostActivities(deps, attendance, holdings)
+  const options = {
+    ...tracing.workerOptions,
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
     // A cancel reaches an activity with a heartbeat's answer; see HEARTBEAT_MS.
@@ -38,40 +90,34 @@ export async function main(): Promise<void> {
     shutdownGraceTime: '1s',
     shutdownForceTime: '8s',
   } as const
-  const workers = await Promise.all([
+  const poolWorker = () =>
     Worker.create({
-      ...common,
+      ...options,
       taskQueue: poolQueue(config.AMBIENT_POOL),
-      activities: { ...pool },
+      activities: { ...activities.pool },
       maxConcurrentActivityTaskExecutions: 4,
-    }),
-    Worker.create({
-      ...common,
-      taskQueue: hostQueue(deps.hostId),
-      activities: { ...host },
-      // Every held run has at most one activity in hand, and one that cleans up.
-      maxConcurrentActivityTaskExecutions: config.AMBIENT_CAPACITY * 2 + 10,
-    }),
-  ])
-  const stopAttending = attendHost(deps, holdings, config)
-  log.info({ host: deps.hostId, kind: deps.host.kind, pool: config.AMBIENT_POOL }, 'polling')
-  await runUntilSignal(workers, log)
-  stopAttending()
-  await connection.close()
-}
-
-async function hostDeps(config: Config, log: HostDeps['log']): Promise<HostDeps> {
-  const paths = dataPaths(config)
-  const host = await createHost(config, log)
-  return {
-    hostId: await hostId(config),
-    host,
-    server: createHostServer({ url: serverUrl(config), key: await workerKey(config), log }),
-    log,
-    runsDirectory: paths.runs,
-    agentsDirectory: paths.agents,
-    gatewayUrl: config.AMBIENT_GATEWAY_URL ?? `http://${host.loopback}:${config.AMBIENT_GATEWAY_PORT}`,
-    capacity: config.AMBIENT_CAPACITY,
-    resultBytes: config.AMBIENT_RESULT_MB * 1024 * 1024,
+    })
+  const hostWorker = await Worker.create({
+    ...options,
+    taskQueue: hostQueue(id),
+    activities: { ...activities.host },
+    // Every held run has at most one activity in hand, and one that cleans up.
+    maxConcurrentActivityTaskExecutions: config.AMBIENT_CAPACITY * 2 + 10,
+  })
+  const polling = createPoolPolling(poolWorker, log)
+  polling.set(!standing.draining)
+  const attending = attendHost(deps, holdings, config, (now) => {
+    draining = now.draining
+    polling.set(!draining)
+  })
+  // Whoever drains a host waits for its last run to go.
+  const onRelease = () => {
+    if (draining) attending.reportNow()
   }
+  log.info({ host: id, kind: host.kind, pool: config.AMBIENT_POOL }, 'polling')
+  await Promise.race([runUntilSignal([hostWorker], log, () => polling.stop()), polling.failed])
+  attending.stop()
+  served.close()
+  await tracing.close()
+  await connection.close()
 }

@@ -18,6 +18,10 @@ export const workerKey = async (config: Config): Promise<string> =>
 export const hostId = async (config: Config): Promise<string> =>
   config.AMBIENT_HOST_ID ?? (await keep(dataPaths(config).hostId, randomUUID))
 
+/** What proves that this machine is the host of its name; known to nobody but the server, as a hash. */
+export const hostSecret = (config: Config): Promise<string> =>
+  keep(dataPaths(config).hostSecret, () => randomBytes(32).toString('base64url'))
+
 /** The file's content; of several processes that make it at once, all get the same. */
 async function keep(path: string, make: () => string): Promise<string> {
   const there = await readFile(path, 'utf8').catch(() => null)

@@ -1,28 +1,46 @@
 // The orchestrator worker: workflows, and the activities that touch Postgres.
 import { type NativeConnection, Worker } from '@temporalio/worker'
 import { makeOrchestratorActivities } from '../activities/orchestrator.ts'
-import { dataPaths, loadConfig } from '../config.ts'
+import { dataPaths, loadConfig, version } from '../config.ts'
 import { createDatabase } from '../store/database.ts'
+import { describeChange } from '../store/figures.ts'
+import { sayPresent } from '../store/presence.ts'
+import { startTracing, workflowInterceptorModules } from '../telemetry/tracing.ts'
+import { createWorkerMetrics } from '../telemetry/worker-metrics.ts'
 import { connectWorker } from '../temporal.ts'
-import { ORCHESTRATOR_QUEUE } from '../workflows/contract.ts'
+import { ORCHESTRATOR_QUEUE, type StateChange } from '../workflows/contract.ts'
 import { workflowBundle } from './bundle.ts'
 import { createLog } from './log.ts'
+import { serveMetrics } from './metrics.ts'
 import { installRuntime, runUntilSignal } from './run-until-signal.ts'
 
 export async function main(): Promise<void> {
   const config = loadConfig()
   const log = createLog(config, 'worker')
-  installRuntime(log)
+  const temporalMetrics = await installRuntime(log, config)
+  const metrics = serveMetrics('worker', config, log, temporalMetrics)
+  const tracing = await startTracing('worker', version, config)
   const database = createDatabase(config)
   const connection: NativeConnection = await connectWorker(config, (reason) =>
     log.warn({ reason }, 'Temporal does not answer yet; waiting for it'),
   )
+  const tell = createWorkerMetrics(metrics.registry)
+  const countChanges = (change: StateChange) => {
+    describeChange(database.db, change).then(tell, (error: unknown) =>
+      log.warn({ run: change.runId, reason: String(error) }, 'a change of state was not counted'),
+    )
+  }
   const worker = await Worker.create({
+    ...tracing.workerOptions,
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
     taskQueue: ORCHESTRATOR_QUEUE,
-    workflowBundle: await workflowBundle(dataPaths(config).cache, log),
-    activities: makeOrchestratorActivities({ db: database.db, config }),
+    workflowBundle: await workflowBundle(dataPaths(config).cache, workflowInterceptorModules(config), log),
+    activities: makeOrchestratorActivities({
+      db: database.db,
+      config,
+      onRecorded: countChanges,
+    }),
     // A dead worker's cached workflows are taken over after this long.
     stickyQueueScheduleToStartTimeout: '3s',
     maxConcurrentActivityTaskExecutions: 50,
@@ -32,7 +50,11 @@ export async function main(): Promise<void> {
     shutdownForceTime: '8s',
   })
   log.info({ queue: ORCHESTRATOR_QUEUE }, 'polling')
+  const leave = sayPresent(database.db)
   await runUntilSignal([worker], log)
+  leave()
+  metrics.close()
+  await tracing.close()
   await connection.close()
   await database.close()
 }

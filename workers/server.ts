@@ -1,12 +1,20 @@
 // The server: the HTTP API, and the hand-over of mail to the workflows.
 import { createApp } from '../api/app.ts'
 import { createDispatcher } from '../api/dispatcher.ts'
+import { attendQueue } from '../api/queue-upkeep.ts'
+import { registerSearchAttributes } from '../api/search-attributes.ts'
 import { serve } from '../api/serve.ts'
-import { loadConfig } from '../config.ts'
+import { loadConfig, version } from '../config.ts'
+import { dropOldCheckpoints } from '../store/checkpoints.ts'
 import { createDatabase } from '../store/database.ts'
+import { readFigures } from '../store/figures.ts'
 import { dropOldAnswers } from '../store/idempotency.ts'
 import { createEventListener } from '../store/listener.ts'
 import { migrate } from '../store/migrate.ts'
+import { DEFAULT_TEAM, setRunLimit } from '../store/teams.ts'
+import { createRegistry } from '../telemetry/registry.ts'
+import { createServerMetrics } from '../telemetry/server-metrics.ts'
+import { startTracing } from '../telemetry/tracing.ts'
 import { connectClient } from '../temporal.ts'
 import { adminKey, workerKey } from './keys.ts'
 import { createLog } from './log.ts'
@@ -22,26 +30,48 @@ export async function main(): Promise<void> {
   const { db } = database
   const applied = await migrate(db)
   if (applied.length > 0) log.info({ applied }, 'migrated the database')
+  await setRunLimit(db, DEFAULT_TEAM, config.AMBIENT_TEAM_RUNS)
   const keys = { admin: await adminKey(config), worker: await workerKey(config) }
-  const client = connectClient(config)
-  const dispatcher = createDispatcher({ db, client, log })
+  const tracing = await startTracing('server', version, config)
+  const client = connectClient(config, tracing.clientInterceptors)
+  const attributes = registerSearchAttributes({ client, log })
+  const metrics = createServerMetrics(createRegistry('server', version), () => readFigures(db))
+  const dispatcher = createDispatcher({ db, client, attributes, metrics, tracing, log })
   const onError = (error: Error) =>
     log.warn({ reason: error.message }, 'the connection for events is broken; connecting again')
-  const listener = createEventListener({ url: database.url, onError })
+  const listener = createEventListener({ url: database.url, onMail: dispatcher.nudgeFirst, onError })
   const closing = new AbortController()
-  const app = createApp({ config, db, client, listener, dispatcher, keys, log, closing: closing.signal })
+  const app = createApp({
+    config,
+    db,
+    client,
+    listener,
+    dispatcher,
+    keys,
+    metrics,
+    tracing,
+    log,
+    closing: closing.signal,
+  })
   const upkeep = setInterval(() => {
-    dropOldAnswers(db).catch((error: unknown) => log.warn({ reason: String(error) }, 'the hourly upkeep failed'))
+    Promise.all([dropOldAnswers(db), dropOldCheckpoints(db, config.AMBIENT_WORKSPACE_HOURS)]).catch((error: unknown) =>
+      log.warn({ reason: String(error) }, 'the hourly upkeep failed'),
+    )
   }, UPKEEP_MS)
+
+  const leaveQueue = attendQueue({ db, client, log })
 
   const serving = await serve(app, config.AMBIENT_PORT, config.AMBIENT_BIND)
   log.info({ address: serving.address }, 'listening')
 
   log.info({ signal: await stop.received }, 'stopping')
   clearInterval(upkeep)
+  leaveQueue()
   closing.abort()
   await serving.drain()
+  attributes.close()
   await dispatcher.close()
+  await tracing.close()
   await Promise.all([listener.close(), client.connection.close()])
   await database.close()
 }

@@ -21,6 +21,44 @@ export const STATE_QUERY = 'state'
 /** Input of `agentRun`. Everything else is read from the database by the first activity, so that history holds ids alone. */
 export interface AgentRunInput {
   runId: string
+  /** From the former workflow of this run, which had become too long. */
+  carried?: Carried
+}
+
+/** What a workflow that continues as new hands on. */
+export interface Carried {
+  mailbox: MailboxState
+  /** Executions begun by this chain of workflows. */
+  round: number
+  /** The execution that goes on, and what it is at. */
+  execution?: ExecutionProgress
+}
+
+export interface MailboxState {
+  prompts: Extract<Mail, { kind: 'prompt' }>[]
+  answers: Extract<Mail, { kind: 'answer' }>[]
+  cancelled: string[]
+  cancelReason: string | null
+  admitted: number
+  toRelease: number
+  /** The latest ids, by which a repeated delivery is known. */
+  seen: string[]
+}
+
+/** An execution in the middle of its life. */
+export interface ExecutionProgress {
+  plan: ExecutionPlan
+  hostId: string
+  /** `working`: between two turns. `kept`: it has ended, and its sandbox waits for a follow-up. */
+  at: 'working' | 'kept'
+  /** Changes of state reported so far. */
+  changes: number
+  /** Turns begun so far. */
+  turns: number
+  /** Time spent in turns, in milliseconds. */
+  workedMs: number
+  /** When a kept sandbox is given up, in milliseconds since 1970. */
+  keepUntil: number
 }
 
 /** What arrives in a run's mailbox. `id` is the key by which a repeated delivery is known. Texts stay in the database. */
@@ -28,6 +66,10 @@ export type Mail =
   | { id: string; kind: 'prompt'; delivery: 'queue' | 'interrupt' }
   | { id: string; kind: 'answer'; questionId: string; optionId: string }
   | { id: string; kind: 'cancel'; reason: string }
+  /** This execution's turn has come: it need not wait in line any longer. */
+  | { id: string; kind: 'admit'; execution: number }
+  /** Others wait for a place: the sandbox that this execution keeps for a follow-up is to be given up. */
+  | { id: string; kind: 'release'; execution: number }
 
 /** Answer of the state query. */
 export interface RunStatus {
@@ -45,6 +87,9 @@ export interface SandboxPlace {
   hostId: string
 }
 
+/** Why another execution goes on with what the former one had in hand. */
+export type GoesOnBecause = 'host_lost' | 'sandbox_lost' | 'answered' | 'interrupted'
+
 /** What the workflow needs to know to carry out one execution. */
 export interface ExecutionPlan {
   /** Counts from 1 within the run. */
@@ -56,6 +101,18 @@ export interface ExecutionPlan {
   idleMinutes: number
   /** Longest time one turn may take, in minutes. */
   turnMinutes: number
+  /** Longest time all turns of the execution may take together, in minutes. Waiting for people does not count. */
+  runMinutes: number
+  /** How long a question keeps the sandbox waiting for its answer, in minutes. */
+  questionMinutes: number
+  /** A host that does not take up its work for this long is lost, in seconds. */
+  hostLostSeconds: number
+  /** How often a message is given to an agent whose sandbox or host was lost with it. */
+  attempts: number
+  /** False: the execution waits in line until mail of the kind `admit` comes for it. */
+  admitted: boolean
+  /** Prompts that an earlier workflow of the run was given and did not come to. */
+  unread: Extract<Mail, { kind: 'prompt' }>[]
 }
 
 export interface AgentQuestion {
@@ -71,10 +128,27 @@ export type TurnOutcome =
   | { kind: 'failed'; failure: RunFailure }
 
 /** What a turn begins with: a message for the agent, or the answer to its question. */
-export type TurnInput =
-  /** `before`: messages that this one overtook before the agent was given them. They precede it. */
-  | { kind: 'prompt'; messageId: string; before?: string[] }
-  | { kind: 'answer'; mailId: string; questionId: string; optionId: string }
+export type TurnInput = PromptTurn | AnswerTurn
+
+export interface PromptTurn {
+  kind: 'prompt'
+  messageId: string
+  /** Messages that this one overtook before the agent was given them. They precede it. */
+  before?: string[]
+  /** Absent for the first try. Counts from 2 when an earlier sandbox was lost while its agent worked on the message. */
+  attempt?: number
+}
+
+export interface AnswerTurn {
+  kind: 'answer'
+  mailId: string
+  questionId: string
+  optionId: string
+  /** The sandbox in which the question was asked is gone: the agent that is told has only its session. */
+  belated?: boolean
+  /** As in a prompt. */
+  attempt?: number
+}
 
 export interface ExecutionRef {
   runId: string
@@ -90,16 +164,36 @@ export interface StateChange extends ExecutionRef {
   message?: string | undefined
   question?: AgentQuestion | undefined
   hostId?: string | undefined
+  /** What became of the sandbox with this change. */
+  sandbox?: SandboxFate | undefined
 }
 
-/** Activities on {@link ORCHESTRATOR_QUEUE}. */
+export interface SandboxFate {
+  running: boolean
+  workspaceKept: boolean
+}
+
+/** Carried out by the worker of the workflow itself, each as one transaction. */
 export interface OrchestratorActivities {
-  /** Opens the next execution of a run; idempotent by `key`. Returns null when no unread message asks for one. */
-  beginExecution(input: { runId: string; key: string; mail: string[] }): Promise<ExecutionPlan | null>
+  /**
+   * Opens the next execution of a run; idempotent by `key`. Null when no unread
+   * message asks for one and it does not go on with what a former one had in hand.
+   */
+  beginExecution(input: {
+    runId: string
+    key: string
+    mail: string[]
+    goesOn?: GoesOnBecause | undefined
+  }): Promise<ExecutionPlan | null>
   recordState(change: StateChange): Promise<void>
   /** Marks mail as read; returns the ids that were unread until now. Idempotent by `key`. */
   acceptMail(input: { runId: string; key: string; ids: string[] }): Promise<string[]>
-  recordSandbox(input: ExecutionRef & { running: boolean; workspaceKept: boolean }): Promise<void>
+  recordSandbox(input: ExecutionRef & SandboxFate): Promise<void>
+  /**
+   * Ends a run whose former workflow did not: an operator terminated it. Answers
+   * with the host that may still have a sandbox of it; null when there is none.
+   */
+  endAbandoned(input: { runId: string; key: string; reason: string }): Promise<(ExecutionRef & SandboxPlace) | null>
 }
 
 /** Activities on a pool's queue: whichever host answers, takes the run. */
@@ -113,10 +207,16 @@ export interface HostActivities {
   prepare(input: ExecutionRef): Promise<{ origin: SandboxOrigin }>
   /** One turn of the agent. Ends at the answer to its prompt, or when the agent asks something only a person can decide. */
   runTurn(input: ExecutionRef & { turn: TurnInput }): Promise<TurnOutcome>
-  /** Ends every process of the run within 5 s. What is on disk stays. */
-  stop(input: ExecutionRef): Promise<void>
-  /** The work product: diff, branch and commits of each repository, stored with the run. */
-  collect(input: ExecutionRef): Promise<void>
+  /** Keeps the workspace and the agent's state off this host, so that another one can go on. Cheap when nothing has changed. */
+  checkpoint(input: ExecutionRef): Promise<void>
+  /**
+   * The end of an execution: stops an agent that may still be at work, stores the
+   * work product (diff, branch and commits of each repository) and a checkpoint,
+   * and gives the sandbox up unless it is kept for a follow-up.
+   */
+  settle(
+    input: ExecutionRef & { stop: boolean; collect: boolean; sandbox: 'keep' | 'give_up'; keepWorkspace: boolean },
+  ): Promise<void>
   /** Ends every process of the run. Keeps the workspace and the agent's state for a follow-up, or removes all. */
   dispose(input: ExecutionRef & { keepWorkspace: boolean }): Promise<void>
 }

@@ -43,7 +43,12 @@ export function endingOfStop(stopReason: string): Ending {
  * The ending that an error means. A bug in workflow code is no ending: it is
  * thrown on, and the workflow task is tried again until the code is mended.
  */
-export function endingOfError(error: unknown, phase: Phase, cancelReason: string | null): Ending {
+export function endingOfError(
+  error: unknown,
+  phase: Phase,
+  cancelReason: string | null,
+  limit: 'turn' | 'run',
+): Ending {
   if (isCancellation(error)) return { state: 'CANCELLED', message: cancelReason ?? 'Cancelled by an operator.' }
   if (!(error instanceof TemporalFailure)) throw error
   const cause = error instanceof ActivityFailure ? error.cause : error
@@ -51,7 +56,7 @@ export function endingOfError(error: unknown, phase: Phase, cancelReason: string
     const failure = cause.details?.[0] as RunFailure | undefined
     if (failure) return failed(failure)
   }
-  if (cause instanceof TimeoutFailure) return failed(timeout(cause, phase))
+  if (cause instanceof TimeoutFailure) return failed(timeout(cause, phase, limit))
   return failed({
     code: 'internal_error',
     phase,
@@ -66,7 +71,7 @@ export const isHostAway = (error: unknown): boolean =>
   error.cause instanceof TimeoutFailure &&
   error.cause.timeoutType === 'SCHEDULE_TO_START'
 
-function timeout(cause: TimeoutFailure, phase: Phase): RunFailure {
+function timeout(cause: TimeoutFailure, phase: Phase, limit: 'turn' | 'run'): RunFailure {
   if (cause.timeoutType === 'SCHEDULE_TO_START') {
     return {
       code: 'host_unavailable',
@@ -75,10 +80,21 @@ function timeout(cause: TimeoutFailure, phase: Phase): RunFailure {
       nextStep: 'Start the host again, or start the run again to have it on another one.',
     }
   }
+  if (phase === 'turn') return timeLimit(limit)
   return {
     code: 'timed_out',
     phase,
-    message: phase === 'turn' ? 'The turn took longer than it may.' : `The phase "${phase}" took longer than it may.`,
-    nextStep: 'Ask for less at once, or raise the limit (AMBIENT_TURN_MINUTES).',
+    message: `The phase "${phase}" took longer than it may.`,
+    nextStep: 'Start the run again. If it is always this slow, have it prepare less.',
   }
 }
+
+export const timeLimit = (limit: 'turn' | 'run'): RunFailure => ({
+  code: 'time_limit',
+  phase: 'turn',
+  message: limit === 'turn' ? 'The turn took longer than it may.' : 'The run has worked for as long as it may.',
+  nextStep:
+    limit === 'turn'
+      ? 'Ask for less at once, or raise the limit (AMBIENT_TURN_MINUTES).'
+      : 'Send a follow-up to have it go on, or raise the limit (AMBIENT_RUN_MINUTES).',
+})

@@ -1,31 +1,65 @@
 // Workflow sandbox: no Node imports, no I/O.
 import { condition } from '@temporalio/workflow'
-import type { Mail } from './contract.ts'
+import type { Mail, MailboxState } from './contract.ts'
 
 type Prompt = Extract<Mail, { kind: 'prompt' }>
 type AnswerMail = Extract<Mail, { kind: 'answer' }>
+
+/** Ids that are handed on to a workflow that continues this one: a second delivery follows the first closely. */
+const SEEN = 500
 
 /**
  * What people have sent to a run and the run has not dealt with yet. A signal
  * may be delivered twice; the second time changes nothing.
  */
 export class Mailbox {
-  readonly #seen = new Set<string>()
-  readonly #prompts: Prompt[] = []
-  readonly #answers: AnswerMail[] = []
+  readonly #seen: Set<string>
+  readonly #prompts: Prompt[]
+  readonly #answers: AnswerMail[]
   /** Messages that were waiting when a cancel came. */
-  readonly #cancelled = new Set<string>()
+  readonly #cancelled: Set<string>
+  /** The newest execution that has been let in, and the newest whose kept sandbox others wait for. */
+  #admitted: number
+  #toRelease: number
   /** Why somebody wants the run to stop; null while nobody does. */
-  cancelReason: string | null = null
+  cancelReason: string | null
+  /** Pieces of mail that this workflow was sent. */
+  received = 0
   /** Called for each new piece of mail. */
   onMail: (mail: Mail) => void = () => {}
 
+  constructor(former?: MailboxState) {
+    this.#seen = new Set(former?.seen)
+    this.#prompts = [...(former?.prompts ?? [])]
+    this.#answers = [...(former?.answers ?? [])]
+    this.#cancelled = new Set(former?.cancelled)
+    this.#admitted = former?.admitted ?? 0
+    this.#toRelease = former?.toRelease ?? 0
+    this.cancelReason = former?.cancelReason ?? null
+  }
+
+  /** For the workflow that continues this one. */
+  get state(): MailboxState {
+    return {
+      prompts: this.#prompts,
+      answers: this.#answers,
+      cancelled: [...this.#cancelled],
+      cancelReason: this.cancelReason,
+      admitted: this.#admitted,
+      toRelease: this.#toRelease,
+      seen: [...this.#seen].slice(-SEEN),
+    }
+  }
+
   receive(mail: Mail): void {
+    this.received += 1
     if (this.#seen.has(mail.id)) return
     this.#seen.add(mail.id)
     if (mail.kind === 'prompt') this.#enqueue(mail)
     else if (mail.kind === 'answer') this.#answers.push(mail)
-    else this.#cancel(mail.reason)
+    else if (mail.kind === 'admit') this.#admitted = Math.max(this.#admitted, mail.execution)
+    else if (mail.kind === 'release') this.#toRelease = Math.max(this.#toRelease, mail.execution)
+    else if (mail.kind === 'cancel') this.#cancel(mail.reason)
     this.onMail(mail)
   }
 
@@ -58,10 +92,12 @@ export class Mailbox {
     return this.#prompts.shift() ?? null
   }
 
-  /** Waits for the answer to a question; null when an interrupting message came instead. */
-  async answerTo(questionId: string): Promise<AnswerMail | null> {
+  /** Waits for the answer to a question; null when an interrupting message came instead, `late` when the time passed. */
+  async answerTo(questionId: string, milliseconds?: number): Promise<AnswerMail | 'late' | null> {
     const find = () => this.#answers.findIndex((answer) => answer.questionId === questionId)
-    await condition(() => find() >= 0 || this.hasInterrupt)
+    const somethingCame = () => find() >= 0 || this.hasInterrupt
+    if (milliseconds === undefined) await condition(somethingCame)
+    else if (!(await condition(somethingCame, milliseconds))) return 'late'
     const at = find()
     return at >= 0 ? (this.#answers.splice(at, 1)[0] ?? null) : null
   }
@@ -84,9 +120,17 @@ export class Mailbox {
     if (!this.#prompts.some(({ id }) => this.#cancelled.has(id))) this.cancelReason = null
   }
 
-  /** Waits for a message or a cancel, at most so long. True when a message is there. */
-  async promptWithin(milliseconds: number): Promise<boolean> {
-    const somethingCame = () => this.#prompts.length > 0 || this.cancelReason !== null
+  /** Waits in line until the execution is let in. */
+  async admission(execution: number): Promise<void> {
+    await condition(() => this.#admitted >= execution)
+  }
+
+  /**
+   * Waits for a message, a cancel, or the word that others need what this
+   * execution keeps; at most so long. True when a message is there.
+   */
+  async promptWithin(milliseconds: number, execution: number): Promise<boolean> {
+    const somethingCame = () => this.#prompts.length > 0 || this.cancelReason !== null || this.#toRelease >= execution
     if (milliseconds > 0) await condition(somethingCame, milliseconds)
     return this.#prompts.length > 0
   }

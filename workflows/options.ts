@@ -1,27 +1,30 @@
 // Timeouts and retries of every activity, each with its reason. Workflow sandbox: no Node imports.
-import type { ActivityOptions } from '@temporalio/workflow'
+import type { ActivityOptions, LocalActivityOptions } from '@temporalio/workflow'
 
 /** Activities below fail with this type when the run cannot go on; the failure is the first detail. Never retried by the server. */
 export const RUN_FAILURE = 'RunFailure'
 
-/** Database work: short, safe to repeat, and tried for as long as the database is away. */
-export const orchestratorOptions: ActivityOptions = {
+/**
+ * Database work: short, safe to repeat, and tried for as long as the database is
+ * away. Done by the worker that has the workflow, without a round over the
+ * server for each; while the database is away the pauses become timers, and grow
+ * so that a long absence does not fill the history.
+ */
+export const orchestratorOptions: LocalActivityOptions = {
   startToCloseTimeout: '30s',
-  retry: { initialInterval: '200ms', backoffCoefficient: 2, maximumInterval: '10s' },
+  localRetryThreshold: '5s',
+  retry: { initialInterval: '200ms', backoffCoefficient: 2, maximumInterval: '60s' },
 }
 
 /**
- * Asking a pool for a host. Nobody may be there to answer for a while (a pool
- * may be scaled to zero), and every host may be full: the run waits in the
- * queue, which is where a cancel finds it.
+ * Asking a pool for a host. The run has been let in, so there is room; but hosts
+ * may be gone since, or hold what the database does not know of. It is asked
+ * again with growing pauses, and a cancel finds it here.
  */
 export const claimOptions: ActivityOptions = {
-  startToCloseTimeout: '30s',
+  startToCloseTimeout: '10s',
   retry: { initialInterval: '1s', backoffCoefficient: 1.5, maximumInterval: '15s' },
 }
-
-/** A host that does not take up its own work for this long is reported as unavailable. */
-const HOST_AWAY = '10m'
 
 /**
  * 30 s without a heartbeat and the host's worker counts as dead. A worker that
@@ -39,37 +42,43 @@ const onSameHost = { initialInterval: '200ms', backoffCoefficient: 2, maximumInt
  */
 const cancellationType = 'WAIT_CANCELLATION_COMPLETED'
 
+/** A host that does not take up its work within this time is lost. */
+const takenUpWithin = (seconds: number) => ({ scheduleToStartTimeout: `${seconds}s` }) as const
+
 /** Clone, set-up commands and the agent's start: an hour bounds all of them together. */
-export const prepareOptions: ActivityOptions = {
+export const prepareOptions = (hostLostSeconds: number): ActivityOptions => ({
+  ...takenUpWithin(hostLostSeconds),
   cancellationType,
   startToCloseTimeout: '60m',
-  scheduleToStartTimeout: HOST_AWAY,
   heartbeatTimeout: HEARTBEAT,
   retry: { ...onSameHost, maximumAttempts: 20 },
-}
+})
 
-/** One turn. Its attempts are unlimited within its time: an attempt that follows a dead worker repeats nothing. */
-export const turnOptions = (turnMinutes: number): ActivityOptions => ({
+/** One turn. An attempt that follows a dead worker repeats nothing, so only time limits them. */
+export const turnOptions = (hostLostSeconds: number, limitMs: number): ActivityOptions => ({
+  ...takenUpWithin(hostLostSeconds),
   cancellationType,
-  startToCloseTimeout: `${turnMinutes}m`,
-  scheduleToCloseTimeout: `${turnMinutes}m`,
-  scheduleToStartTimeout: HOST_AWAY,
+  startToCloseTimeout: limitMs,
+  scheduleToCloseTimeout: limitMs,
   heartbeatTimeout: HEARTBEAT,
   retry: onSameHost,
 })
 
-/** Reading the diff of a large repository takes a while. */
-export const collectOptions: ActivityOptions = {
-  startToCloseTimeout: '10m',
-  scheduleToStartTimeout: HOST_AWAY,
-  heartbeatTimeout: HEARTBEAT,
-  retry: { ...onSameHost, maximumAttempts: 5 },
-}
-
-/** Ending processes takes seconds; removing a big workspace can take minutes. */
-export const disposeOptions: ActivityOptions = {
+/** Between two turns. One that cannot be made costs a turn's work if the host is lost, and holds nobody up for long. */
+export const checkpointOptions = (hostLostSeconds: number): ActivityOptions => ({
+  ...takenUpWithin(hostLostSeconds),
   startToCloseTimeout: '5m',
-  scheduleToStartTimeout: HOST_AWAY,
   heartbeatTimeout: HEARTBEAT,
-  retry: { ...onSameHost, maximumAttempts: 20 },
-}
+  retry: { ...onSameHost, maximumAttempts: 3 },
+})
+
+/**
+ * The end of an execution. Ending processes takes seconds, reading the diff of a
+ * large repository or removing a big workspace can take minutes.
+ */
+export const settleOptions = (hostLostSeconds: number): ActivityOptions => ({
+  ...takenUpWithin(hostLostSeconds),
+  startToCloseTimeout: '15m',
+  heartbeatTimeout: HEARTBEAT,
+  retry: { ...onSameHost, maximumAttempts: 10 },
+})

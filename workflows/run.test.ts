@@ -1,219 +1,9 @@
-import { randomUUID } from 'node:crypto'
-import { fileURLToPath } from 'node:url'
 import { ApplicationFailure } from '@temporalio/common'
-import { TestWorkflowEnvironment } from '@temporalio/testing'
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  Runtime,
-  Worker,
-  type WorkflowBundleWithSourceMap,
-} from '@temporalio/worker'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { recordHistory } from '../test/support/record-history.ts'
-import { temporalBinary } from '../test/support/temporal.ts'
-import {
-  type ExecutionPlan,
-  type HostActivities,
-  hostQueue,
-  MAIL_SIGNAL,
-  type Mail,
-  ORCHESTRATOR_QUEUE,
-  type OrchestratorActivities,
-  type PoolActivities,
-  poolQueue,
-  RUN_WORKFLOW,
-  type RunStatus,
-  type StateChange,
-  type TurnInput,
-  type TurnOutcome,
-} from './contract.ts'
+import { describe, expect, test } from 'vitest'
+import { inWorld, terminal, untilCancelled, useTemporal } from '../test/support/world.ts'
 import { RUN_FAILURE } from './options.ts'
 
-let env: TestWorkflowEnvironment
-let bundle: WorkflowBundleWithSourceMap
-
-beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') })
-  env = await TestWorkflowEnvironment.createLocal({
-    server: {
-      executable: { type: 'existing-path', path: temporalBinary() },
-      log: { format: 'pretty', level: 'error' },
-    },
-  })
-  bundle = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('./index.ts', import.meta.url)),
-    logger: new DefaultLogger('ERROR'),
-  })
-})
-
-afterAll(() => env.teardown())
-
-/** A run's surroundings, with a log of everything the workflow had done. */
-interface World {
-  runId: string
-  read: ReadonlySet<string>
-  states: StateChange[]
-  log: string[]
-  prompt(text?: Partial<Extract<Mail, { kind: 'prompt' }>>): Promise<void>
-  send(mail: Mail): Promise<void>
-  status(): Promise<RunStatus>
-  finished(): Promise<void>
-  /** Resolves when the log has a line for which `matches` holds. */
-  saw(matches: (line: string) => boolean): Promise<void>
-}
-
-interface Behaviour {
-  plan?: Partial<ExecutionPlan>
-  prepare?: () => Promise<void>
-  turn?: (turn: TurnInput, signal: AbortSignal) => Promise<TurnOutcome>
-  alreadyRead?: (id: string) => boolean
-  /** Waited for before a message is marked as read. */
-  accept?: () => Promise<void>
-  begin?: () => Promise<void>
-}
-
-async function inWorld(behaviour: Behaviour, story: (world: World) => Promise<void>): Promise<World> {
-  const { Context } = await import('@temporalio/activity')
-  const runId = randomUUID()
-  const hostId = `host-${runId}`
-  const pool = `pool-${runId}`
-  const states: StateChange[] = []
-  const log: string[] = []
-  const watchers = new Set<() => void>()
-  const say = (line: string) => {
-    log.push(line)
-    for (const look of watchers) look()
-  }
-  let execution = 0
-  const read = new Set<string>()
-  const unread = (ids: string[]) => ids.filter((id) => !read.has(id) && !behaviour.alreadyRead?.(id))
-
-  const orchestrator: OrchestratorActivities = {
-    async beginExecution({ mail }) {
-      await behaviour.begin?.()
-      if (unread(mail).length === 0) return null
-      execution += 1
-      say(`begin ${execution}`)
-      return {
-        execution,
-        pool,
-        heldBy: execution > 1 ? hostId : null,
-        idleMinutes: 0,
-        turnMinutes: 5,
-        ...behaviour.plan,
-      }
-    },
-    async recordState(change) {
-      states.push(change)
-      say(`state ${change.state}`)
-    },
-    async acceptMail({ ids }) {
-      await behaviour.accept?.()
-      const fresh = unread(ids)
-      for (const id of fresh) read.add(id)
-      return fresh
-    },
-    async recordSandbox({ running }) {
-      say(`sandbox ${running ? 'running' : 'gone'}`)
-    },
-  }
-  const host: HostActivities = {
-    async prepare() {
-      say('prepare')
-      await behaviour.prepare?.()
-      return { origin: 'fresh' }
-    },
-    async runTurn({ turn }) {
-      const before = turn.kind === 'prompt' && turn.before ? ` after ${turn.before}` : ''
-      say(`turn ${turn.kind === 'prompt' ? turn.messageId : `answer ${turn.optionId}`}${before}`)
-      const context = Context.current()
-      const heartbeat = setInterval(() => context.heartbeat(), 100)
-      try {
-        return (await behaviour.turn?.(turn, context.cancellationSignal)) ?? { kind: 'ended', stopReason: 'end_turn' }
-      } finally {
-        clearInterval(heartbeat)
-      }
-    },
-    async stop() {
-      say('stop')
-    },
-    async collect() {
-      say('collect')
-    },
-    async dispose({ keepWorkspace }) {
-      say(`dispose ${keepWorkspace ? 'keeping the workspace' : 'everything'}`)
-    },
-  }
-  const pools: PoolActivities = {
-    async claim() {
-      say('claim')
-      return { hostId }
-    },
-  }
-  // The orchestrator's queue is one for all runs: tests take turns.
-  const common = { connection: env.nativeConnection, maxHeartbeatThrottleInterval: '100ms' } as const
-  const workers = await Promise.all([
-    Worker.create({
-      ...common,
-      taskQueue: ORCHESTRATOR_QUEUE,
-      workflowBundle: bundle,
-      activities: { ...orchestrator },
-    }),
-    Worker.create({ ...common, taskQueue: poolQueue(pool), activities: { ...pools } }),
-    Worker.create({ ...common, taskQueue: hostQueue(hostId), activities: { ...host } }),
-  ])
-  const running = workers.map((worker) => worker.run())
-  const handle = () => env.client.workflow.getHandle(runId)
-  const world: World = {
-    runId,
-    read,
-    states,
-    log,
-    async prompt(mail = {}) {
-      const signal: Mail = { kind: 'prompt', id: randomUUID(), delivery: 'queue', ...mail }
-      await env.client.workflow.signalWithStart(RUN_WORKFLOW, {
-        workflowId: runId,
-        taskQueue: ORCHESTRATOR_QUEUE,
-        args: [{ runId }],
-        signal: MAIL_SIGNAL,
-        signalArgs: [signal],
-      })
-    },
-    send: (mail) => handle().signal(MAIL_SIGNAL, mail),
-    status: () => handle().query<RunStatus>('state'),
-    finished: () => handle().result(),
-    saw: (matches) =>
-      new Promise((resolve) => {
-        const look = () => {
-          if (!log.some(matches)) return
-          watchers.delete(look)
-          resolve()
-        }
-        watchers.add(look)
-        look()
-      }),
-  }
-  try {
-    await story(world)
-    await recordHistory(handle(), expect.getState().currentTestName ?? runId)
-  } finally {
-    for (const worker of workers) worker.shutdown()
-    await Promise.all(running)
-  }
-  return world
-}
-
-const terminal = (world: World) =>
-  world.states.filter(({ timeline }) => timeline && /_(done|failed|errored|cancelled)$/.test(timeline))
-
-/** Until the activity is cancelled. */
-const untilCancelled = (signal: AbortSignal) =>
-  new Promise<never>((_, reject) => {
-    const fail = () => reject(signal.reason)
-    if (signal.aborted) fail()
-    else signal.addEventListener('abort', fail, { once: true })
-  })
+const temporal = useTemporal()
 
 describe('a run', () => {
   test('goes from its prompt to one terminal state, and leaves nothing running', async () => {
@@ -221,7 +11,7 @@ describe('a run', () => {
       await prompt({ id: 'm1' })
       await finished()
     })
-    expect(world.states.map(({ state }) => state)).toEqual(['PENDING', 'CLAIMED', 'INPROGRESS', 'SUCCEEDED'])
+    expect(world.states.map(({ state }) => state)).toEqual(['CLAIMED', 'INPROGRESS', 'SUCCEEDED'])
     // What is told to the database is told beside the work, and may come a little later.
     expect(world.log).toContain('sandbox running')
     expect(world.log.filter((line) => !line.startsWith('state') && line !== 'sandbox running')).toEqual([
@@ -309,14 +99,16 @@ describe('a run', () => {
         await prompt({ id: 'm1' })
         await saw((line) => line === 'state BLOCKED')
         expect(await status()).toMatchObject({ state: 'BLOCKED', openQuestions: ['q1'] })
-        const { raw } = await env.client.workflow.getHandle(runId).describe()
-        expect(raw.pendingActivities ?? []).toEqual([])
+        const inHand = async () =>
+          (await temporal.client().workflow.getHandle(runId).describe()).raw.pendingActivities ?? []
+        // While it waits, what it has done so far is stored; then nothing is left in hand.
+        await expect.poll(inHand, { timeout: 10_000 }).toEqual([])
+        expect(await status()).toMatchObject({ state: 'BLOCKED', openQuestions: ['q1'] })
         await send({ kind: 'answer', id: 'a1', questionId: 'q1', optionId: 'yes' })
         await finished()
       },
     )
     expect(world.states.map(({ state }) => state)).toEqual([
-      'PENDING',
       'CLAIMED',
       'INPROGRESS',
       'BLOCKED',
@@ -363,7 +155,7 @@ describe('a run', () => {
       async ({ prompt, saw, finished, runId }) => {
         await prompt()
         await saw((line) => line.startsWith('turn'))
-        await env.client.workflow.getHandle(runId).cancel()
+        await temporal.client().workflow.getHandle(runId).cancel()
         await finished()
       },
     )
@@ -556,5 +348,102 @@ describe('a run', () => {
     expect(world.log.filter((line) => line.startsWith('claim'))).toHaveLength(1)
     expect(world.log.filter((line) => line.startsWith('dispose'))).toHaveLength(1)
     expect(terminal(world).map(({ execution }) => execution)).toEqual([1, 2])
+  })
+})
+
+describe('a run that there is no room for', () => {
+  test('asks for no host until it is let in', async () => {
+    const world = await inWorld({ plan: { admitted: false } }, async ({ prompt, saw, send, status, finished, log }) => {
+      await prompt({ id: 'm1' })
+      await saw((line) => line === 'begin 1')
+      // A message for the line does not end the wait, nor does the word that an earlier execution was let in.
+      await send({ kind: 'admit', id: 'a0', execution: 0 })
+      await prompt({ id: 'm2' })
+      expect(await status()).toMatchObject({ state: 'QUEUED', queuedMessages: 2 })
+      expect(log).toEqual(['begin 1'])
+      await send({ kind: 'admit', id: 'a1', execution: 1 })
+      await finished()
+    })
+    expect(world.log.filter((line) => line.startsWith('turn'))).toEqual(['turn m1', 'turn m2'])
+    expect(terminal(world).map(({ state }) => state)).toEqual(['SUCCEEDED'])
+  })
+
+  test('begins although it was let in before it knew that it would have to wait', async () => {
+    const asked = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    const world = await inWorld(
+      {
+        plan: { admitted: false },
+        begin: async () => {
+          asked.resolve()
+          await gate.promise
+        },
+      },
+      async ({ prompt, send, finished }) => {
+        await prompt({ id: 'm1' })
+        await asked.promise
+        await send({ kind: 'admit', id: 'a1', execution: 1 })
+        gate.resolve()
+        await finished()
+      },
+    )
+    expect(world.log).toContain('turn m1')
+  })
+
+  test('ends CANCELLED when it is cancelled in line, and has asked for nothing', async () => {
+    const world = await inWorld({ plan: { admitted: false } }, async ({ prompt, saw, send, finished }) => {
+      await prompt({ id: 'm1' })
+      await saw((line) => line === 'begin 1')
+      await send({ kind: 'cancel', id: 'c1', reason: 'No longer needed.' })
+      await finished()
+    })
+    expect(world.log).toEqual(['begin 1', 'state CANCELLED'])
+    expect([...world.read]).toEqual(['m1'])
+  })
+
+  test('ends the sandbox that was kept for it when it is cancelled in line', async () => {
+    const plan = (execution: number) => ({ idleMinutes: 10, admitted: execution === 1 })
+    const world = await inWorld({ plan }, async ({ prompt, saw, send, finished }) => {
+      await prompt({ id: 'm1' })
+      await saw((line) => line === 'state SUCCEEDED')
+      await prompt({ id: 'm2' })
+      await saw((line) => line === 'begin 2')
+      await send({ kind: 'cancel', id: 'c1', reason: 'No.' })
+      await finished()
+    })
+    expect(terminal(world).map(({ state }) => state)).toEqual(['SUCCEEDED', 'CANCELLED'])
+    expect(world.log.filter((line) => /^(turn|dispose)/.test(line))).toEqual([
+      'turn m1',
+      'dispose keeping the workspace',
+    ])
+  })
+})
+
+describe('a sandbox that is kept', () => {
+  test('is given up, its workspace kept, when others wait for it', async () => {
+    const world = await inWorld({ plan: { idleMinutes: 60 } }, async ({ prompt, saw, send, finished }) => {
+      await prompt({ id: 'm1' })
+      await saw((line) => line === 'state SUCCEEDED')
+      await send({ kind: 'release', id: 'r1', execution: 1 })
+      await finished()
+    })
+    expect(world.log.slice(-2)).toEqual(['dispose keeping the workspace', 'sandbox gone'])
+  })
+
+  test('serves the follow-up that came before anybody asked for it, and is not given up for what was asked of an earlier execution', async () => {
+    const world = await inWorld({ plan: { idleMinutes: 60 } }, async ({ prompt, saw, send, finished, log }) => {
+      await prompt({ id: 'm1' })
+      await saw((line) => line === 'state SUCCEEDED')
+      await prompt({ id: 'm2' })
+      await send({ kind: 'release', id: 'r1', execution: 1 })
+      await saw((line) => line === 'turn m2')
+      await saw(() => log.filter((line) => line === 'state SUCCEEDED').length === 2)
+      await prompt({ id: 'm3' })
+      await saw((line) => line === 'turn m3')
+      await send({ kind: 'release', id: 'r2', execution: 3 })
+      await finished()
+    })
+    expect(world.log.filter((line) => line.startsWith('dispose'))).toHaveLength(1)
+    expect(world.log.filter((line) => line.startsWith('claim'))).toHaveLength(1)
   })
 })

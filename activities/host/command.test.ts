@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
-import { createDirectHost } from '../../environments/direct.ts'
+import { createDirectHost } from '../../environments/direct/host.ts'
 import { runCommand } from './command.ts'
 import { type HostDeps, openRunState } from './deps.ts'
 import type { Execution } from './execution.ts'
@@ -38,6 +38,8 @@ test('a command that is followed by another worker keeps the credential it was s
       policy: null,
       base_prompt: null,
       environment: { repos: [], setup_commands: [], env: {} },
+      former: null,
+      has_checkpoint: false,
     },
     agent: agents.command,
     policy: 'allow',
@@ -57,8 +59,8 @@ test('a command that is followed by another worker keeps the credential it was s
     const { set } = await openRunState(directory, ref.runId)
     await set({ generation: 1 })
     const messageId = randomUUID()
-    await runCommand(await execution(), messageId, 'go', null)
-    await runCommand(await execution(), messageId, 'go', null)
+    await runCommand(await execution(), { messageId, attempt: 1, text: 'go', preamble: null })
+    await runCommand(await execution(), { messageId, attempt: 1, text: 'go', preamble: null })
     expect(said).toEqual(['token-1', 'token-1'])
     expect(issued).toBe(1)
   } finally {

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import type { Host } from '../../environments/host.ts'
 import { type RunPaths, readState, runPaths, writeState } from '../../environments/run-directory.ts'
+import type { HostMetrics } from '../../telemetry/host-metrics.ts'
 import type { HostServer } from './server.ts'
 
 export interface HostDeps {
@@ -16,8 +17,15 @@ export interface HostDeps {
   gatewayUrl: string
   /** Runs this host holds at once. */
   capacity: number
+  metrics: HostMetrics
+  /** The server has said that this host is to drain. */
+  onDraining: () => void
+  /** Most of the disk that one run may take, in bytes. */
+  diskBytes: number
   /** Largest diff or bundle of one repository that is kept, in bytes. */
   resultBytes: number
+  /** Largest checkpoint of one run, before it is compressed, in bytes. */
+  checkpointBytes: number
 }
 
 /** What a host remembers of a run between activities. */
@@ -35,6 +43,12 @@ export const RunState = z.object({
   previousMessageId: z.string().nullable(),
   /** The message is the first of its session, and is preceded by the base prompt. */
   opensSession: z.boolean(),
+  /** The newest execution that this host has worked on; 0 where that was not noted. */
+  execution: z.number().int().min(0).default(0),
+  /** The commit that each repository was cloned at, by its path. */
+  cloned: z.record(z.string(), z.string()).default({}),
+  /** A checkpoint is to be put over the workspace once it is set up. */
+  restoring: z.boolean().default(false),
 })
 export type RunState = z.infer<typeof RunState>
 
@@ -47,6 +61,9 @@ const FRESH: RunState = {
   messageId: null,
   previousMessageId: null,
   opensSession: true,
+  execution: 0,
+  cloned: {},
+  restoring: false,
 }
 
 /** The run's lasting state on this host. One activity of a run works at a time, so writes do not race. */
@@ -59,6 +76,10 @@ export async function openRunState(runsDirectory: string, runId: string) {
     async set(change: Partial<RunState>): Promise<void> {
       current = { ...current, ...change }
       await writeState(paths, RunState, current)
+    },
+    /** The run's directory was removed. */
+    forget(): void {
+      current = FRESH
     },
   }
 }

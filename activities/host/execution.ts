@@ -1,7 +1,7 @@
 // Runs on the worker that holds the sandbox. What the activities of one execution share.
 import type { Agent } from '../../agents/agent.ts'
 import { agents } from '../../agents/index.ts'
-import type { PermissionPolicy } from '../../domain/harness.ts'
+import { defaultPolicy, type PermissionPolicy } from '../../domain/harness.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
 import { repositoryPath } from '../../environments/repositories.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
@@ -34,8 +34,7 @@ export async function openExecution(deps: HostDeps, ref: ExecutionRef, signals: 
     ref,
     order,
     agent: agents[order.agent],
-    // A container is a boundary of its own; on the bare machine a person decides.
-    policy: order.policy ?? (deps.host.kind === 'docker' ? 'allow' : 'ask'),
+    policy: order.policy ?? defaultPolicy(deps.host.kind),
     state,
     // An interrupted turn still stores how it ended, so only leaving stops the transcript.
     transcript: createTranscript(deps.server, ref, signals.detach),

@@ -1,14 +1,27 @@
 // Runs on the worker that holds the sandbox. The activities of a host, each with heartbeats and typed failures around it.
+import { Context } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
-import type { HostActivities, PoolActivities } from '../../workflows/contract.ts'
+import type {
+  ExecutionRef,
+  HostActivities,
+  PoolActivities,
+  SandboxPlace,
+  TurnOutcome,
+} from '../../workflows/contract.ts'
+import { withTypedFailures } from '../failures.ts'
 import type { Attendance } from './attended.ts'
-import { collect } from './collect.ts'
+import { checkpoint } from './checkpoint.ts'
 import type { HostDeps } from './deps.ts'
+import { withinDisk } from './disk.ts'
 import { dispose } from './dispose.ts'
 import { openExecution } from './execution.ts'
 import type { Holdings } from './holdings.ts'
 import { prepare } from './prepare.ts'
+import { settle } from './settle.ts'
 import { carryOutTurn } from './turn.ts'
+
+/** Below the activity's own time, so that it ends by itself. In milliseconds. */
+const CLAIM_MS = 8_000
 
 export function makeHostActivities(
   deps: HostDeps,
@@ -17,12 +30,12 @@ export function makeHostActivities(
 ): { pool: PoolActivities; host: HostActivities } {
   return {
     pool: {
-      async claim({ runId }) {
-        if (await holdings.take(runId)) return { hostId: deps.hostId }
+      async claim(ref) {
+        if (await holdings.take(ref.runId)) return await claim(deps, ref, holdings)
+        // Rare: a run is let in only where the database knows of room. The pauses between tries grow.
         throw ApplicationFailure.create({
           type: 'HostFull',
           message: `This host holds ${deps.capacity} runs already.`,
-          nextRetryDelay: '2s',
         })
       },
     },
@@ -30,17 +43,46 @@ export function makeHostActivities(
       prepare: (ref) =>
         attendance.attend(async (signals) => {
           await holdings.hold(ref.runId)
-          return { origin: await prepare(await openExecution(deps, ref, signals)) }
+          return withinDisk(deps, { ...ref, phase: 'setup' }, signals, async (bounded) => ({
+            origin: await prepare(await openExecution(deps, ref, bounded)),
+          }))
         }),
       runTurn: ({ turn, ...ref }) =>
-        attendance.attend(async (signals) => carryOutTurn(await openExecution(deps, ref, signals), turn)),
-      stop: (ref) => attendance.attend(() => deps.host.stop(ref.runId)),
-      collect: (ref) => attendance.attend(async (signals) => collect(await openExecution(deps, ref, signals))),
+        attendance.attend((signals) =>
+          withinDisk(deps, { ...ref, phase: 'turn' }, signals, async (bounded) => {
+            const execution = await openExecution(deps, ref, bounded)
+            return deps.metrics.turn(execution.agent.name, outcomeName, () => carryOutTurn(execution, turn))
+          }),
+        ),
+      checkpoint: (ref) => attendance.attend(async (signals) => checkpoint(await openExecution(deps, ref, signals))),
+      settle: (input) =>
+        attendance.attend(async (signals) => {
+          await settle(deps, input, signals)
+          if (input.sandbox === 'give_up') holdings.release(input.runId)
+        }),
       dispose: ({ keepWorkspace, ...ref }) =>
         attendance.attend(async () => {
-          await dispose(deps, ref, keepWorkspace)
+          await deps.metrics.phase('dispose', () => dispose(deps, ref, keepWorkspace))
           holdings.release(ref.runId)
         }),
     },
   }
+}
+
+const outcomeName = ({ kind }: TurnOutcome) => kind
+
+/** The server has the last word: it knows of a drain at once, and hears nobody but the host that holds a run. */
+async function claim(deps: HostDeps, { runId, execution }: ExecutionRef, holdings: Holdings): Promise<SandboxPlace> {
+  const context = Context.current()
+  const signal = AbortSignal.any([context.cancellationSignal, AbortSignal.timeout(CLAIM_MS)])
+  try {
+    const outcome = await withTypedFailures(context.info.attempt, () => deps.server.claim(runId, execution, signal))
+    if (outcome === 'claimed') return { hostId: deps.hostId }
+  } catch (error) {
+    holdings.putBack(runId)
+    throw error
+  }
+  holdings.putBack(runId)
+  deps.onDraining()
+  throw ApplicationFailure.create({ type: 'HostDraining', message: 'This host takes no new run.' })
 }

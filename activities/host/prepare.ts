@@ -8,32 +8,38 @@ import { claims } from '../../environments/run-directory.ts'
 import type { SandboxOrigin } from '../../workflows/contract.ts'
 import { noteStart } from './collect.ts'
 import { type Execution, workingDirectory } from './execution.ts'
+import { restoreWorkspace } from './restore.ts'
 import { currentSandbox, toolkitOf, usableSandbox } from './sandbox.ts'
 import { runSetup } from './setup.ts'
-import { prepareWorkspace } from './workspace.ts'
+import { prepareWorkspace, takeUp } from './workspace.ts'
 
 /** A sandbox with a live agent in it and everything around it, whatever was there before. Idempotent. */
 export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   const { deps, ref, agent, state, stop } = execution
+  await takeUp(execution)
   const held = await currentSandbox(execution)
   const isHeld = held !== null && (await held.isRunning())
   if (isHeld && (await hasAgent(execution, held))) return 'kept'
 
-  const hadSession = state.get().sessionId !== null
   // A sandbox that runs may have an agent that lives by the credential it was started with: another one would end that.
   const credential =
     isHeld || agent.protocol === 'command' ? null : deps.server.credential(ref.runId, ref.execution, stop)
   credential?.catch(() => {}) // Heard where the agent is started.
-  await prepareWorkspace(execution)
-  const sandbox = await usableSandbox(execution)
-  await runSetup(execution, sandbox)
+  const { phase } = deps.metrics
+  const sandbox = await phase('workspace', async () => {
+    await prepareWorkspace(execution)
+    return usableSandbox(execution)
+  })
+  const isRestored = state.get().sessionId !== null || state.get().restoring
+  await phase('setup', () => runSetup(execution, sandbox))
+  await restoreWorkspace(execution, sandbox)
   // Opening a session changes nothing in the workspace, so both can go on at once.
   await Promise.all([
     noteStart(execution, sandbox),
-    agent.protocol === 'acp' ? startAgent(execution, agent, sandbox, credential) : null,
+    agent.protocol === 'acp' ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential)) : null,
   ])
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
-  return hadSession ? 'restored' : 'fresh'
+  return isRestored ? 'restored' : 'fresh'
 }
 
 /** A sandbox that was opened to collect the work product runs without an agent. */

@@ -1,17 +1,26 @@
 // Runs on the worker that holds the sandbox. What a host asks of the server, over HTTP.
+import { createReadStream, createWriteStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { Agent, request } from 'undici'
 import type { z } from 'zod'
 import {
   type AppendEvents,
+  ClaimAnswer,
   ExecutionOrder,
   HOST_API,
+  HOST_HEADER,
+  HOST_SECRET_HEADER,
   type HostReport,
+  HostStanding,
   JournalPosition,
   MessageText,
   RunCredential,
   type RunResult,
+  SWEEP_RUNS,
   SweepAnswer,
 } from '../../domain/host-api.ts'
 
@@ -31,14 +40,20 @@ export class ServerRefusal extends Error {
 }
 
 export interface HostServer {
-  report(hostId: string, report: z.input<typeof HostReport>, signal: AbortSignal): Promise<void>
-  sweep(hostId: string, runIds: string[], signal: AbortSignal): Promise<string[]>
+  report(report: HostReport, signal: AbortSignal): Promise<HostStanding>
+  claim(runId: string, execution: number, signal: AbortSignal): Promise<ClaimAnswer['outcome']>
+  /** However many runs there are. */
+  sweep(runIds: readonly string[], signal: AbortSignal): Promise<SweepAnswer>
   order(runId: string, execution: number, signal: AbortSignal): Promise<ExecutionOrder>
-  message(runId: string, messageId: string, signal: AbortSignal): Promise<string>
+  message(runId: string, messageId: string, signal: AbortSignal): Promise<MessageText>
   credential(runId: string, execution: number, signal: AbortSignal): Promise<string>
   append(runId: string, execution: number, batch: z.input<typeof AppendEvents>, signal: AbortSignal): Promise<number>
   position(runId: string, journal: string, signal: AbortSignal): Promise<number>
   result(runId: string, execution: number, result: RunResult, signal: AbortSignal): Promise<void>
+  /** Sends a file; it takes the place of the run's former checkpoint. */
+  saveCheckpoint(runId: string, execution: number, file: string, signal: AbortSignal): Promise<void>
+  /** Writes the run's checkpoint into a file. @returns false when there is none. */
+  loadCheckpoint(runId: string, execution: number, file: string, signal: AbortSignal): Promise<boolean>
 }
 
 /** Pauses between tries while the server does not answer, in milliseconds; the last one repeats. */
@@ -48,7 +63,14 @@ const PAUSES = [50, 100, 200, 400, 800, 1500]
  * A client that outlasts the server's restarts: a request is sent again until
  * it is answered or its signal aborts. Every route is safe to repeat.
  */
-export function createHostServer(options: { url: string; key: string; log: Logger }): HostServer {
+export function createHostServer(options: {
+  url: string
+  key: string
+  /** Who this host is, and what proves it. */
+  hostId: string
+  secret: string
+  log: Logger
+}): HostServer {
   // Idle connections are dropped by a restarting server; a short keep-alive keeps stale sockets rare.
   const agent = new Agent({ keepAliveTimeout: 4_000, connections: 32 })
   const base = `${options.url}${HOST_API}`
@@ -59,50 +81,82 @@ export function createHostServer(options: { url: string; key: string; log: Logge
     signal: AbortSignal,
     body?: unknown,
   ): Promise<unknown> {
+    return await untilAnswered(path, signal, async () => {
+      const content = body === undefined ? null : { type: 'application/json', body: JSON.stringify(body) }
+      const response = await ask(method, path, signal, content)
+      const text = await response.text()
+      return text === '' ? null : (JSON.parse(text) as unknown)
+    })
+  }
+
+  /** Asks again and again until there is an answer, or one that the same question will always get. */
+  async function untilAnswered<T>(path: string, signal: AbortSignal, once: () => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
       signal.throwIfAborted()
-      const answer = await once(method, path, signal, body).catch((error: unknown) => {
+      try {
+        return await once()
+      } catch (error) {
         signal.throwIfAborted()
-        return error instanceof Error ? error : new Error(String(error))
-      })
-      if (!(answer instanceof Error)) return answer.value
-      if (answer instanceof FencedError || answer instanceof ServerRefusal) throw answer
-      if (attempt === 3) options.log.warn({ path, reason: answer.message }, 'the server does not answer; trying on')
+        if (error instanceof FencedError || error instanceof ServerRefusal) throw error
+        if (attempt === 3) options.log.warn({ path, reason: String(error) }, 'the server does not answer; trying on')
+      }
       await sleep(PAUSES[Math.min(attempt, PAUSES.length - 1)], undefined, { signal })
     }
   }
 
-  async function once(method: 'GET' | 'PUT' | 'POST', path: string, signal: AbortSignal, body: unknown) {
+  /** @returns the body of a good answer. */
+  async function ask(
+    method: 'GET' | 'PUT' | 'POST',
+    path: string,
+    signal: AbortSignal,
+    content: { type: string; body: string | Readable; length?: number } | null,
+  ) {
     const response = await request(`${base}${path}`, {
       method,
       dispatcher: agent,
       signal,
       headers: {
         authorization: `Bearer ${options.key}`,
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        [HOST_HEADER]: options.hostId,
+        [HOST_SECRET_HEADER]: options.secret,
+        ...(content === null ? {} : { 'content-type': content.type }),
+        ...(content?.length === undefined ? {} : { 'content-length': String(content.length) }),
       },
-      body: body === undefined ? null : JSON.stringify(body),
+      body: content?.body ?? null,
     })
+    if (response.statusCode < 300) return response.body
     const text = await response.body.text()
-    if (response.statusCode < 300) return { value: text === '' ? null : (JSON.parse(text) as unknown) }
     if (response.statusCode === 409) throw new FencedError(text)
     if (response.statusCode >= 500 || response.statusCode === 429)
       throw new Error(`${response.statusCode}: ${text.slice(0, 300)}`)
     throw new ServerRefusal(response.statusCode, `${method} ${path}: ${response.statusCode} ${text.slice(0, 500)}`)
   }
 
+  const checkpointPath = (runId: string, execution: number) => `/runs/${runId}/executions/${execution}/checkpoint`
+
   return {
-    async report(hostId, report, signal) {
-      await call('PUT', `/hosts/${hostId}`, signal, report)
+    async report(report, signal) {
+      return HostStanding.parse(await call('PUT', `/hosts/${options.hostId}`, signal, report))
     },
-    async sweep(hostId, runIds, signal) {
-      return SweepAnswer.parse(await call('POST', `/hosts/${hostId}/sweep`, signal, { run_ids: runIds })).remove
+    async claim(runId, execution, signal) {
+      const asked = { run_id: runId, execution }
+      return ClaimAnswer.parse(await call('POST', `/hosts/${options.hostId}/claims`, signal, asked)).outcome
+    },
+    async sweep(runIds, signal) {
+      const answer: SweepAnswer = { remove: [], stop: [] }
+      for (let at = 0; at < runIds.length; at += SWEEP_RUNS) {
+        const body = { run_ids: runIds.slice(at, at + SWEEP_RUNS) }
+        const page = SweepAnswer.parse(await call('POST', `/hosts/${options.hostId}/sweep`, signal, body))
+        answer.remove.push(...page.remove)
+        answer.stop.push(...page.stop)
+      }
+      return answer
     },
     async order(runId, execution, signal) {
       return ExecutionOrder.parse(await call('GET', `/runs/${runId}/executions/${execution}`, signal))
     },
     async message(runId, messageId, signal) {
-      return MessageText.parse(await call('GET', `/runs/${runId}/messages/${messageId}`, signal)).text
+      return MessageText.parse(await call('GET', `/runs/${runId}/messages/${messageId}`, signal))
     },
     async credential(runId, execution, signal) {
       return RunCredential.parse(await call('POST', `/runs/${runId}/executions/${execution}/credential`, signal, {}))
@@ -118,6 +172,26 @@ export function createHostServer(options: { url: string; key: string; log: Logge
     },
     async result(runId, execution, result, signal) {
       await call('PUT', `/runs/${runId}/executions/${execution}/result`, signal, result)
+    },
+    async saveCheckpoint(runId, execution, file, signal) {
+      const path = checkpointPath(runId, execution)
+      const { size } = await stat(file)
+      await untilAnswered(path, signal, async () => {
+        const content = { type: 'application/octet-stream', body: createReadStream(file), length: size }
+        await (await ask('PUT', path, signal, content)).dump()
+      })
+    },
+    async loadCheckpoint(runId, execution, file, signal) {
+      const path = checkpointPath(runId, execution)
+      try {
+        await untilAnswered(path, signal, async () => {
+          await pipeline(await ask('GET', path, signal, null), createWriteStream(file, { mode: 0o600 }), { signal })
+        })
+        return true
+      } catch (error) {
+        if (error instanceof ServerRefusal && error.status === 404) return false
+        throw error
+      }
     },
   }
 }

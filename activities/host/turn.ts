@@ -3,6 +3,7 @@ import { AgentStuckError } from '../../agents/acp/failures.ts'
 import { runTurn } from '../../agents/acp/turn.ts'
 import type { TurnMessage } from '../../agents/acp/turn-options.ts'
 import type { AcpAgent } from '../../agents/agent.ts'
+import type { MessageText } from '../../domain/host-api.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnInput, TurnOutcome } from '../../workflows/contract.ts'
@@ -16,23 +17,36 @@ const GRACE_MS = 1_500
 /** How long a prompt that a dead predecessor may have sent is given to show itself. */
 const EVIDENCE_MS = 3_000
 
-type PromptInput = Extract<TurnInput, { kind: 'prompt' }>
-
 export async function carryOutTurn(execution: Execution, input: TurnInput): Promise<TurnOutcome> {
   const { agent } = execution
-  if (input.kind === 'answer') {
+  if (input.kind === 'answer' && !input.belated) {
     if (agent.protocol === 'command') throw new TypeError('a command asks no questions')
     const { questionId, optionId } = input
     return await agentTurn(execution, agent, await currentSandbox(execution), { kind: 'answer', questionId, optionId })
   }
+  const messageId = input.kind === 'answer' ? input.mailId : input.messageId
   // Neither waits for the other.
-  const [text, sandbox] = await Promise.all([messageText(execution, input), beginTurn(execution, input.messageId)])
-  const { messageId } = input
-  if (agent.protocol === 'command') return await runCommand(execution, messageId, text, preamble(execution))
+  const [said, sandbox] = await Promise.all([whatWasSaid(execution, input), beginTurn(execution, messageId)])
+  const { text, decision } = said
+  if (agent.protocol === 'command') {
+    return await runCommand(execution, { messageId, attempt: input.attempt ?? 1, text, preamble: preamble(execution) })
+  }
+  const before = [preamble(execution), (input.attempt ?? 1) > 1 ? LOST : null].filter((part) => part !== null)
   const { previousMessageId } = execution.state.get()
-  const message = { kind: 'prompt', messageId, text, preamble: preamble(execution), previousMessageId } as const
-  return await agentTurn(execution, agent, sandbox, message)
+  return await agentTurn(execution, agent, sandbox, {
+    kind: 'prompt',
+    messageId,
+    text,
+    preamble: before.length > 0 ? before.join('\n\n') : null,
+    previousMessageId,
+    decided: decision,
+  })
 }
+
+/** Said to an agent before a message that it, or its predecessor, may have begun to work on. */
+const LOST =
+  'The machine or the process that worked on the following message was lost in the middle of it. ' +
+  'The workspace may hold a part of the work. Look at what is there, and go on from it.'
 
 /**
  * Notes which message is being worked on. The same message again is the same
@@ -116,11 +130,11 @@ function watchInterrupt({ deps, ref, signals }: Execution) {
   return watchdog
 }
 
-/** What people said, with the messages before it that the agent was not given. */
-async function messageText({ deps, ref, stop }: Execution, { messageId, before = [] }: PromptInput): Promise<string> {
-  const ids = [...before, messageId]
-  const texts = await Promise.all(ids.map((id) => deps.server.message(ref.runId, id, stop)))
-  return texts.join('\n\n')
+/** With the messages before it that the agent was not given. */
+async function whatWasSaid({ deps, ref, stop }: Execution, input: TurnInput): Promise<Omit<MessageText, 'message_id'>> {
+  const ids = input.kind === 'answer' ? [input.mailId] : [...(input.before ?? []), input.messageId]
+  const messages = await Promise.all(ids.map((id) => deps.server.message(ref.runId, id, stop)))
+  return { text: messages.map(({ text }) => text).join('\n\n'), decision: messages.at(-1)?.decision ?? null }
 }
 
 /** The base prompt, before the first message of a session. */

@@ -72,10 +72,7 @@ for (const host of ['direct', 'docker'] as const) {
     test('a question outlives kill -9 of everything that watches, and its answer reaches the same agent', async () => {
       const id = randomUUID()
       const runId = await stack.start({
-        prompt: script(id, [
-          { text: 'May I?', shell: 'echo allowed > allowed.txt', askFirst: true },
-          { text: 'Thank you.' },
-        ]),
+        prompt: script(id, [{ text: 'May I?', shell: 'echo allowed > allowed.txt' }, { text: 'Thank you.' }]),
         config: { harness: { type: 'codex' }, permission_policy: 'ask', idle_timeout_minutes: 0 },
         environment: { repos: [{ url: repository.url }] },
       })

@@ -54,6 +54,23 @@ describe('ambient start', () => {
     })
   })
 
+  test('tells within seconds of a worker and a host that hang, and that they are back', async () => {
+    const checks = async () => (await stack.call<{ checks: Record<string, string> }>('GET', '/healthz')).body.checks
+    const hung = await Promise.all([stack.pid('worker'), stack.pid('host')])
+    for (const pid of hung) process.kill(pid, 'SIGSTOP')
+    try {
+      await expect
+        .poll(checks, { timeout: 25_000, interval: 250 })
+        .toMatchObject({
+          orchestrator: expect.stringMatching(/^no orchestrator worker/),
+          host: expect.stringMatching(/^no host/),
+        })
+    } finally {
+      for (const pid of hung) process.kill(pid, 'SIGCONT')
+    }
+    await expect.poll(checks, { timeout: 15_000, interval: 250 }).toMatchObject({ orchestrator: 'ok', host: 'ok' })
+  })
+
   test('refuses to run twice on one data directory, and says so', async () => {
     const second = await execa(join(root, 'bin', 'ambient'), ['start'], { env: stack.env, reject: false })
     expect(second.exitCode).not.toBe(0)

@@ -53,6 +53,26 @@ for (const host of ['direct', 'docker'] as const) {
       stack.model.release(first)
     })
 
+    test('an interrupting follow-up ends a command with all it started, and harms none of the next', async () => {
+      const command = [
+        'sh',
+        '-c',
+        'echo "begin $0"; if [ "$0" != last ]; then setsid sleep 987 & sleep 987; fi; sleep 5; echo "end $0"',
+        '{prompt}',
+      ]
+      const runId = await start('first', { harness: { type: 'command', command } })
+      const said = (text: string) =>
+        stack.untilEvent(runId, ({ kind, data }) => kind === 'output' && data.text === text)
+      await said('begin first')
+      for (const message of ['second', 'third', 'fourth', 'last']) {
+        await followUp(runId, message, 'interrupt')
+        await said(`begin ${message}`)
+      }
+      await stack.until(runId, 'SUCCEEDED')
+      await said('end last')
+      expect(await leftovers(runId)).toEqual([])
+    })
+
     test('a follow-up after the end begins a new execution in the kept sandbox', async () => {
       const [first, second] = [randomUUID(), randomUUID()]
       const runId = await start(script(first, [{ text: 'One.', shell: 'echo one > one.txt' }, { text: 'Done.' }]), {
@@ -90,7 +110,7 @@ for (const host of ['direct', 'docker'] as const) {
       ] as const) {
         const id = randomUUID()
         const runId = await start(
-          script(id, [{ text: 'May I?', shell: 'echo touched > touched.txt', askFirst: true }, { text: 'Done.' }]),
+          script(id, [{ text: 'May I?', shell: 'echo touched > touched.txt' }, { text: 'Done.' }]),
           { permission_policy: 'ask' },
         )
         const run = await stack.until(runId, 'BLOCKED')

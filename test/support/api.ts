@@ -4,12 +4,19 @@ import { createParser } from 'eventsource-parser'
 import { pino } from 'pino'
 import { createApp } from '../../api/app.ts'
 import { createDispatcher } from '../../api/dispatcher.ts'
+import { registerSearchAttributes } from '../../api/search-attributes.ts'
 import { serve } from '../../api/serve.ts'
-import { loadConfig } from '../../config.ts'
+import { loadConfig, version } from '../../config.ts'
 import { RunEvent } from '../../domain/event.ts'
+import { HOST_HEADER, HOST_SECRET_HEADER } from '../../domain/host-api.ts'
 import { createDatabase, type Db } from '../../store/database.ts'
+import { readFigures } from '../../store/figures.ts'
 import { createEventListener } from '../../store/listener.ts'
+import { createRegistry } from '../../telemetry/registry.ts'
+import { createServerMetrics } from '../../telemetry/server-metrics.ts'
+import { noTracing } from '../../telemetry/tracing.ts'
 import { connectClient } from '../../temporal.ts'
+import { givenHolder } from './runs.ts'
 
 const ADMIN_KEY = 'wk-test-admin-key-0001'
 const WORKER_KEY = 'ww-test-worker-key-001'
@@ -20,13 +27,24 @@ export interface TestApi {
   readonly db: Db
   /** Any route of the public API, with the admin key. */
   call<T = Body>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply<T>>
-  /** Any route of the hosts' API, with the worker key. */
-  host<T = Body>(method: string, path: string, body?: unknown): Promise<Reply<T>>
+  /** Any route of the hosts' API, with the worker key of the settings, as {@link HOST} unless it says otherwise. */
+  host<T = Body>(method: string, path: string, body?: unknown, as?: HostIdentity): Promise<Reply<T>>
+  /** Has a host report, and hold an execution of a run. */
+  hold(runId: string, options?: { execution?: number; as?: HostIdentity }): Promise<void>
   /** Reads a run's stream until its end, or until `enough` says so. */
   stream(runId: string, options?: StreamOptions): Promise<Streamed>
   /** As when the process is told to stop: open streams end. */
   close(): Promise<void>
 }
+
+/** Who a request to the hosts' API says it comes from. */
+export interface HostIdentity {
+  id?: string
+  secret?: string
+  key?: string
+}
+
+export const HOST = { id: 'machine-1', secret: 'secret-of-machine-1', key: WORKER_KEY }
 
 // biome-ignore lint/suspicious/noExplicitAny: an answer's shape is what a test asserts.
 export type Body = any
@@ -63,11 +81,24 @@ export async function startTestApi({ databaseUrl, env, client: given }: TestApiO
   const { db } = database
   const client = given ?? connectClient(config)
   const log = pino({ level: 'silent' })
-  const dispatcher = createDispatcher({ db, client, log })
-  const listener = createEventListener({ url: databaseUrl })
+  const attributes = registerSearchAttributes({ client, log })
+  const metrics = createServerMetrics(createRegistry('server', version), () => readFigures(db))
+  const dispatcher = createDispatcher({ db, client, attributes, metrics, tracing: noTracing, log })
+  const listener = createEventListener({ url: databaseUrl, onMail: dispatcher.nudgeFirst })
   const closing = new AbortController()
   const keys = { admin: ADMIN_KEY, worker: WORKER_KEY }
-  const app = createApp({ config, db, client, listener, dispatcher, keys, log, closing: closing.signal })
+  const app = createApp({
+    config,
+    db,
+    client,
+    listener,
+    dispatcher,
+    keys,
+    metrics,
+    tracing: noTracing,
+    log,
+    closing: closing.signal,
+  })
   const serving = await serve(app, 0, '127.0.0.1')
   const url = `http://127.0.0.1:${serving.address.port}`
 
@@ -84,6 +115,12 @@ export async function startTestApi({ databaseUrl, env, client: given }: TestApiO
     const text = await response.text()
     const isJson = response.headers.get('content-type')?.includes('json') ?? false
     return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text }
+  }
+
+  const host = (method: string, path: string, body?: unknown, as: HostIdentity = {}) => {
+    const { id, secret, key } = { ...HOST, ...as }
+    const headers = { [HOST_HEADER]: id, [HOST_SECRET_HEADER]: secret }
+    return call(key, method, `/internal/v1${path}`, body, headers)
   }
 
   async function stream(runId: string, { after, lastEventId, always, enough }: StreamOptions = {}): Promise<Streamed> {
@@ -126,11 +163,17 @@ export async function startTestApi({ databaseUrl, env, client: given }: TestApiO
     key: ADMIN_KEY,
     db,
     call: (method, path, body, headers) => call(ADMIN_KEY, method, `/api/v1${path}`, body, headers),
-    host: (method, path, body) => call(WORKER_KEY, method, `/internal/v1${path}`, body),
+    host,
+    async hold(runId, { execution = 1, as = {} } = {}) {
+      const { id, pool } = { ...HOST, pool: 'default', ...as }
+      await host('PUT', `/hosts/${id}`, { pool, kind: 'direct', version: '1', capacity: 1000, in_use: 0 }, as)
+      await givenHolder(db, { runId, execution, hostId: id })
+    },
     stream,
     async close() {
       closing.abort()
       await serving.drain()
+      attributes.close()
       await dispatcher.close()
       await listener.close()
       if (!given) await client.connection.close()

@@ -20,7 +20,6 @@ const Step = z
     waitFor: z.string().optional().describe('Name of a gate that holds the answer until the test releases it.'),
     holdAfter: z.int().min(0).optional().describe('Pieces streamed before the gate. Absent: half of them.'),
     shell: z.string().optional().describe('A command, run by the shell tool that the agent offers.'),
-    askFirst: z.literal(true).optional().describe('Codex only: the model itself asks for permission for `shell`.'),
     write: z.strictObject({ path: z.string(), content: z.string() }).optional(),
     cut: z.literal(true).optional().describe('The connection breaks after the text.'),
     error: z.int().min(400).max(599).optional().describe('Answer with this status instead.'),
@@ -219,11 +218,11 @@ function piecesOf({ text, chunks }: ParsedStep): string[] {
 }
 
 /** @throws {MalformedRequest} when the agent offers no tool for it. */
-function callsOf({ shell, askFirst, write }: ParsedStep, { tools }: ModelRequest): ToolCall[] {
+function callsOf({ shell, write }: ParsedStep, { tools }: ModelRequest): ToolCall[] {
   if (shell === undefined && write === undefined) return []
   const call = write
     ? writeCall(tools, write.path, write.content)
-    : shellCall(tools, shell ?? '', { description: 'A step of the script', askFirst: askFirst === true })
+    : shellCall(tools, shell ?? '', 'A step of the script')
   if (call) return [call]
   throw new MalformedRequest(`No tool for this step among: ${tools.map((tool) => tool.name).join(', ') || 'none'}.`)
 }

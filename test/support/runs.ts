@@ -1,4 +1,4 @@
-// Runs for tests that need one in the database.
+// Runs, and hosts with room for them, for tests that need one in the database.
 import type { Db } from '../../store/database.ts'
 import { insertRun, type NewRun } from '../../store/runs.ts'
 
@@ -17,6 +17,9 @@ export async function givenRun(db: Db, fields: Partial<NewRun> = {}): Promise<{ 
       policy: null,
       base_prompt: null,
       pool: 'default',
+      priority: 0,
+      concurrency_group: null,
+      concurrency_limit: null,
       idle_minutes: null,
       config: {},
       environment: null,
@@ -28,4 +31,48 @@ export async function givenRun(db: Db, fields: Partial<NewRun> = {}): Promise<{ 
   )
   const mail = await db.selectFrom('mail').select('id').where('run_id', '=', runId).executeTakeFirstOrThrow()
   return { runId, messageId: mail.id }
+}
+
+/** What holds for an execution where neither its run nor the test says otherwise. */
+export const executionDefaults = {
+  idleMinutes: 10,
+  turnMinutes: 360,
+  runMinutes: 1_440,
+  questionMinutes: 30,
+  hostLostSeconds: 300,
+  attempts: 3,
+}
+
+/** A host that counts as there for as long as the test takes. */
+export async function givenHost(db: Db, host: { id: string; pool?: string; capacity?: number }): Promise<void> {
+  const row = { pool: 'default', capacity: 1000, ...host, kind: 'direct', version: '1' } as const
+  const inAnHour = new Date(Date.now() + 3_600_000)
+  await db
+    .insertInto('hosts')
+    .values({ ...row, reported_at: inAnHour })
+    .execute()
+}
+
+/** A host holds an execution of a run and its workspace, as if it had claimed and prepared it. */
+export async function givenHolder(
+  db: Db,
+  { runId, execution, hostId }: { runId: string; execution: number; hostId: string },
+): Promise<void> {
+  const plan = { ...executionDefaults, execution, pool: 'default', heldBy: null, admitted: true, unread: [] }
+  await db
+    .insertInto('executions')
+    .values({
+      run_id: runId,
+      execution,
+      key: `held/${execution}`,
+      plan: JSON.stringify(plan) as never,
+      claimed_by: hostId,
+    })
+    .onConflict((conflict) => conflict.columns(['run_id', 'execution']).doUpdateSet({ claimed_by: hostId }))
+    .execute()
+  await db
+    .updateTable('runs')
+    .set((eb) => ({ execution: eb.fn('greatest', ['execution', eb.val(execution)]), workspace_kept: true }))
+    .where('id', '=', runId)
+    .execute()
 }

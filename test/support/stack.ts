@@ -11,7 +11,7 @@ import { root } from '../../config.ts'
 import type { RunEvent } from '../../domain/event.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
-import { createDirectHost } from '../../environments/direct.ts'
+import { createDirectHost } from '../../environments/direct/host.ts'
 import { type ModelServer, startModelServer } from './model-server.ts'
 import { temporalBinary } from './temporal.ts'
 
@@ -104,6 +104,8 @@ async function settings(data: string, model: ModelServer, options: StackOptions)
     ...Object.fromEntries(names.map((name, index) => [name, String(ports[index])])),
     AMBIENT_DATA: data,
     AMBIENT_HOST: options.host,
+    // Several stacks run at once, and these ports are not theirs alone.
+    AMBIENT_METRICS_PORT: '0',
     ...(options.withoutModel
       ? {}
       : {
@@ -159,7 +161,8 @@ async function listening(url: string): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 50))
 }
 
-async function endKeptSandboxes(data: string): Promise<void> {
+/** Sandboxes that are kept for a follow-up outlive their host. */
+export async function endKeptSandboxes(data: string): Promise<void> {
   const label = `label=ambient.directory=${join(data, 'runs')}`
   const { stdout } = await execa('docker', ['ps', '-aq', '--filter', label], { reject: false })
   const containers = stdout.split('\n').filter((id) => id !== '')

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { gatewayAddresses } from './gateway.ts'
+import { gatewayAddresses } from './gateway-addresses.ts'
 
 test('the gateway listens on this machine alone, and on what it is told to beside it', () => {
   expect(gatewayAddresses('')).toEqual(['127.0.0.1'])

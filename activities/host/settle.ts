@@ -1,0 +1,39 @@
+// Runs on the worker that holds the sandbox. The end of an execution, in order; every step may be repeated.
+import { Context } from '@temporalio/activity'
+import type { HostActivities } from '../../workflows/contract.ts'
+import type { StopSignals } from './attended.ts'
+import { checkpoint } from './checkpoint.ts'
+import { collect } from './collect.ts'
+import type { HostDeps } from './deps.ts'
+import { dispose } from './dispose.ts'
+import { type Execution, openExecution } from './execution.ts'
+import { FencedError } from './server.ts'
+
+/** A work product that cannot be read this often is given up: a sandbox must not stay for it. */
+const COLLECT_ATTEMPTS = 4
+
+export async function settle(
+  deps: HostDeps,
+  input: Parameters<HostActivities['settle']>[0],
+  signals: StopSignals,
+): Promise<void> {
+  const { stop, collect: hasWorked, sandbox, keepWorkspace, ...ref } = input
+  if (stop) await deps.host.stop(ref.runId)
+  if (hasWorked) {
+    const execution = await openExecution(deps, ref, signals)
+    await deps.metrics.phase('collect', () => unlessHopeless(execution, () => collect(execution)))
+    // A follow-up may come when this host is gone.
+    if (keepWorkspace) await unlessHopeless(execution, () => checkpoint(execution))
+  }
+  if (sandbox === 'give_up') await deps.metrics.phase('dispose', () => dispose(deps, ref, keepWorkspace))
+}
+
+async function unlessHopeless({ deps, ref, stop }: Execution, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    const isLast = Context.current().info.attempt >= COLLECT_ATTEMPTS
+    if (!isLast || stop.aborted || error instanceof FencedError) throw error
+    deps.log.error({ run: ref.runId, err: error }, 'what the run has done could not be stored; its workspace is kept')
+  }
+}

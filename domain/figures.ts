@@ -1,0 +1,28 @@
+// What is counted about runs, for metrics. Pure types.
+import type { FailureCode } from './failure.ts'
+import type { Phase, RunState } from './state.ts'
+
+/** What the database says of everything at one moment. */
+export interface Figures {
+  runs: { state: RunState; source: string; count: number }[]
+  /** Transcript events of all runs that are kept. */
+  events: number
+  /** Runs that wait in line. */
+  queue: { pool: string; waiting: number; oldestSeconds: number }[]
+  /** Accepted and not yet with a workflow. */
+  mail: { undelivered: number; oldestSeconds: number }
+  hosts: { pool: string; state: string; count: number; capacity: number; inUse: number }[]
+}
+
+/** A change of state that was recorded, and what went before it. */
+export interface RecordedChange {
+  state: RunState
+  source: string
+  agent: string
+  pool: string
+  failure: { phase: Phase; code: FailureCode } | null
+  /** The state before, and how long it lasted; null for a run's first one. */
+  former: { state: RunState; seconds: number } | null
+  /** With CLAIMED: how long the execution waited in line before a host was asked for; null where it did not have to queue. */
+  queueSeconds: number | null
+}

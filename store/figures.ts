@@ -1,0 +1,99 @@
+// What is counted for metrics.
+import { sql } from 'kysely'
+import type { Figures, RecordedChange } from '../domain/figures.ts'
+import type { StateChange } from '../workflows/contract.ts'
+import type { Queryable } from './database.ts'
+import { workerState } from './workers.ts'
+
+/** A change of state that has been recorded, with what it was a change from. */
+export async function describeChange(db: Queryable, change: StateChange): Promise<RecordedChange> {
+  const row = await db
+    .selectFrom('state_changes as change')
+    .innerJoin('runs', 'runs.id', 'change.run_id')
+    .leftJoin('state_changes as former', (join) =>
+      join.onRef('former.run_id', '=', 'change.run_id').on('former.number', '=', (eb) => eb('change.number', '-', 1)),
+    )
+    .select([
+      'runs.source',
+      'runs.agent',
+      'runs.pool',
+      'former.state as former',
+      sql<number>`extract(epoch from change.time - former.time)::float8`.as('seconds'),
+      change.state === 'CLAIMED' ? waited.as('queueSeconds') : sql<null>`null`.as('queueSeconds'),
+    ])
+    .where('change.run_id', '=', change.runId)
+    .where('change.key', '=', change.key)
+    .executeTakeFirstOrThrow()
+  const { source, agent, pool, former, seconds, queueSeconds } = row
+  return {
+    state: change.state,
+    source,
+    agent,
+    pool,
+    failure: change.failure ? { phase: change.failure.phase, code: change.failure.code } : null,
+    former: former === null ? null : { state: former, seconds },
+    queueSeconds,
+  }
+}
+
+/** Of the change's execution: from QUEUED to PENDING, whoever recorded them. */
+const waited = sql<number | null>`(
+  select extract(epoch from let_in.time - queued.time)::float8
+  from state_changes as let_in
+  join state_changes as queued on queued.run_id = let_in.run_id and queued.number = let_in.number - 1
+  where let_in.run_id = change.run_id and let_in.execution = change.execution
+    and let_in.state = 'PENDING' and queued.state = 'QUEUED'
+  limit 1
+)`
+
+/** Counts everything: its readers keep the answer for a while. */
+export async function readFigures(db: Queryable): Promise<Figures> {
+  const [runs, queue, mail, hosts] = await Promise.all([
+    db
+      .selectFrom('runs')
+      .select([
+        'state',
+        'source',
+        sql<number>`count(*)`.as('count'),
+        sql<number>`sum(last_event_sequence)`.as('events'),
+      ])
+      .groupBy(['state', 'source'])
+      .execute(),
+    db
+      .selectFrom('places')
+      .select([
+        'pool',
+        sql<number>`count(*)`.as('waiting'),
+        sql<number>`extract(epoch from now() - min(since))::float8`.as('oldestSeconds'),
+      ])
+      .where('stage', '=', 'waiting')
+      .groupBy('pool')
+      .execute(),
+    db
+      .selectFrom('mail')
+      .select([
+        sql<number>`count(*)`.as('undelivered'),
+        sql<number>`coalesce(extract(epoch from now() - min(created_at)), 0)::float8`.as('oldestSeconds'),
+      ])
+      .where('dispatched_at', 'is', null)
+      .executeTakeFirstOrThrow(),
+    db
+      .selectFrom('hosts')
+      .select([
+        'pool',
+        workerState.as('state'),
+        sql<number>`count(*)`.as('count'),
+        sql<number>`sum(capacity)`.as('capacity'),
+        sql<number>`sum(in_use)`.as('inUse'),
+      ])
+      .groupBy(['pool', 'state'])
+      .execute(),
+  ])
+  return {
+    runs: runs.map(({ state, source, count }) => ({ state, source, count })),
+    events: runs.reduce((sum, { events }) => sum + events, 0),
+    queue,
+    mail,
+    hosts,
+  }
+}

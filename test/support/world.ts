@@ -1,0 +1,269 @@
+// The surroundings of a run, played: a database, a pool and a host that do what a test says, on a real Temporal server.
+import { randomUUID } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { Context } from '@temporalio/activity'
+import { TestWorkflowEnvironment } from '@temporalio/testing'
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  Runtime,
+  Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker'
+import { afterAll, beforeAll, expect } from 'vitest'
+import {
+  type ExecutionPlan,
+  type GoesOnBecause,
+  type HostActivities,
+  hostQueue,
+  MAIL_SIGNAL,
+  type Mail,
+  ORCHESTRATOR_QUEUE,
+  type OrchestratorActivities,
+  type PoolActivities,
+  poolQueue,
+  RUN_WORKFLOW,
+  type RunStatus,
+  type StateChange,
+  type TurnInput,
+  type TurnOutcome,
+} from '../../workflows/contract.ts'
+import { recordHistory } from './record-history.ts'
+import { temporalBinary } from './temporal.ts'
+
+let env: TestWorkflowEnvironment
+let bundle: WorkflowBundleWithSourceMap
+
+/** A Temporal server for the tests of a file. */
+export function useTemporal(extraArgs: string[] = []): { client(): TestWorkflowEnvironment['client'] } {
+  beforeAll(async () => {
+    Runtime.install({ logger: new DefaultLogger('ERROR') })
+    env = await TestWorkflowEnvironment.createLocal({
+      server: {
+        executable: { type: 'existing-path', path: temporalBinary() },
+        log: { format: 'pretty', level: 'error' },
+        extraArgs,
+      },
+    })
+    bundle = await bundleWorkflowCode({
+      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+      logger: new DefaultLogger('ERROR'),
+    })
+  })
+  afterAll(() => env.teardown())
+  return { client: () => env.client }
+}
+
+/** A run's surroundings, with a log of everything the workflow had done. */
+export interface World {
+  runId: string
+  read: ReadonlySet<string>
+  states: StateChange[]
+  log: string[]
+  prompt(text?: Partial<Extract<Mail, { kind: 'prompt' }>>): Promise<void>
+  send(mail: Mail): Promise<void>
+  /** As it is handed over: a workflow is started where none runs. */
+  cancelEnded(reason: string): Promise<void>
+  terminate(): Promise<void>
+  status(): Promise<RunStatus>
+  finished(): Promise<void>
+  /** Resolves when the log has a line for which `matches` holds. */
+  saw(matches: (line: string) => boolean): Promise<void>
+}
+
+export interface Behaviour {
+  plan?: Partial<ExecutionPlan> | ((execution: number) => Partial<ExecutionPlan>)
+  prepare?: () => Promise<void>
+  turn?: (turn: TurnInput, signal: AbortSignal) => Promise<TurnOutcome>
+  alreadyRead?: (id: string) => boolean
+  /** Waited for before a message is marked as read. */
+  accept?: () => Promise<void>
+  begin?: () => Promise<void>
+  /** The hosts that take the run, in turn; the last one goes on. Nobody answers for any but `here`. */
+  claims?: ('here' | 'lost')[]
+  /** The former workflow was terminated while the host had a sandbox. */
+  abandoned?: boolean
+}
+
+export async function inWorld(behaviour: Behaviour, story: (world: World) => Promise<void>): Promise<World> {
+  const runId = randomUUID()
+  const hostId = `host-${runId}`
+  const pool = `pool-${runId}`
+  const states: StateChange[] = []
+  const log: string[] = []
+  const watchers = new Set<() => void>()
+  const say = (line: string) => {
+    log.push(line)
+    for (const look of watchers) look()
+  }
+  let execution = 0
+  let claims = behaviour.claims ?? []
+  const read = new Set<string>()
+  const plans = new Map<string, ExecutionPlan>()
+  const unread = (ids: string[]) => ids.filter((id) => !read.has(id) && !behaviour.alreadyRead?.(id))
+
+  const heldAfter = (execution: number, goesOn: GoesOnBecause | undefined) =>
+    execution > 1 && goesOn !== 'host_lost' ? hostId : null
+  const orchestrator: OrchestratorActivities = {
+    async beginExecution({ key, mail, goesOn }) {
+      await behaviour.begin?.()
+      const begun = plans.get(key)
+      if (begun) return begun
+      if (goesOn === undefined && unread(mail).length === 0) return null
+      execution += 1
+      say(goesOn === undefined ? `begin ${execution}` : `begin ${execution} after ${goesOn}`)
+      const plan: ExecutionPlan = {
+        execution,
+        pool,
+        heldBy: heldAfter(execution, goesOn),
+        idleMinutes: 0,
+        turnMinutes: 5,
+        runMinutes: 60,
+        questionMinutes: 30,
+        hostLostSeconds: 60,
+        attempts: 3,
+        admitted: true,
+        unread: [],
+        ...(typeof behaviour.plan === 'function' ? behaviour.plan(execution) : behaviour.plan),
+      }
+      plans.set(key, plan)
+      return plan
+    },
+    async recordState(change) {
+      // Told again after a worker's death: it is one change.
+      if (states.some(({ key }) => key === change.key)) return
+      states.push(change)
+      if (change.sandbox?.running) say('sandbox running')
+      say(`state ${change.state}`)
+      if (change.sandbox?.running === false) say('sandbox gone')
+    },
+    async acceptMail({ ids }) {
+      await behaviour.accept?.()
+      const fresh = unread(ids)
+      for (const id of fresh) read.add(id)
+      return fresh
+    },
+    async recordSandbox({ running }) {
+      say(`sandbox ${running ? 'running' : 'gone'}`)
+    },
+    async endAbandoned({ reason }) {
+      say(`abandoned: ${reason}`)
+      return behaviour.abandoned ? { runId, execution: 1, hostId } : null
+    },
+  }
+  const host: HostActivities = {
+    async prepare() {
+      say('prepare')
+      await behaviour.prepare?.()
+      return { origin: 'fresh' }
+    },
+    async runTurn({ turn }) {
+      const before = turn.kind === 'prompt' && turn.before ? ` after ${turn.before}` : ''
+      const again = turn.attempt === undefined ? '' : `, attempt ${turn.attempt}`
+      const what = turn.kind === 'prompt' ? turn.messageId : `${turn.belated ? 'belated ' : ''}answer ${turn.optionId}`
+      say(`turn ${what}${before}${again}`)
+      const context = Context.current()
+      const heartbeat = setInterval(() => context.heartbeat(), 100)
+      try {
+        return (await behaviour.turn?.(turn, context.cancellationSignal)) ?? { kind: 'ended', stopReason: 'end_turn' }
+      } finally {
+        clearInterval(heartbeat)
+      }
+    },
+    async checkpoint() {
+      say('checkpoint')
+    },
+    async settle({ stop, collect, sandbox, keepWorkspace }) {
+      if (stop) say('stop')
+      if (collect) say('collect')
+      if (sandbox === 'give_up') say(`dispose ${keepWorkspace ? 'keeping the workspace' : 'everything'}`)
+    },
+    async dispose({ keepWorkspace }) {
+      say(`dispose ${keepWorkspace ? 'keeping the workspace' : 'everything'}`)
+    },
+  }
+  const pools: PoolActivities = {
+    async claim() {
+      say('claim')
+      const [place = 'here', ...later] = claims
+      if (later.length > 0) claims = later
+      return { hostId: place === 'here' ? hostId : `${hostId}-lost` }
+    },
+  }
+  // The orchestrator's queue is one for all runs: tests take turns.
+  const common = { connection: env.nativeConnection, maxHeartbeatThrottleInterval: '100ms' } as const
+  const workers = await Promise.all([
+    Worker.create({
+      ...common,
+      taskQueue: ORCHESTRATOR_QUEUE,
+      workflowBundle: bundle,
+      activities: { ...orchestrator },
+    }),
+    Worker.create({ ...common, taskQueue: poolQueue(pool), activities: { ...pools } }),
+    Worker.create({ ...common, taskQueue: hostQueue(hostId), activities: { ...host } }),
+  ])
+  const running = workers.map((worker) => worker.run())
+  const handle = () => env.client.workflow.getHandle(runId)
+  const world: World = {
+    runId,
+    read,
+    states,
+    log,
+    async prompt(mail = {}) {
+      const signal: Mail = { kind: 'prompt', id: randomUUID(), delivery: 'queue', ...mail }
+      await env.client.workflow.signalWithStart(RUN_WORKFLOW, {
+        workflowId: runId,
+        taskQueue: ORCHESTRATOR_QUEUE,
+        args: [{ runId }],
+        signal: MAIL_SIGNAL,
+        signalArgs: [signal],
+      })
+    },
+    send: (mail) => handle().signal(MAIL_SIGNAL, mail),
+    cancelEnded: (reason) =>
+      env.client.workflow
+        .signalWithStart(RUN_WORKFLOW, {
+          workflowId: runId,
+          taskQueue: ORCHESTRATOR_QUEUE,
+          args: [{ runId }],
+          signal: MAIL_SIGNAL,
+          signalArgs: [{ kind: 'cancel', id: randomUUID(), reason } satisfies Mail],
+        })
+        .then(() => {}),
+    terminate: () =>
+      handle()
+        .terminate()
+        .then(() => {}),
+    status: () => handle().query<RunStatus>('state'),
+    finished: () => handle().result(),
+    saw: (matches) =>
+      new Promise((resolve) => {
+        const look = () => {
+          if (!log.some(matches)) return
+          watchers.delete(look)
+          resolve()
+        }
+        watchers.add(look)
+        look()
+      }),
+  }
+  try {
+    await story(world)
+    await recordHistory(handle(), expect.getState().currentTestName ?? runId)
+  } finally {
+    for (const worker of workers) worker.shutdown()
+    await Promise.all(running)
+  }
+  return world
+}
+
+export const terminal = (world: World) =>
+  world.states.filter(({ timeline }) => timeline && /_(done|failed|errored|cancelled)$/.test(timeline))
+
+/** Until the activity is cancelled. */
+export const untilCancelled = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => {
+    const fail = () => reject(signal.reason)
+    if (signal.aborted) fail()
+    else signal.addEventListener('abort', fail, { once: true })
+  })

@@ -1,0 +1,472 @@
+// One stretch of a run in one sandbox. Workflow sandbox: no Node imports, no clock but Date.now(), no I/O.
+import {
+  type ActivityOptions,
+  CancellationScope,
+  isCancellation,
+  proxyActivities,
+  workflowInfo,
+} from '@temporalio/workflow'
+import { failureCodes, type RunFailure } from '../domain/failure.ts'
+import { type Phase, terminalTimeline } from '../domain/state.ts'
+import {
+  type AgentQuestion,
+  type AnswerTurn,
+  type ExecutionPlan,
+  type ExecutionProgress,
+  type ExecutionRef,
+  type GoesOnBecause,
+  type HostActivities,
+  hostQueue,
+  type PoolActivities,
+  type PromptTurn,
+  poolQueue,
+  type RunStatus,
+  type SandboxFate,
+  type StateChange,
+  type TurnInput,
+  type TurnOutcome,
+} from './contract.ts'
+import { type Ending, endingOfError, endingOfStop, failed, isHostAway, timeLimit } from './ending.ts'
+import { isLong } from './length.ts'
+import type { Mailbox } from './mailbox.ts'
+import { checkpointOptions, claimOptions, prepareOptions, settleOptions, turnOptions } from './options.ts'
+import { orchestrator } from './orchestrator.ts'
+import { showState, summaryOf } from './visibility.ts'
+
+/** What another execution has to go on with, since this one cannot. */
+export interface Unfinished {
+  because: GoesOnBecause
+  /** Null when only the messages that wait are left to do. */
+  turn: TurnInput | null
+}
+
+/** How a stretch of work came to its end; `long` when the workflow has to continue as new before more is done. */
+type Result = { kind: 'ended'; ending: Ending } | { kind: 'unfinished'; unfinished: Unfinished } | { kind: 'long' }
+
+/** A host that is needed to end a cancelled run is waited for this long; what it still has is given up afterwards. */
+const CANCEL_WAIT_S = 10
+
+export class Execution {
+  readonly #ref: ExecutionRef
+  readonly #plan: ExecutionPlan
+  readonly #mailbox: Mailbox
+  readonly #status: RunStatus
+  readonly #scope = new CancellationScope()
+  #turnScope: CancellationScope | null = null
+  #hostId: string | null
+  #phase: Phase = 'claim'
+  #agentStarted = false
+  #sandboxKept = false
+  #hostIsAway = false
+  #changes = 0
+  #turnsBegun = 0
+  #workedMs = 0
+  #keepUntil = 0
+  /** What the agent has been given and has not come to the end of. */
+  #inHand: TurnInput | null = null
+  #recorded: Promise<void> = Promise.resolve()
+
+  constructor(runId: string, plan: ExecutionPlan, mailbox: Mailbox, status: RunStatus) {
+    this.#ref = { runId, execution: plan.execution }
+    this.#plan = plan
+    this.#mailbox = mailbox
+    this.#status = status
+    this.#hostId = plan.heldBy
+    status.execution = plan.execution
+  }
+
+  /** One that the former workflow of the run was in the middle of. */
+  static resume(runId: string, progress: ExecutionProgress, mailbox: Mailbox, status: RunStatus): Execution {
+    const execution = new Execution(runId, progress.plan, mailbox, status)
+    execution.#hostId = progress.hostId
+    execution.#phase = 'turn'
+    execution.#agentStarted = true
+    execution.#sandboxKept = progress.at === 'kept'
+    execution.#changes = progress.changes
+    execution.#turnsBegun = progress.turns
+    execution.#workedMs = progress.workedMs
+    execution.#keepUntil = progress.keepUntil
+    return execution
+  }
+
+  /** For the workflow that continues this one. Null where there is nothing to go on with. */
+  async progress(): Promise<ExecutionProgress | null> {
+    await this.#recorded
+    if (this.#hostId === null) return null
+    return {
+      plan: this.#plan,
+      hostId: this.#hostId,
+      at: this.#sandboxKept ? 'kept' : 'working',
+      changes: this.#changes,
+      turns: this.#turnsBegun,
+      workedMs: this.#workedMs,
+      keepUntil: this.#keepUntil,
+    }
+  }
+
+  /** True when the execution has ended and its sandbox is kept for a follow-up. */
+  get isKept(): boolean {
+    return this.#sandboxKept
+  }
+
+  /**
+   * From the claim of a host to the execution's one terminal state, or to what
+   * another execution has to go on with.
+   */
+  async carryOut(begin: TurnInput | null): Promise<Unfinished | 'ended' | 'long'> {
+    this.#inHand = begin
+    this.#mailbox.onMail = () => this.#heedMail()
+    this.#heedMail()
+    let result: Result
+    try {
+      result = await this.#scope.run(() => this.#work())
+    } catch (error) {
+      result = this.#resultOfError(error)
+    }
+    this.#mailbox.onMail = () => {}
+    if (result.kind === 'long') return 'long'
+    const ended = result
+    return CancellationScope.nonCancellable(async () => {
+      if (ended.kind === 'unfinished') {
+        await this.#leave(ended.unfinished)
+        return ended.unfinished
+      }
+      await this.#settle(ended.ending)
+      return 'ended'
+    })
+  }
+
+  async #work(): Promise<Result> {
+    // One that was in the middle of its work when the workflow continued as new has all this behind it.
+    if (!this.#agentStarted) await this.#start()
+    this.#phase = 'turn'
+    let ending: Ending = { state: 'SUCCEEDED' }
+    for (;;) {
+      const turn = await this.#nextTurn()
+      if (turn === null) return { kind: 'ended', ending }
+      const outcome = await this.#turns(turn)
+      if (outcome === 'interrupted') {
+        this.#inHand = null
+        continue
+      }
+      if (outcome.kind === 'unfinished') return outcome
+      if (outcome.kind === 'failed') return this.#resultOfFailure(outcome.failure)
+      this.#inHand = null
+      ending = endingOfStop(outcome.stopReason)
+      if (this.#mailbox.promptIds.length === 0) continue
+      // Between two turns: what the first one did is not to be lost with the second.
+      await this.#tidy(() =>
+        this.#on(
+          checkpointOptions(this.#plan.hostLostSeconds),
+          `execution ${this.#ref.execution}, after turn ${this.#turnsBegun}`,
+        ).checkpoint(this.#ref),
+      )
+      if (isLong(this.#mailbox)) return { kind: 'long' }
+    }
+  }
+
+  /** From the place in line to an agent that waits for its first message. */
+  async #start(): Promise<void> {
+    const { hostLostSeconds, pool } = this.#plan
+    if (!this.#plan.admitted) {
+      this.#show('QUEUED')
+      await this.#mailbox.admission(this.#ref.execution)
+      this.#report({ state: 'PENDING' })
+    } else this.#show('PENDING')
+    this.#hostId ??= (
+      await proxyActivities<PoolActivities>({
+        ...claimOptions,
+        taskQueue: poolQueue(pool),
+        summary: summaryOf(`execution ${this.#ref.execution}, pool ${pool}`),
+      }).claim(this.#ref)
+    ).hostId
+    this.#report({ state: 'CLAIMED', timeline: 'oz_run_claimed', hostId: this.#hostId })
+    this.#phase = 'workspace'
+    // The first message is marked as read while the sandbox is being made.
+    const first = this.#inHand === null ? this.#takeFirst() : null
+    first?.catch(() => {})
+    try {
+      await this.#on(prepareOptions(hostLostSeconds), `execution ${this.#ref.execution}`).prepare(this.#ref)
+    } finally {
+      // What was taken is in hand before anything is made of a failure.
+      await first
+    }
+    this.#agentStarted = true
+    this.#report({
+      state: 'INPROGRESS',
+      timeline: 'agent_started',
+      sandbox: { running: true, workspaceKept: true },
+    })
+  }
+
+  async #takeFirst(): Promise<void> {
+    this.#inHand = promptTurn(await this.#nextUnread())
+  }
+
+  async #nextTurn(): Promise<TurnInput | null> {
+    const inHand = this.#inHand
+    // An interrupting message that came before the turn has begun takes the waiting one along: it would be lost.
+    if (inHand !== null && !(inHand.kind === 'prompt' && this.#mailbox.hasInterrupt)) return inHand
+    const before = inHand?.kind === 'prompt' ? [...(inHand.before ?? []), inHand.messageId] : []
+    this.#inHand = promptTurn([...before, ...(await this.#nextUnread())])
+    return this.#inHand
+  }
+
+  /** The next message, after those that it overtook before they were read; nothing when none waits. */
+  async #nextUnread(): Promise<string[]> {
+    const ids: string[] = []
+    for (let prompt = this.#mailbox.takePrompt(); prompt !== null; prompt = this.#mailbox.takePrompt()) {
+      ids.push(...(await this.#accept([prompt.id])))
+      if (ids.length > 0 && !this.#mailbox.hasInterrupt) break
+    }
+    return ids
+  }
+
+  /**
+   * Marks messages as read. Answers with those that nobody had read: one that an
+   * earlier workflow dealt with is not dealt with twice. Not cancelled with the
+   * run: a message that was taken and never marked would count as waiting for ever.
+   */
+  #accept(ids: string[]): Promise<string[]> {
+    const accepted = CancellationScope.nonCancellable(() =>
+      orchestrator.acceptMail({
+        runId: this.#ref.runId,
+        key: `${workflowInfo().firstExecutionRunId}/${this.#ref.execution}`,
+        ids,
+      }),
+    )
+    const done = accepted.then(
+      () => {},
+      () => {}, // Whoever asked is told.
+    )
+    this.#recorded = this.#recorded.then(() => done)
+    // The cancel itself waits for nobody.
+    return Promise.race([accepted, CancellationScope.current().cancelRequested])
+  }
+
+  /** One message, with as many questions and answers as the agent needs until its turn ends. */
+  async #turns(first: TurnInput) {
+    for (let turn = first; ; ) {
+      this.#inHand = turn
+      const outcome = await this.#turn(turn)
+      if (outcome === 'interrupted' || outcome.kind !== 'question') return outcome
+      const answer = await this.#ask(outcome.question)
+      if (answer === null) return 'interrupted'
+      if ('kind' in answer && answer.kind === 'unfinished') return answer
+      turn = answer
+    }
+  }
+
+  /**
+   * Waits for a person. A question holds no worker, and after a while no sandbox
+   * either: the agent's session and the workspace are kept, and the answer is
+   * told to the agent in another sandbox. It is never taken for a no.
+   */
+  async #ask(question: AgentQuestion): Promise<AnswerTurn | Extract<Result, { kind: 'unfinished' }> | null> {
+    const { questionId } = question
+    const { questionMinutes, hostLostSeconds } = this.#plan
+    this.#status.openQuestions = [questionId]
+    this.#report({ state: 'BLOCKED', timeline: 'oz_run_blocked', question })
+    const saved = this.#tidy(() =>
+      this.#on(checkpointOptions(hostLostSeconds), 'while a question is open').checkpoint(this.#ref),
+    )
+    const inTime = await this.#mailbox.answerTo(questionId, questionMinutes * 60_000)
+    await saved
+    if (inTime === 'late') {
+      await this.#giveUp()
+      const answer = await this.#mailbox.answerTo(questionId)
+      this.#status.openQuestions = []
+      if (answer === null || answer === 'late') {
+        return { kind: 'unfinished', unfinished: { because: 'interrupted', turn: null } }
+      }
+      return { kind: 'unfinished', unfinished: { because: 'answered', turn: { ...answerTurn(answer), belated: true } } }
+    }
+    this.#status.openQuestions = []
+    this.#report({ state: 'INPROGRESS' })
+    return inTime === null ? null : answerTurn(inTime)
+  }
+
+  /** One activity. An interrupting message cancels it alone; a cancelled run cancels everything around it. */
+  async #turn(turn: TurnInput): Promise<TurnOutcome | 'interrupted'> {
+    const outer = CancellationScope.current()
+    const { turnMinutes, runMinutes, hostLostSeconds } = this.#plan
+    const left = runMinutes * 60_000 - this.#workedMs
+    if (left <= 0) return { kind: 'failed', failure: timeLimit('run') }
+    const options = turnOptions(hostLostSeconds, Math.min(turnMinutes * 60_000, left))
+    const began = Date.now()
+    if (turn.kind === 'prompt') this.#turnsBegun += 1
+    const what = `execution ${this.#ref.execution}, turn ${this.#turnsBegun}${turn.kind === 'answer' ? ', with an answer' : ''}`
+    this.#turnScope = new CancellationScope()
+    this.#heedMail()
+    try {
+      return await this.#turnScope.run(() => this.#on(options, what).runTurn({ ...this.#ref, turn }))
+    } catch (error) {
+      if (isCancellation(error) && !outer.consideredCancelled) return 'interrupted'
+      throw error
+    } finally {
+      this.#turnScope = null
+      this.#workedMs += Date.now() - began
+    }
+  }
+
+  #heedMail(): void {
+    if (this.#mailbox.cancelReason !== null) this.#scope.cancel()
+    else if (this.#mailbox.hasInterrupt) this.#turnScope?.cancel()
+  }
+
+  #resultOfError(error: unknown): Result {
+    this.#hostIsAway = isHostAway(error)
+    const isOutOfTime = this.#workedMs >= this.#plan.runMinutes * 60_000
+    const ending = endingOfError(error, this.#phase, this.#mailbox.cancelReason, isOutOfTime ? 'run' : 'turn')
+    return ending.failure === undefined ? { kind: 'ended', ending } : this.#resultOfFailure(ending.failure)
+  }
+
+  /** What is lost with a sandbox or a host is begun again in another one, so often and no more. */
+  #resultOfFailure(failure: RunFailure): Result {
+    const { because } = { because: null, ...failureCodes[failure.code] }
+    const attempt = (this.#inHand?.attempt ?? 1) + 1
+    if (because === null || attempt > this.#plan.attempts) return { kind: 'ended', ending: failed(failure) }
+    const turn = this.#inHand === null ? null : { ...this.#inHand, attempt }
+    if (turn?.kind === 'answer') turn.belated = true
+    return { kind: 'unfinished', unfinished: { because, turn } }
+  }
+
+  /** Makes way for the execution that goes on. A host that is away is not waited for: it finds itself fenced off. */
+  async #leave({ because }: Unfinished): Promise<void> {
+    this.#status.openQuestions = []
+    await this.#recorded
+    if (this.#hostId === null || this.#hostIsAway || because === 'answered' || because === 'interrupted') return
+    await this.#giveUp()
+  }
+
+  /** The work product, the terminal state, and the sandbox's fate. Never cancelled. */
+  async #settle(ending: Ending): Promise<void> {
+    const { hostLostSeconds, idleMinutes } = this.#plan
+    if (ending.state !== 'SUCCEEDED') await this.#dropUnread()
+    const keep = this.#agentStarted && ending.state === 'SUCCEEDED' && idleMinutes > 0
+    // A host that is away holds up no terminal state: what it still has is given up afterwards.
+    if (this.#hostId !== null && !this.#hostIsAway) {
+      const wait = ending.state === 'CANCELLED' ? Math.min(CANCEL_WAIT_S, hostLostSeconds) : hostLostSeconds
+      await this.#tidy(() =>
+        this.#on(settleOptions(wait), ending.state).settle({
+          ...this.#ref,
+          // A cancelled or failed agent is stopped before anything else: it may still be at work.
+          stop: ending.state !== 'SUCCEEDED',
+          collect: this.#agentStarted,
+          sandbox: keep ? 'keep' : 'give_up',
+          keepWorkspace: this.#keepsWorkspace,
+        }),
+      )
+    }
+    this.#sandboxKept = keep && !this.#hostIsAway
+    this.#keepUntil = Date.now() + idleMinutes * 60_000
+    const isGone = this.#hostId !== null && !this.#sandboxKept && !this.#hostIsAway
+    this.#report({
+      state: ending.state,
+      timeline: terminalTimeline[ending.state],
+      failure: ending.failure,
+      message: ending.message,
+      ...(isGone ? { sandbox: { running: false, workspaceKept: this.#keepsWorkspace } } : {}),
+    })
+    await this.#recorded
+    if (this.#hostIsAway) await this.#giveUp()
+  }
+
+  /** What an execution was asked to do and did not come to, ends with it. Only a later message begins another one. */
+  async #dropUnread(): Promise<void> {
+    const ids = this.#mailbox.takeUnread()
+    if (ids.length > 0) await this.#accept(ids)
+  }
+
+  /** Ends when a message comes, or when the sandbox has been kept for long enough or others wait for it. */
+  async keepForFollowUp(): Promise<void> {
+    if (!this.#sandboxKept) return
+    try {
+      await this.#mailbox.promptWithin(this.#keepUntil - Date.now(), this.#ref.execution)
+    } catch (error) {
+      if (!isCancellation(error)) throw error
+    }
+  }
+
+  /** Ends the sandbox unless a follow-up is waiting for it. */
+  async giveUpSandbox(): Promise<void> {
+    if (!this.#sandboxKept || this.#mailbox.promptIds.length > 0) return
+    await CancellationScope.nonCancellable(() => this.#giveUp())
+  }
+
+  async #giveUp(): Promise<void> {
+    if (this.#hostId === null) return
+    const fate: SandboxFate = { running: false, workspaceKept: this.#keepsWorkspace }
+    await this.#tidy(() =>
+      this.#on(settleOptions(this.#plan.hostLostSeconds), `execution ${this.#ref.execution}`).dispose({
+        ...this.#ref,
+        keepWorkspace: fate.workspaceKept,
+      }),
+    )
+    await this.#recorded
+    await orchestrator.recordSandbox({ ...this.#ref, ...fate })
+  }
+
+  /** A workspace that no agent ever worked in, in this execution or an earlier one, holds nothing to come back to. */
+  get #keepsWorkspace(): boolean {
+    return this.#agentStarted || this.#plan.heldBy !== null
+  }
+
+  /** Upkeep that cannot be carried out leaves the run's ending as it is; the host's own sweep finishes it. */
+  async #tidy(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      if (isCancellation(error)) throw error
+      endingOfError(error, 'dispose', null, 'turn')
+      this.#hostIsAway ||= isHostAway(error)
+    }
+  }
+
+  /** Tells the world about a change of state, in order and without holding up the work. */
+  #report(change: Omit<StateChange, 'runId' | 'execution' | 'key'>): void {
+    this.#show(change.state)
+    const key = `${this.#ref.execution}/${++this.#changes}`
+    const recorded = () => orchestrator.recordState({ ...this.#ref, key, ...change })
+    this.#recorded = this.#recorded.then(() => CancellationScope.nonCancellable(recorded))
+  }
+
+  /** In Temporal's own tools. */
+  #show(state: StateChange['state']): void {
+    this.#status.state = state
+    showState(state, `execution ${this.#ref.execution}${this.#hostId ? ` on ${this.#hostId}` : ''}`)
+  }
+
+  /** `what` is the activity's line in Temporal's own tools. */
+  #on(options: ActivityOptions, what: string): HostActivities {
+    if (this.#hostId === null) throw new TypeError('no host has claimed this execution yet')
+    return proxyActivities<HostActivities>({
+      ...options,
+      taskQueue: hostQueue(this.#hostId),
+      summary: summaryOf(what),
+    })
+  }
+}
+
+/** A turn with the last of these messages; those before it were overtaken. Null without any. */
+function promptTurn(ids: string[]): PromptTurn | null {
+  const messageId = ids.at(-1)
+  if (messageId === undefined) return null
+  const before = ids.slice(0, -1)
+  return { kind: 'prompt', messageId, ...(before.length > 0 ? { before } : {}) }
+}
+
+const answerTurn = ({
+  id,
+  questionId,
+  optionId,
+}: {
+  id: string
+  questionId: string
+  optionId: string
+}): AnswerTurn => ({
+  kind: 'answer',
+  mailId: id,
+  questionId,
+  optionId,
+})
