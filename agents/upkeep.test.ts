@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, utimes } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { agents } from './index.ts'
+import { codex } from './codex.ts'
 import { toolkitPath } from './install.ts'
 import { removeOldAgents } from './upkeep.ts'
 
@@ -22,7 +22,7 @@ async function program(name: string, hoursAgo: number): Promise<string> {
 }
 
 test('programs at former versions go when nobody has used them for a day, and nobody does now', async () => {
-  const current = toolkitPath(agents.codex, directory).slice(directory.length + 1)
+  const current = toolkitPath(codex, directory).slice(directory.length + 1)
   await program(current, 1_000)
   const old = await program('codex-1.0.0', 25)
   const atWork = await program('claude-1.0.0', 25)

@@ -59,12 +59,10 @@ describe('ambient start', () => {
     const hung = await Promise.all([stack.pid('worker'), stack.pid('host')])
     for (const pid of hung) process.kill(pid, 'SIGSTOP')
     try {
-      await expect
-        .poll(checks, { timeout: 25_000, interval: 250 })
-        .toMatchObject({
-          orchestrator: expect.stringMatching(/^no orchestrator worker/),
-          host: expect.stringMatching(/^no host/),
-        })
+      await expect.poll(checks, { timeout: 25_000, interval: 250 }).toMatchObject({
+        orchestrator: expect.stringMatching(/^no orchestrator worker/),
+        host: expect.stringMatching(/^no host/),
+      })
     } finally {
       for (const pid of hung) process.kill(pid, 'SIGCONT')
     }
