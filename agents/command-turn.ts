@@ -72,6 +72,6 @@ function failureOf(exit: ProcessExit | null, log: string): RunFailure {
     logTail: log,
     nextStep: exit.outOfMemory
       ? 'Give the sandbox more memory, or have the command use less.'
-      : 'The log above is the end of its output.',
+      : 'Mend what it says, and send a message to go on, or start the run again.',
   }
 }

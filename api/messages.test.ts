@@ -83,7 +83,13 @@ test('a run that has ended reads as QUEUED from the moment a follow-up is accept
     (await api.call('GET', `/agent/runs?state=${state}&limit=500`)).body.runs.map(
       (run: { run_id: string }) => run.run_id,
     )
-  expect(await read()).toMatchObject({ state: 'FAILED', failure: { code: 'command_failed' } })
+  expect(await read()).toMatchObject({
+    state: 'FAILED',
+    failure: { code: 'command_failed' },
+    // No code of Oz's set says that a command failed.
+    status_message: { message: 'It ended with 1.', retryable: false },
+  })
+  expect((await read()).status_message).not.toHaveProperty('error_code')
 
   const sent = await post(runId, 'followups', { message: 'Again' })
   expect(sent.body).toMatchObject({ state: 'QUEUED' })

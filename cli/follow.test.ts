@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { RunItem } from '../domain/run.ts'
 import { ambient, command } from './testing/command.ts'
@@ -200,12 +202,18 @@ describe('following a run', () => {
   })
 })
 
+const pathWithoutAmbient = () =>
+  (process.env.PATH ?? '')
+    .split(':')
+    .filter((directory) => !existsSync(join(directory, 'ambient')))
+    .join(':')
+
 test('hints name the command as it was typed, where PATH does not lead to it', async () => {
   const run = server.run()
   run.state('SUCCEEDED')
   const { stdout } = await ambient(['runs', 'show', run.item.run_id], {
     url: server.url,
-    env: { PATH: process.env.PATH ?? '' },
+    env: { PATH: pathWithoutAmbient() },
   })
   expect(stdout).toMatch(/\/bin\/ambient send /)
 })

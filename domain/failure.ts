@@ -6,8 +6,8 @@ import type { Phase } from './state.ts'
  *
  * `category` chooses the terminal state: `user` gives FAILED, `platform` gives
  * ERROR. `retryable` says whether the same run, started again unchanged, can be
- * expected to do better. `oz` is the nearest code of Oz's published set, which
- * strict clients validate against. `because` is there where another execution
+ * expected to do better. `oz` is the code of Oz's published set that says the
+ * same, null where none does: strict clients validate against the set. `because` is there where another execution
  * takes the work up by itself.
  */
 export const failureCodes = {
@@ -16,14 +16,14 @@ export const failureCodes = {
   ref_not_found: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
   image_not_found: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
   setup_command_failed: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
-  agent_exited: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
+  agent_exited: { category: 'user', retryable: false, oz: null },
   agent_refused: { category: 'user', retryable: false, oz: 'content_policy_violation' },
-  agent_limit: { category: 'user', retryable: false, oz: 'invalid_request' },
-  command_failed: { category: 'user', retryable: false, oz: 'invalid_request' },
+  agent_limit: { category: 'user', retryable: false, oz: null },
+  command_failed: { category: 'user', retryable: false, oz: null },
   model_unauthorized: { category: 'user', retryable: false, oz: 'external_authentication_required' },
   invalid_run: { category: 'user', retryable: false, oz: 'invalid_request' },
-  time_limit: { category: 'user', retryable: false, oz: 'invalid_request' },
-  disk_limit: { category: 'user', retryable: false, oz: 'invalid_request' },
+  time_limit: { category: 'user', retryable: false, oz: 'budget_exceeded' },
+  disk_limit: { category: 'user', retryable: false, oz: 'budget_exceeded' },
   // The platform's side.
   model_unavailable: { category: 'platform', retryable: true, oz: 'resource_unavailable' },
   agent_install_failed: { category: 'platform', retryable: true, oz: 'internal_error' },
@@ -35,7 +35,7 @@ export const failureCodes = {
   internal_error: { category: 'platform', retryable: true, oz: 'internal_error' },
 } as const satisfies Record<
   string,
-  { category: 'user' | 'platform'; retryable: boolean; oz: string; because?: 'sandbox_lost' | 'host_lost' }
+  { category: 'user' | 'platform'; retryable: boolean; oz: string | null; because?: 'sandbox_lost' | 'host_lost' }
 >
 
 export type FailureCode = keyof typeof failureCodes

@@ -146,7 +146,15 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const journal = await sandbox.startAgent(program('/no/such/program'))
     expect(await texts(journal)).toEqual([])
     expect((await journal.exit())?.code).toBe(127)
-    expect(await journal.stderrTail()).toContain('/no/such/program')
+    expect((await journal.stderrTail()).trim()).toBe('/no/such/program: there is no such program here')
+  })
+
+  test('says why a program that is there cannot be started', async () => {
+    const sandbox = await open()
+    const journal = await sandbox.startAgent(program('/etc/passwd'))
+    expect(await texts(journal)).toEqual([])
+    expect((await journal.exit())?.code).toBe(126)
+    expect(await journal.stderrTail()).toMatch(/permission denied/i)
   })
 
   test('ends a reading when its signal aborts', async () => {

@@ -76,11 +76,15 @@ done
 unset _ambient_word _ambient_value _ambient_count
 `
 
+// Gives the program its place. That there is none is said without the shell's own name and line before it; of one that
+// is there and cannot be started, the shell knows why. Without single quotes, for it also stands between them.
+const BEGIN = `command -v "$1" >/dev/null || [ -e "$1" ] || { printf "%s: there is no such program here\\n" "$1" >&2; exit 127; }; exec "$@"`
+
 /** A container's main process until the agent takes its place, with the same stdin and stdout. */
 export const AGENT_GATE = `${TAKE_PROGRAM}
 printf '%s\\n' '${STARTED}'
 cd -- "$_ambient_cwd" || exit 126
-exec "$@"
+${BEGIN}
 `
 
 // How often the kernel killed for memory in this container, by either version of cgroups.
@@ -106,7 +110,7 @@ exec >>"$_ambient_job/output" 2>&1 <"$_ambient_job/stdin"
 _ambient_before=$(_ambient_kills "$_ambient_events")
 export AMBIENT_JOB_FILES="$_ambient_job/own"
 exec 3>&2 2>/dev/null
-(exec 2>&3 3>&-; cd -- "$_ambient_cwd" || exit 126; exec "$@")
+(exec 2>&3 3>&-; cd -- "$_ambient_cwd" || exit 126; ${BEGIN})
 _ambient_code=$?
 _ambient_memory=
 [ "$_ambient_code" = 137 ] && [ "$(_ambient_kills "$_ambient_events")" != "$_ambient_before" ] && _ambient_memory=' oom'
@@ -130,9 +134,9 @@ _ambient_since() { set -f; read -r _ambient_stat <"/proc/$1/stat" || return; set
 exec 3>&2 2>/dev/null
 if [ -n "$_ambient_inside" ]; then
   (exec 2>&3 3>&-; exec nsenter --target "$_ambient_inside" --mount --pid -- \\
-    /bin/sh -c 'cd -- "$1" || exit 126; shift; exec "$@"' sh "$_ambient_cwd" "$@")
+    /bin/sh -c 'cd -- "$1" || exit 126; shift; ${BEGIN}' sh "$_ambient_cwd" "$@")
 else
-  (exec 2>&3 3>&-; cd -- "$_ambient_cwd" || exit 126; exec "$@")
+  (exec 2>&3 3>&-; cd -- "$_ambient_cwd" || exit 126; ${BEGIN})
 fi
 _ambient_code=$?
 if [ -n "$_ambient_ends" ] && [ "$(_ambient_since "$_ambient_ends")" = "$_ambient_ends_since" ]; then

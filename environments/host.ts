@@ -81,6 +81,6 @@ export interface Host {
    * the others take no more of the disk than this. @returns their names.
    */
   trimImages(maxBytes: number): Promise<string[]>
-  /** Runs of which this host still has anything: a container, a process, a directory. */
+  /** Runs of which this host still has anything: a container, a process, a directory. `running` is true where {@link stop} would end or remove something. */
   list(): Promise<{ runId: string; running: boolean }[]>
 }

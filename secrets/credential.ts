@@ -1,6 +1,6 @@
 // The run's credential: where a call carries it, and whether it is good.
-import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
+import { hashOfSecret } from '../store/secret-hash.ts'
 
 /** The run that a credential belongs to. */
 export interface CredentialHolder {
@@ -36,9 +36,6 @@ export function readCredential(headers: IncomingHttpHeaders, query: string): str
   )
 }
 
-/** A credential as it is stored and compared: never the token itself. */
-export const credentialHash = (token: string): string => createHash('sha256').update(token).digest('hex')
-
 // 5 s: a revoked credential is refused this soon, and an agent's burst of calls asks the database once.
 const FRESH_MS = 5_000
 // 60 s: calls of a run that was good a moment ago outlive a restart of the database.
@@ -70,7 +67,7 @@ export function cachedAuthorize(authorize: Authorize, now: () => number = Date.n
   }
 
   return async (token) => {
-    const hash = credentialHash(token)
+    const hash = hashOfSecret(token)
     const entry = known.get(hash)
     if (entry && now() - entry.at < FRESH_MS) return entry.holder
     const current = asking.get(hash) ?? ask(hash, token).finally(() => asking.delete(hash))

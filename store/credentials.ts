@@ -1,10 +1,9 @@
 // The credentials by which a run's sandbox reaches the model gateway. Only their hashes are kept.
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { ExecutionRef } from '../workflows/contract.ts'
 import type { Db, Queryable, Tx } from './database.ts'
 import { lockRun, refuseOlder } from './locking.ts'
-
-const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex')
+import { hashOfSecret } from './secret-hash.ts'
 
 /**
  * A new credential of an execution, in place of the one it had.
@@ -16,8 +15,10 @@ export async function issueCredential(db: Db, { runId, execution }: ExecutionRef
     refuseOlder(await lockRun(tx, runId), execution)
     await tx
       .insertInto('run_credentials')
-      .values({ run_id: runId, execution, token_hash: hashOf(token) })
-      .onConflict((conflict) => conflict.columns(['run_id', 'execution']).doUpdateSet({ token_hash: hashOf(token) }))
+      .values({ run_id: runId, execution, token_hash: hashOfSecret(token) })
+      .onConflict((conflict) =>
+        conflict.columns(['run_id', 'execution']).doUpdateSet({ token_hash: hashOfSecret(token) }),
+      )
       .execute()
   })
   return token
@@ -28,7 +29,7 @@ export async function findCredential(db: Queryable, token: string): Promise<Exec
   const row = await db
     .selectFrom('run_credentials')
     .select(['run_id as runId', 'execution'])
-    .where('token_hash', '=', hashOf(token))
+    .where('token_hash', '=', hashOfSecret(token))
     .executeTakeFirst()
   return row ?? null
 }

@@ -1,8 +1,8 @@
 // Who a host is, and whether a run is its to speak of: looked up at every request, so that a revoked key ends at once.
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import { sql } from 'kysely'
 import type { Queryable } from './database.ts'
-import { hashOfKey } from './worker-keys.ts'
+import { hashOfSecret } from './secret-hash.ts'
 
 export interface AccessRequest {
   /** Null: the key of the settings, which the caller has compared. */
@@ -46,7 +46,7 @@ export async function findAccess(db: Queryable, { key, hostId, secret, run }: Ac
         false
       ) as given_up
     from (select) as request
-    left join worker_keys on worker_keys.key_hash = ${key === null ? null : hashOfKey(key)}
+    left join worker_keys on worker_keys.key_hash = ${key === null ? null : hashOfSecret(key)}
       and worker_keys.revoked_at is null
     left join hosts on hosts.id = ${hostId}
     left join runs on runs.id = ${run?.runId ?? null}::uuid
@@ -70,8 +70,6 @@ function standing(run: AccessRequest['run'], row: AccessRow, hostId: string): Ac
   if (!row.run_exists) return 'unknown'
   return row.holder === hostId && !row.given_up ? 'held' : 'not_held'
 }
-
-export const hashOfSecret = (secret: string): string => createHash('sha256').update(secret).digest('hex')
 
 const isSecret = (secret: string, hash: string): boolean =>
   timingSafeEqual(Buffer.from(hashOfSecret(secret), 'hex'), Buffer.from(hash, 'hex'))

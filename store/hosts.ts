@@ -2,7 +2,7 @@
 import { sql } from 'kysely'
 import type { HostReport } from '../domain/host-api.ts'
 import type { Queryable } from './database.ts'
-import { hashOfSecret } from './host-access.ts'
+import { hashOfSecret } from './secret-hash.ts'
 
 /** A host reports every 5 s. One that is being started again keeps its place for this long; then it counts as gone. */
 const LIVE_SECONDS = 45

@@ -229,7 +229,7 @@ const concurrencyOf = ({ concurrency_group: group, concurrency_limit: limit }: R
 function statusMessage(row: RunRow, now: string | undefined): RunItem['status_message'] {
   if (row.failure) {
     const { oz, retryable } = failureCodes[row.failure.code]
-    return { message: row.failure.message, error_code: oz, retryable }
+    return { message: row.failure.message, ...(oz === null ? {} : { error_code: oz }), retryable }
   }
   const message = now ?? row.message ?? undefined
   return message === undefined ? null : { message }

@@ -1,13 +1,12 @@
 // The keys by which hosts speak to the server, beside the one of the settings. Only their hashes are kept.
-import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import type { WorkerKeyItem } from '../domain/worker.ts'
 import type { Queryable } from './database.ts'
+import { hashOfSecret } from './secret-hash.ts'
 
 /** Characters of a key that are shown: its kind, and as much as tells it from others. */
 const PREFIX = 11
-
-export const hashOfKey = (key: string): string => createHash('sha256').update(key).digest('hex')
 
 /** A new key. It is returned here and never again. */
 export async function createWorkerKey(
@@ -17,7 +16,7 @@ export async function createWorkerKey(
   const key = `ww-${randomBytes(32).toString('base64url')}`
   const row = await db
     .insertInto('worker_keys')
-    .values({ id: randomUUID(), name, pool, prefix: key.slice(0, PREFIX), key_hash: hashOfKey(key) })
+    .values({ id: randomUUID(), name, pool, prefix: key.slice(0, PREFIX), key_hash: hashOfSecret(key) })
     .returning(served)
     .executeTakeFirstOrThrow()
   return { key, item: serve(row) }

@@ -3,29 +3,44 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
+import type { Host } from '../../environments/host.ts'
 import { runCommand } from './command.ts'
 import { type HostDeps, openRunState } from './deps.ts'
 import type { Execution } from './execution.ts'
 import type { HostServer } from './server.ts'
 
-test('a command that is followed by another worker keeps the credential it was started with', async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'command-turn-'))
-  const log = pino({ level: 'silent' })
-  const host = await createDirectHost({
-    runsDirectory: directory,
-    nodePath: process.execPath,
-    log,
-    path: '/usr/sbin:/usr/bin:/sbin:/bin',
-  })
-  const ref = { runId: randomUUID(), execution: 1 }
-  const said: string[] = []
-  let issued = 0
+let directory: string
+let host: Host
+let said: string[]
+let issued: number
+let ref: { runId: string; execution: number }
+
+const log = pino({ level: 'silent' })
+const never = new AbortController().signal
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'command-turn-'))
+  const path = '/usr/sbin:/usr/bin:/sbin:/bin'
+  host = await createDirectHost({ runsDirectory: directory, nodePath: process.execPath, log, path })
+  ref = { runId: randomUUID(), execution: 1 }
+  said = []
+  issued = 0
+  await host.open({ runId: ref.runId, generation: 1, image: null, toolkit: null })
+  const { set } = await openRunState(directory, ref.runId)
+  await set({ generation: 1 })
+})
+afterEach(async () => {
+  await host.remove(ref.runId)
+  await rm(directory, { recursive: true, force: true })
+})
+
+/** The first line that is said calls `onOutput`. */
+async function execution(script: string, onOutput: () => void = () => {}): Promise<Execution> {
   const server = { credential: async () => `token-${++issued}` } as unknown as HostServer
-  const never = new AbortController().signal
-  const execution = async (): Promise<Execution> => ({
+  return {
     deps: { hostId: 'host', host, server, log, runsDirectory: directory, gatewayUrl: 'http://gateway' } as HostDeps,
     ref,
     order: {
@@ -34,7 +49,7 @@ test('a command that is followed by another worker keeps the credential it was s
       agent: 'command',
       model: null,
       reasoning_level: null,
-      command: ['/bin/sh', '-c', 'echo "$OPENAI_API_KEY"'],
+      command: ['/bin/sh', '-c', script],
       policy: null,
       base_prompt: null,
       environment: { repos: [], setup_commands: [], env: {} },
@@ -48,23 +63,39 @@ test('a command that is followed by another worker keeps the credential it was s
       storedLine: async () => 0,
       record: async (_journal, events) => {
         for (const { kind, data } of events) if (kind === 'output') said.push(String(data.text))
+        if (said.length > 0) onOutput()
       },
       notes: () => ({ add: async () => {} }),
     },
     signals: { interrupt: never, detach: never },
     stop: never,
-  })
-  try {
-    await host.open({ runId: ref.runId, generation: 1, image: null, toolkit: null })
-    const { set } = await openRunState(directory, ref.runId)
-    await set({ generation: 1 })
-    const messageId = randomUUID()
-    await runCommand(await execution(), { messageId, attempt: 1, text: 'go', preamble: null })
-    await runCommand(await execution(), { messageId, attempt: 1, text: 'go', preamble: null })
-    expect(said).toEqual(['token-1', 'token-1'])
-    expect(issued).toBe(1)
-  } finally {
-    await host.remove(ref.runId)
-    await rm(directory, { recursive: true, force: true })
   }
+}
+
+const message = () => ({ messageId: randomUUID(), attempt: 1, text: 'go', preamble: null })
+
+test('a command that is followed by another worker keeps the credential it was started with', async () => {
+  const given = message()
+  const script = 'echo "$OPENAI_API_KEY"'
+  await runCommand(await execution(script), given)
+  await runCommand(await execution(script), given)
+  expect(said).toEqual(['token-1', 'token-1'])
+  expect(issued).toBe(1)
+})
+
+test('a command that went down with its sandbox was lost, whoever asks and whenever', async () => {
+  const given = message()
+  const script = 'echo begun; sleep 987654'
+  const stopped = Promise.withResolvers<void>()
+  const outcome = runCommand(await execution(script, () => void host.stop(ref.runId).then(stopped.resolve)), given)
+  await stopped.promise
+  const lost = { kind: 'failed', failure: { code: 'sandbox_lost', phase: 'turn' } }
+  expect(await outcome).toMatchObject(lost)
+  // By a worker that opens another sandbox and finds that the command was started in the former one.
+  expect(await runCommand(await execution(script), given)).toMatchObject(lost)
+})
+
+test('a command that is killed in a sandbox that lives has failed', async () => {
+  const outcome = await runCommand(await execution('kill -9 $$'), message())
+  expect(outcome).toMatchObject({ kind: 'failed', failure: { code: 'command_failed', exitCode: 137 } })
 })

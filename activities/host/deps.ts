@@ -36,6 +36,8 @@ export const RunState = z.object({
   generation: z.number().int().min(0),
   /** The agent's session, which a later sandbox loads again. */
   sessionId: z.string().nullable(),
+  /** The agent's home as it saw it when the session was opened; null where that was not noted. */
+  home: z.string().nullable().default(null),
   /** The session that has been given the base prompt. */
   greetedSession: z.string().nullable(),
   /** The message whose turn was begun last, and the one before it. */
@@ -57,6 +59,7 @@ const FRESH: RunState = {
   setupDone: false,
   generation: 0,
   sessionId: null,
+  home: null,
   greetedSession: null,
   messageId: null,
   previousMessageId: null,

@@ -77,23 +77,44 @@ async function startAgent(
     const env = { ...commitIdentity(), ...order.environment.env, ...launch.env }
     journal = await sandbox.startAgent({ command: launch.command, env, cwd })
   }
-  const former = state.get().sessionId
+  const { sessionId: former, home } = state.get()
+  // Agents note where they work. Where the other kind of host was, that is another path.
+  const hasMoved = home !== null && home !== paths.home
+  const started = tellSlowStart(execution)
   const opened = await openSession({
     journal,
     claims: claims(state.paths),
     cwd,
-    resumeSessionId: former,
+    resumeSessionId: hasMoved ? null : former,
     quirks: agent.quirks,
     policy,
     storedLine: await transcript.storedLine(journal.name),
     record: transcript.record,
     signal: stop,
-  })
-  await state.set({ sessionId: opened.sessionId })
+  }).finally(() => void started())
+  await started()
+  await state.set({ sessionId: opened.sessionId, home: paths.home })
   if (former !== null && !opened.resumed) {
     await transcript.notes(`session-${ref.execution}`).add('warning', {
       code: 'session_not_resumed',
       message: 'The agent could not open its former session: it knows the workspace, but not what was said before.',
     })
+  }
+}
+
+/** Most agents are there within this time; of a longer silence people should know what it is. In milliseconds. */
+const SLOW_START_MS = 3_000
+
+/** Says in the transcript that the agent takes its time to start, when it does. Returns what ends the watch. */
+function tellSlowStart({ ref, agent, transcript }: Execution): () => Promise<void> {
+  let told = Promise.resolve()
+  const timer = setTimeout(() => {
+    const text = `${agent.title} is starting. Its first start on a machine may take half a minute.`
+    told = transcript.notes(`start-${ref.execution}`).add('setup', { step: 'start', stream: 'stdout', text })
+    told.catch(() => {}) // Heard once the session is open.
+  }, SLOW_START_MS)
+  return () => {
+    clearTimeout(timer)
+    return told
   }
 }

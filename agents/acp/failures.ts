@@ -55,7 +55,7 @@ export function failureOfError(error: RpcError, phase: Phase): RunFailure {
     phase,
     message: `The agent answered with an error: ${error.message.slice(0, 300)}`,
     logTail: log,
-    nextStep: 'Send the message again. If it happens again, the log above says what the agent did not like.',
+    nextStep: 'Send the message again. If it happens again, the log says what the agent did not like.',
   }
 }
 
@@ -123,6 +123,6 @@ export async function failureOfExit(journal: Journal, phase: 'agent_start' | 'tu
     message: `The agent ended ${when}, with exit code ${exit.code}.`,
     exitCode: exit.code,
     ...log,
-    nextStep: 'The log above is the end of what it wrote. Send a message to go on, or start the run again.',
+    nextStep: 'The log is the end of what it wrote. Send a message to go on, or start the run again.',
   }
 }

@@ -147,7 +147,7 @@ test('an agent that dies at the start is told of with its last words', async () 
     message: 'The agent ended before it was ready, with exit code 127.',
     exitCode: 127,
     logTail: 'no such file',
-    nextStep: 'The log above is the end of what it wrote. Send a message to go on, or start the run again.',
+    nextStep: 'The log is the end of what it wrote. Send a message to go on, or start the run again.',
   })
 })
 

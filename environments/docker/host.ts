@@ -201,7 +201,8 @@ async function list(daemon: Daemon): Promise<{ runId: string; running: boolean }
   for (const container of await containersOf(daemon)) {
     const runId = container.Labels[labels.run]
     if (runId === undefined) continue
-    running.set(runId, running.get(runId) === true || container.State === 'running')
+    // One that has ended as well: it is there to be removed.
+    running.set(runId, true)
   }
   return [...running].map(([runId, isRunning]) => ({ runId, running: isRunning }))
 }

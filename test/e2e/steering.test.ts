@@ -57,7 +57,7 @@ for (const host of ['direct', 'docker'] as const) {
       const command = [
         'sh',
         '-c',
-        'echo "begin $0"; if [ "$0" != last ]; then setsid sleep 987 & sleep 987; fi; sleep 5; echo "end $0"',
+        'echo "begin $0"; if [ "$0" != last ]; then setsid sleep 987 & sleep 987; fi; sleep 3; echo "end $0"',
         '{prompt}',
       ]
       const runId = await start('first', { harness: { type: 'command', command } })
