@@ -18,11 +18,9 @@ import {
   type HostActivities,
   hostQueue,
   type PoolActivities,
-  type PromptTurn,
   poolQueue,
   type RunStatus,
   type SandboxFate,
-  type StateChange,
   type TurnInput,
   type TurnOutcome,
 } from './contract.ts'
@@ -31,7 +29,9 @@ import { isLong } from './length.ts'
 import type { Mailbox } from './mailbox.ts'
 import { checkpointOptions, claimOptions, prepareOptions, settleOptions, turnOptions } from './options.ts'
 import { orchestrator } from './orchestrator.ts'
-import { showState, summaryOf } from './visibility.ts'
+import { Reports } from './reports.ts'
+import { answerTurn, promptTurn } from './turn-input.ts'
+import { summaryOf } from './visibility.ts'
 
 /** What another execution has to go on with, since this one cannot. */
 export interface Unfinished {
@@ -51,38 +51,37 @@ export class Execution {
   readonly #plan: ExecutionPlan
   readonly #mailbox: Mailbox
   readonly #status: RunStatus
+  readonly #reports: Reports
   readonly #scope = new CancellationScope()
   #turnScope: CancellationScope | null = null
-  #hostId: string | null
+  #hostId: string | null = null
   #phase: Phase = 'claim'
   #agentStarted = false
   #sandboxKept = false
   #hostIsAway = false
-  #changes = 0
   #turnsBegun = 0
   #workedMs = 0
   #keepUntil = 0
   /** What the agent has been given and has not come to the end of. */
   #inHand: TurnInput | null = null
-  #recorded: Promise<void> = Promise.resolve()
 
-  constructor(runId: string, plan: ExecutionPlan, mailbox: Mailbox, status: RunStatus) {
+  constructor(runId: string, plan: ExecutionPlan, mailbox: Mailbox, status: RunStatus, changes = 0) {
     this.#ref = { runId, execution: plan.execution }
     this.#plan = plan
     this.#mailbox = mailbox
     this.#status = status
-    this.#hostId = plan.heldBy
+    this.#reports = new Reports(this.#ref, status, changes)
+    this.#holdOn(plan.heldBy)
     status.execution = plan.execution
   }
 
   /** One that the former workflow of the run was in the middle of. */
   static resume(runId: string, progress: ExecutionProgress, mailbox: Mailbox, status: RunStatus): Execution {
-    const execution = new Execution(runId, progress.plan, mailbox, status)
-    execution.#hostId = progress.hostId
+    const execution = new Execution(runId, progress.plan, mailbox, status, progress.changes)
+    execution.#holdOn(progress.hostId)
     execution.#phase = 'turn'
     execution.#agentStarted = true
     execution.#sandboxKept = progress.at === 'kept'
-    execution.#changes = progress.changes
     execution.#turnsBegun = progress.turns
     execution.#workedMs = progress.workedMs
     execution.#keepUntil = progress.keepUntil
@@ -91,13 +90,13 @@ export class Execution {
 
   /** For the workflow that continues this one. Null where there is nothing to go on with. */
   async progress(): Promise<ExecutionProgress | null> {
-    await this.#recorded
+    await this.#reports.settled()
     if (this.#hostId === null) return null
     return {
       plan: this.#plan,
       hostId: this.#hostId,
       at: this.#sandboxKept ? 'kept' : 'working',
-      changes: this.#changes,
+      changes: this.#reports.changes,
       turns: this.#turnsBegun,
       workedMs: this.#workedMs,
       keepUntil: this.#keepUntil,
@@ -169,18 +168,13 @@ export class Execution {
   async #start(): Promise<void> {
     const { hostLostSeconds, pool } = this.#plan
     if (!this.#plan.admitted) {
-      this.#show('QUEUED')
+      this.#reports.show('QUEUED')
       await this.#mailbox.admission(this.#ref.execution)
-      this.#report({ state: 'PENDING' })
-    } else this.#show('PENDING')
-    this.#hostId ??= (
-      await proxyActivities<PoolActivities>({
-        ...claimOptions,
-        taskQueue: poolQueue(pool),
-        summary: summaryOf(`execution ${this.#ref.execution}, pool ${pool}`),
-      }).claim(this.#ref)
-    ).hostId
-    this.#report({ state: 'CLAIMED', timeline: 'oz_run_claimed', hostId: this.#hostId })
+      this.#reports.add({ state: 'PENDING' })
+    } else this.#reports.show('PENDING')
+    const hostId = this.#hostId ?? (await this.#claim(pool))
+    this.#holdOn(hostId)
+    this.#reports.add({ state: 'CLAIMED', timeline: 'oz_run_claimed', hostId })
     this.#phase = 'workspace'
     // The first message is marked as read while the sandbox is being made.
     const first = this.#inHand === null ? this.#takeFirst() : null
@@ -192,11 +186,22 @@ export class Execution {
       await first
     }
     this.#agentStarted = true
-    this.#report({
+    this.#reports.add({
       state: 'INPROGRESS',
       timeline: 'agent_started',
       sandbox: { running: true, workspaceKept: true },
     })
+  }
+
+  async #claim(pool: string): Promise<string> {
+    const summary = summaryOf(`execution ${this.#ref.execution}, pool ${pool}`)
+    const hosts = proxyActivities<PoolActivities>({ ...claimOptions, taskQueue: poolQueue(pool), summary })
+    return (await hosts.claim(this.#ref)).hostId
+  }
+
+  #holdOn(hostId: string | null): void {
+    this.#hostId = hostId
+    this.#reports.hostId = hostId
   }
 
   async #takeFirst(): Promise<void> {
@@ -235,11 +240,7 @@ export class Execution {
         ids,
       }),
     )
-    const done = accepted.then(
-      () => {},
-      () => {}, // Whoever asked is told.
-    )
-    this.#recorded = this.#recorded.then(() => done)
+    this.#reports.alsoAwait(accepted)
     // The cancel itself waits for nobody.
     return Promise.race([accepted, CancellationScope.current().cancelRequested])
   }
@@ -266,7 +267,7 @@ export class Execution {
     const { questionId } = question
     const { questionMinutes, hostLostSeconds } = this.#plan
     this.#status.openQuestions = [questionId]
-    this.#report({ state: 'BLOCKED', timeline: 'oz_run_blocked', question })
+    this.#reports.add({ state: 'BLOCKED', timeline: 'oz_run_blocked', question })
     const saved = this.#tidy(() =>
       this.#on(checkpointOptions(hostLostSeconds), 'while a question is open').checkpoint(this.#ref),
     )
@@ -282,7 +283,7 @@ export class Execution {
       return { kind: 'unfinished', unfinished: { because: 'answered', turn: { ...answerTurn(answer), belated: true } } }
     }
     this.#status.openQuestions = []
-    this.#report({ state: 'INPROGRESS' })
+    this.#reports.add({ state: 'INPROGRESS' })
     return inTime === null ? null : answerTurn(inTime)
   }
 
@@ -334,7 +335,7 @@ export class Execution {
   /** Makes way for the execution that goes on. A host that is away is not waited for: it finds itself fenced off. */
   async #leave({ because }: Unfinished): Promise<void> {
     this.#status.openQuestions = []
-    await this.#recorded
+    await this.#reports.settled()
     if (this.#hostId === null || this.#hostIsAway || because === 'answered' || because === 'interrupted') return
     await this.#giveUp()
   }
@@ -361,14 +362,14 @@ export class Execution {
     this.#sandboxKept = keep && !this.#hostIsAway
     this.#keepUntil = Date.now() + idleMinutes * 60_000
     const isGone = this.#hostId !== null && !this.#sandboxKept && !this.#hostIsAway
-    this.#report({
+    this.#reports.add({
       state: ending.state,
       timeline: terminalTimeline[ending.state],
       failure: ending.failure,
       message: ending.message,
       ...(isGone ? { sandbox: { running: false, workspaceKept: this.#keepsWorkspace } } : {}),
     })
-    await this.#recorded
+    await this.#reports.settled()
     if (this.#hostIsAway) await this.#giveUp()
   }
 
@@ -403,7 +404,7 @@ export class Execution {
         keepWorkspace: fate.workspaceKept,
       }),
     )
-    await this.#recorded
+    await this.#reports.settled()
     await orchestrator.recordSandbox({ ...this.#ref, ...fate })
   }
 
@@ -423,20 +424,6 @@ export class Execution {
     }
   }
 
-  /** Tells the world about a change of state, in order and without holding up the work. */
-  #report(change: Omit<StateChange, 'runId' | 'execution' | 'key'>): void {
-    this.#show(change.state)
-    const key = `${this.#ref.execution}/${++this.#changes}`
-    const recorded = () => orchestrator.recordState({ ...this.#ref, key, ...change })
-    this.#recorded = this.#recorded.then(() => CancellationScope.nonCancellable(recorded))
-  }
-
-  /** In Temporal's own tools. */
-  #show(state: StateChange['state']): void {
-    this.#status.state = state
-    showState(state, `execution ${this.#ref.execution}${this.#hostId ? ` on ${this.#hostId}` : ''}`)
-  }
-
   /** `what` is the activity's line in Temporal's own tools. */
   #on(options: ActivityOptions, what: string): HostActivities {
     if (this.#hostId === null) throw new TypeError('no host has claimed this execution yet')
@@ -447,26 +434,3 @@ export class Execution {
     })
   }
 }
-
-/** A turn with the last of these messages; those before it were overtaken. Null without any. */
-function promptTurn(ids: string[]): PromptTurn | null {
-  const messageId = ids.at(-1)
-  if (messageId === undefined) return null
-  const before = ids.slice(0, -1)
-  return { kind: 'prompt', messageId, ...(before.length > 0 ? { before } : {}) }
-}
-
-const answerTurn = ({
-  id,
-  questionId,
-  optionId,
-}: {
-  id: string
-  questionId: string
-  optionId: string
-}): AnswerTurn => ({
-  kind: 'answer',
-  mailId: id,
-  questionId,
-  optionId,
-})

@@ -23,6 +23,8 @@ export const orchestratorOptions: LocalActivityOptions = {
  */
 export const claimOptions: ActivityOptions = {
   startToCloseTimeout: '10s',
+  // A host that has taken the run has begun with it: a cancel has to know which one.
+  cancellationType: 'WAIT_CANCELLATION_COMPLETED',
   retry: { initialInterval: '1s', backoffCoefficient: 1.5, maximumInterval: '15s' },
 }
 

@@ -9,12 +9,13 @@ import type {
   TurnOutcome,
 } from '../../workflows/contract.ts'
 import { withTypedFailures } from '../failures.ts'
-import type { Attendance } from './attended.ts'
+import type { Attendance, StopSignals } from './attended.ts'
 import { checkpoint } from './checkpoint.ts'
 import type { HostDeps } from './deps.ts'
 import { withinDisk } from './disk.ts'
 import { dispose } from './dispose.ts'
 import { openExecution } from './execution.ts'
+import { createHeadStart, type HeadStart } from './head-start.ts'
 import type { Holdings } from './holdings.ts'
 import { prepare } from './prepare.ts'
 import { settle } from './settle.ts'
@@ -28,10 +29,18 @@ export function makeHostActivities(
   attendance: Attendance,
   holdings: Holdings,
 ): { pool: PoolActivities; host: HostActivities } {
+  const prepareNow = async (ref: ExecutionRef, signals: StopSignals) => prepare(await openExecution(deps, ref, signals))
+  const headStart = createHeadStart(prepareNow, {
+    async undo(ref) {
+      await dispose(deps, ref, false)
+      holdings.release(ref.runId)
+    },
+    log: deps.log,
+  })
   return {
     pool: {
       async claim(ref) {
-        if (await holdings.take(ref.runId)) return await claim(deps, ref, holdings)
+        if (await holdings.take(ref.runId)) return await claim(deps, ref, holdings, headStart)
         // Rare: a run is let in only where the database knows of room. The pauses between tries grow.
         throw ApplicationFailure.create({
           type: 'HostFull',
@@ -44,7 +53,7 @@ export function makeHostActivities(
         attendance.attend(async (signals) => {
           await holdings.hold(ref.runId)
           return withinDisk(deps, { ...ref, phase: 'setup' }, signals, async (bounded) => ({
-            origin: await prepare(await openExecution(deps, ref, bounded)),
+            origin: await (headStart.join(ref, bounded) ?? prepareNow(ref, bounded)),
           }))
         }),
       runTurn: ({ turn, ...ref }) =>
@@ -57,11 +66,13 @@ export function makeHostActivities(
       checkpoint: (ref) => attendance.attend(async (signals) => checkpoint(await openExecution(deps, ref, signals))),
       settle: (input) =>
         attendance.attend(async (signals) => {
+          await headStart.end(input.runId)
           await settle(deps, input, signals)
           if (input.sandbox === 'give_up') holdings.release(input.runId)
         }),
       dispose: ({ keepWorkspace, ...ref }) =>
         attendance.attend(async () => {
+          await headStart.end(ref.runId)
           await deps.metrics.phase('dispose', () => dispose(deps, ref, keepWorkspace))
           holdings.release(ref.runId)
         }),
@@ -72,12 +83,20 @@ export function makeHostActivities(
 const outcomeName = ({ kind }: TurnOutcome) => kind
 
 /** The server has the last word: it knows of a drain at once, and hears nobody but the host that holds a run. */
-async function claim(deps: HostDeps, { runId, execution }: ExecutionRef, holdings: Holdings): Promise<SandboxPlace> {
+async function claim(
+  deps: HostDeps,
+  { runId, execution }: ExecutionRef,
+  holdings: Holdings,
+  headStart: HeadStart,
+): Promise<SandboxPlace> {
   const context = Context.current()
   const signal = AbortSignal.any([context.cancellationSignal, AbortSignal.timeout(CLAIM_MS)])
   try {
     const outcome = await withTypedFailures(context.info.attempt, () => deps.server.claim(runId, execution, signal))
-    if (outcome === 'claimed') return { hostId: deps.hostId }
+    if (outcome === 'claimed') {
+      headStart.begin({ runId, execution })
+      return { hostId: deps.hostId }
+    }
   } catch (error) {
     holdings.putBack(runId)
     throw error

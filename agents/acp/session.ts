@@ -71,11 +71,14 @@ export async function openSession(options: OpenSession): Promise<OpenedSession> 
     const session = (former === null ? null : await resume(former, abilities)) ?? (await create())
     await setMode(channel, 'mode', { sessionId: session.sessionId, quirks, policy })
 
-    const events = heard.events(session.sessionId, session.quietUntil)
-    const recorder = createRecorder({ journal: journal.name, storedLine: options.storedLine, record: options.record })
-    for (const event of events) recorder.add(event.line, [event])
-    recorder.add(reader.line, [])
-    await recorder.flush()
+    // Answers alone are as well read once more by the first turn, which need not wait for them to be noted as read.
+    if (heard.hasMoreThanAnswers()) {
+      const events = heard.events(session.sessionId, session.quietUntil)
+      const recorder = createRecorder({ journal: journal.name, storedLine: options.storedLine, record: options.record })
+      for (const event of events) recorder.add(event.line, [event])
+      recorder.add(reader.line, [])
+      await recorder.flush()
+    }
     return { sessionId: session.sessionId, resumed: session.resumed }
   } catch (error) {
     if (error instanceof ProcessEndedError) throw new RunFailureError(await failureOfExit(journal, 'agent_start'))
@@ -150,10 +153,13 @@ function createHearing(journal: Journal) {
   const answers: Channel['answers'] = new Map()
   /** The session is null for a line that belongs to none. */
   const said: { sessionId: unknown; event: NewEvent }[] = []
+  let hasMore = false
   return {
     answers,
+    hasMoreThanAnswers: () => hasMore,
     async onLine(line: JournalLine): Promise<void> {
       const message = parseMessage(line.text)
+      if (message.kind !== 'response') hasMore = true
       if (message.kind === 'response') answers.set(String(message.id), { line: line.line, answer: message.answer })
       else if (message.kind === 'notification' && message.method === 'session/update') {
         const { sessionId, update } = message.params

@@ -71,16 +71,18 @@ export function logTail(file: string, after = 0, lines = 10): string {
 const LogLine = z.looseObject({
   level: z.string(),
   msg: z.string().default(''),
+  /** As our parts say it, and as Temporal does. */
   err: z.looseObject({ message: z.string() }).optional(),
+  error: z.string().optional(),
 })
 
 /** Null for a line that says how things go, and not what went wrong. */
 function plain(line: string): string | null {
   if (!line.startsWith('{')) return line
   try {
-    const { level, msg, err } = LogLine.parse(JSON.parse(line))
+    const { level, msg, err, error } = LogLine.parse(JSON.parse(line))
     if (['trace', 'debug', 'info'].includes(level.toLowerCase())) return null
-    return `${level}: ${[msg, err?.message].filter(Boolean).join(': ')}`
+    return `${level}: ${[msg, err?.message, error].filter(Boolean).join(': ')}`
   } catch {
     return line // Not one of our lines after all.
   }

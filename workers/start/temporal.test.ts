@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Connection } from '@temporalio/client'
@@ -71,4 +71,14 @@ test('a server that nobody looks after any more is ended first', async () => {
 
 test('a server that ends while it starts is told with its last words', async () => {
   await expect(start('/bin/false')).rejects.toThrow(/^Temporal did not start: it ended with exit code 1/)
+})
+
+test('a server that cannot have a port of its own choosing is started again', async () => {
+  const program = join(directory, 'temporal-second-time')
+  const script = `#!/bin/sh\nif mkdir '${directory}/tried' 2>/dev/null; then echo '{"level":"FATAL","msg":"","error":"address in use"}'; exit 1; fi\nexec '${temporalBinary()}' "$@"\n`
+  writeFileSync(program, script, { mode: 0o755 })
+  const server = await start(program)
+  expect((await namespace(server)).keepsDays).toBe(7)
+  expect(said).toEqual([expect.stringContaining('trying once more')])
+  expect(said[0]).toContain('FATAL: address in use')
 })

@@ -48,6 +48,22 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const pidFile = join(directory, 'process.json')
   if (await endRemembered(pidFile, 5_000)) options.log('ended the Temporal server of a former start')
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startOnce(options, directory, pidFile)
+    } catch (error) {
+      if (!(error instanceof EndedAtStart) || attempt === START_ATTEMPTS) throw error
+      options.log(`Temporal ended at its start; trying once more. ${error.message}`)
+    }
+  }
+}
+
+/** The server takes some ports that nobody can choose, and another program may be faster at one of them. */
+const START_ATTEMPTS = 3
+
+class EndedAtStart extends Error {}
+
+async function startOnce(options: TemporalOptions, directory: string, pidFile: string): Promise<RunningTemporal> {
   const port = options.port === 0 ? await freePort() : options.port
   const uiPort = options.uiPort === 0 ? await freePort() : options.uiPort
   await requireFreePort(port, 'Temporal', 'AMBIENT_TEMPORAL_PORT')
@@ -68,9 +84,10 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
     await ready(running, `http://127.0.0.1:${httpPort}/api/v1/namespaces/${encodeURIComponent(options.namespace)}`)
   } catch (error) {
     await running.stop()
-    throw new Error(`Temporal did not start: ${(error as Error).message}\n${logTail(options.logFile, begun)}`, {
-      cause: error,
-    })
+    const message = `Temporal did not start: ${(error as Error).message}\n${logTail(options.logFile, begun)}`
+    throw error instanceof EndedAtStart
+      ? new EndedAtStart(message, { cause: error })
+      : new Error(message, { cause: error })
   }
   return { ...running, address: `127.0.0.1:${port}`, uiUrl: `http://127.0.0.1:${uiPort}` }
 }
@@ -80,7 +97,7 @@ const Namespace = z.object({ config: z.object({ workflowExecutionRetentionTtl: z
 /** The namespace is the last thing that a new server sets up. */
 async function ready(running: Running, namespaceUrl: string): Promise<void> {
   const ended = running.exited.then((how): never => {
-    throw new Error(`it ${how}`)
+    throw new EndedAtStart(`it ${how}`)
   })
   ended.catch(() => {}) // Only an end before it is ready matters here.
   const deadline = Date.now() + 60_000

@@ -1,0 +1,81 @@
+import { randomUUID } from 'node:crypto'
+import { pino } from 'pino'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import type { ExecutionRef, SandboxOrigin } from '../../workflows/contract.ts'
+import type { StopSignals } from './attended.ts'
+import { createHeadStart } from './head-start.ts'
+
+const log = pino({ level: 'silent' })
+const signals = () => {
+  const [interrupt, detach] = [new AbortController(), new AbortController()]
+  return { interrupt, detach, given: { interrupt: interrupt.signal, detach: detach.signal } }
+}
+
+let begun: { ref: ExecutionRef; signals: StopSignals; work: PromiseWithResolvers<SandboxOrigin> }[]
+let undone: ExecutionRef[]
+let ref: ExecutionRef
+const make = () =>
+  createHeadStart(
+    (given, stop) => {
+      const work = Promise.withResolvers<SandboxOrigin>()
+      const fail = () => work.reject(stop.interrupt.reason ?? stop.detach.reason)
+      for (const signal of [stop.interrupt, stop.detach]) signal.addEventListener('abort', fail)
+      begun.push({ ref: given, signals: stop, work })
+      return work.promise
+    },
+    { undo: async (given) => void undone.push(given), log },
+  )
+
+beforeEach(() => {
+  begun = []
+  undone = []
+  ref = { runId: randomUUID(), execution: 1 }
+})
+afterEach(() => vi.useRealTimers())
+
+test('what was begun with the claim is gone on with, and not begun again', async () => {
+  const headStart = make()
+  headStart.begin(ref)
+  headStart.begin(ref)
+  const joined = headStart.join(ref, signals().given)
+  begun[0]?.work.resolve('fresh')
+  expect(await joined).toBe('fresh')
+  expect(begun).toHaveLength(1)
+  // A further attempt has to look by itself.
+  expect(headStart.join(ref, signals().given)).toBeNull()
+})
+
+test('another execution does not go on with it', () => {
+  const headStart = make()
+  headStart.begin(ref)
+  expect(headStart.join({ ...ref, execution: 2 }, signals().given)).toBeNull()
+})
+
+test.each(['interrupt', 'detach'] as const)('whoever has joined it can end it: %s', async (kind) => {
+  const headStart = make()
+  headStart.begin(ref)
+  const stop = signals()
+  const joined = headStart.join(ref, stop.given)
+  stop[kind].abort(new Error('enough'))
+  await expect(joined).rejects.toThrow('enough')
+  expect(begun[0]?.signals[kind].aborted).toBe(true)
+})
+
+test('work that is not wanted has ended before anything else is done to its sandbox', async () => {
+  const headStart = make()
+  headStart.begin(ref)
+  await headStart.end(ref.runId)
+  expect(begun[0]?.signals.interrupt.aborted).toBe(true)
+  expect(headStart.join(ref, signals().given)).toBeNull()
+})
+
+test('work that nobody asks for is undone; work that was asked for is not', async () => {
+  vi.useFakeTimers()
+  const headStart = make()
+  const other = { runId: randomUUID(), execution: 1 }
+  headStart.begin(ref)
+  headStart.begin(other)
+  headStart.join(other, signals().given)?.catch(() => {})
+  await vi.advanceTimersByTimeAsync(61_000)
+  expect(undone).toEqual([ref])
+})

@@ -1,0 +1,50 @@
+// What the world is told of an execution. Workflow sandbox: no Node imports, no I/O.
+import { CancellationScope } from '@temporalio/workflow'
+import type { ExecutionRef, RunStatus, StateChange } from './contract.ts'
+import { orchestrator } from './orchestrator.ts'
+import { showState } from './visibility.ts'
+
+/** Changes of state, recorded one after another and without holding up the work. */
+export class Reports {
+  readonly #ref: ExecutionRef
+  readonly #status: RunStatus
+  #recorded: Promise<void> = Promise.resolve()
+  /** Reported so far. */
+  changes: number
+  /** Told to operators, as soon as it is known. */
+  hostId: string | null = null
+
+  constructor(ref: ExecutionRef, status: RunStatus, changes = 0) {
+    this.#ref = ref
+    this.#status = status
+    this.changes = changes
+  }
+
+  add(change: Omit<StateChange, 'runId' | 'execution' | 'key'>): void {
+    this.show(change.state)
+    this.changes += 1
+    const key = `${this.#ref.execution}/${this.changes}`
+    const recorded = () => orchestrator.recordState({ ...this.#ref, key, ...change })
+    this.#recorded = this.#recorded.then(() => CancellationScope.nonCancellable(recorded))
+  }
+
+  /** Where the state is already recorded: in Temporal's own tools, and for the workflow's query. */
+  show(state: StateChange['state']): void {
+    this.#status.state = state
+    showState(state, `execution ${this.#ref.execution}${this.hostId ? ` on ${this.hostId}` : ''}`)
+  }
+
+  /** Something else that has to be done before the execution can be called over. Its failure is its caller's. */
+  alsoAwait(work: Promise<unknown>): void {
+    const done = work.then(
+      () => {},
+      () => {}, // Whoever began it is told.
+    )
+    this.#recorded = this.#recorded.then(() => done)
+  }
+
+  /** Resolves when all that was reported so far is recorded. */
+  async settled(): Promise<void> {
+    await this.#recorded
+  }
+}
