@@ -190,6 +190,15 @@ export const Settings = z.object({
     .describe(
       'Most of the disk that one run may take, in GiB: workspace, home, and what its agent has printed. It is looked at every 15 s while the run is at work; beyond it the run ends as FAILED, `disk_limit`.',
     ),
+  AMBIENT_TRANSCRIPT_MB: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(512)
+    .describe(
+      'Largest transcript of one run, in MiB, over all its executions. Beyond it the run ends as FAILED, `transcript_limit`, with all that was stored, and what the agent has done is kept. The server reads it.',
+    ),
   AMBIENT_IMAGES_GB: z.coerce
     .number()
     .min(0)

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts'
 import type { Db } from '../store/database.ts'
 import { beginExecution, endAbandoned, recordSandbox } from '../store/executions.ts'
 import { acceptMail } from '../store/mail.ts'
-import { recordState } from '../store/states.ts'
+import { recordStates } from '../store/states.ts'
 import type { OrchestratorActivities, StateChange } from '../workflows/contract.ts'
 
 export interface OrchestratorDeps {
@@ -38,8 +38,8 @@ export function makeOrchestratorActivities({
   const workspaceHours = config.AMBIENT_WORKSPACE_HOURS
   return {
     beginExecution: (input) => beginExecution(db, input, defaults),
-    async recordState(change) {
-      if (await recordState(db, change, workspaceHours)) onRecorded(change)
+    async recordStates(changes) {
+      for (const change of await recordStates(db, changes, workspaceHours)) onRecorded(change)
     },
     acceptMail: (input) => acceptMail(db, input),
     recordSandbox: (input) => recordSandbox(db, input, workspaceHours),

@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { AgentConfig } from '../domain/run.ts'
 import { findCredential } from '../store/credentials.ts'
 import { beginExecution } from '../store/executions.ts'
 import { insertMail, promptBody } from '../store/mail.ts'
@@ -67,12 +68,33 @@ test('a host gets what it needs to carry out an execution', async () => {
   })
 })
 
+test('a host is told what the run may take, and how large its transcript has become', async () => {
+  const order = async (config: AgentConfig) => {
+    const { runId } = await heldRun({ config })
+    return (await api.host('GET', `/runs/${runId}/executions/1`)).body
+  }
+  const MiB = 1024 ** 2
+  expect(await order({})).toMatchObject({ transcript_bytes: 512 * MiB, disk_bytes: null })
+  expect(await order({ max_transcript_mb: 3, max_disk_gb: 1.5 })).toMatchObject({
+    transcript_bytes: 3 * MiB,
+    disk_bytes: 1536 * MiB,
+  })
+  expect(await order({ max_transcript_mb: 9_999 })).toMatchObject({ transcript_bytes: 512 * MiB })
+
+  const { runId } = await heldRun()
+  const event = { line: 1, part: 0, time: new Date().toISOString(), kind: 'output', data: { text: 'x'.repeat(5_000) } }
+  const batch = { journal: 'agent-1', events: [event], read_to: 1 }
+  const answer = await api.host('POST', `/runs/${runId}/executions/1/events`, batch)
+  expect(answer.body).toEqual({ line: 1, transcript_bytes: expect.any(Number) })
+  expect(answer.body.transcript_bytes).toBeGreaterThan(5_000)
+})
+
 test('events are stored once and the journal says how far', async () => {
   const { runId } = await heldRun()
   const append = (read_to: number) =>
     api.host('POST', `/runs/${runId}/executions/1/events`, { journal: 'agent 1/x', events: [event], read_to })
-  expect((await append(4)).body).toEqual({ line: 4 })
-  expect((await append(2)).body).toEqual({ line: 4 })
+  expect((await append(4)).body).toMatchObject({ line: 4 })
+  expect((await append(2)).body).toMatchObject({ line: 4 })
   const position = await api.host('GET', `/runs/${runId}/journals/${encodeURIComponent('agent 1/x')}`)
   expect(position.body).toEqual({ line: 4 })
   expect((await api.call('GET', `/agent/runs/${runId}/events`)).body.events).toHaveLength(2)

@@ -2,6 +2,7 @@
 import type { Request, Router } from 'express'
 import {
   AppendEvents,
+  type Appended,
   type ClaimAnswer,
   ClaimRequest,
   ExecutionOrder,
@@ -24,6 +25,7 @@ import { releaseKept } from '../store/workers.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid, notFound } from './errors.ts'
 import { callerOf, hostRouter, ofAnotherPool, strangerTo } from './host-auth.ts'
+import { hostLimits } from './limits.ts'
 import { parse, parseBody, pathId, runId } from './parse.ts'
 
 export function hostRoutes({ db, config }: ApiDeps): Router {
@@ -56,8 +58,8 @@ export function hostRoutes({ db, config }: ApiDeps): Router {
   })
 
   router.get('/runs/:runId/executions/:execution', async (request, response) => {
-    const order = await findOrder(db, executionOf(request))
-    response.json(parse(ExecutionOrder, order))
+    const { config: asked, ...order } = await findOrder(db, executionOf(request))
+    response.json(parse(ExecutionOrder, { ...order, ...hostLimits(config, asked) }))
   })
 
   router.get('/runs/:runId/messages/:messageId', async (request, response) => {
@@ -74,7 +76,8 @@ export function hostRoutes({ db, config }: ApiDeps): Router {
   router.post('/runs/:runId/executions/:execution/events', async (request, response) => {
     const { journal, events, read_to: readTo } = parseBody(AppendEvents, request)
     if (journal === STATE_JOURNAL) throw invalid(`journal: "${STATE_JOURNAL}" is the server's own`)
-    response.json({ line: await appendEvents(db, { ...executionOf(request), journal, events, readTo }) })
+    const { line, transcriptBytes } = await appendEvents(db, { ...executionOf(request), journal, events, readTo })
+    response.json({ line, transcript_bytes: transcriptBytes } satisfies Appended)
   })
 
   router.get('/runs/:runId/journals/:journal', async (request, response) => {

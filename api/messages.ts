@@ -1,11 +1,12 @@
 // What people say to a run that is there: follow-ups, answers, cancel.
 import { type Request, type Response, Router } from 'express'
-import { Answer, FollowUp } from '../domain/run.ts'
+import { Answer, Cancel, type CancelResponse, FollowUp } from '../domain/run.ts'
 import { isTerminal } from '../domain/state.ts'
+import { cancelTree } from '../store/cascade.ts'
 import { lockRun } from '../store/locking.ts'
 import { hasWaitingMessage, insertMail, pendingCancel, promptBody } from '../store/mail.ts'
 import { type AnswerOutcome, answerQuestion } from '../store/questions.ts'
-import { touchRun } from '../store/runs.ts'
+import { runExists, touchRun } from '../store/runs.ts'
 import { traceOf } from '../telemetry/tracing.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
@@ -19,6 +20,8 @@ export function messageRoutes(deps: ApiDeps): Router {
 
   const cancel = async (request: Request, response: Response) => {
     const id = runId(request)
+    refuseUnknown('', fieldsOf(request.body), Cancel)
+    if (parseBody(Cancel, request).cascade) return await cancelWithChildren(request, response, id)
     const answer = await once(deps, request, response, `POST /agent/runs/${id}/cancel`, async (tx) => {
       const run = await lockRun(tx, id)
       if (isTerminal(run.state) && !(await hasWaitingMessage(tx, id))) throw invalid(`The run is over: ${run.state}.`)
@@ -30,6 +33,16 @@ export function messageRoutes(deps: ApiDeps): Router {
     deps.dispatcher.nudge(id)
     // Bare text is the one answer that all official clients read as the same value.
     response.status(answer.status).type('text/plain').send(id)
+  }
+  const cancelWithChildren = async (request: Request, response: Response, id: string) => {
+    const answer = await once(deps, request, response, `POST /agent/runs/${id}/cancel`, async (tx) => {
+      if (!(await runExists(tx, id))) throw notFound(`There is no run ${id}.`)
+      const cancelled = await cancelTree(tx, id, 'Cancelled on request.', traceOf(response))
+      if (cancelled.length === 0) throw invalid('The run is over, and so is every run that it began.')
+      return { status: 200, response: { run_id: id, cancelled_run_ids: cancelled } satisfies CancelResponse }
+    })
+    for (const cancelled of (answer.response as CancelResponse).cancelled_run_ids) deps.dispatcher.nudge(cancelled)
+    response.status(answer.status).json(answer.response)
   }
   router.route('/runs/:runId/cancel').post(cancel).all(onlyMethods('POST'))
   router.route('/tasks/:runId/cancel').post(cancel).all(onlyMethods('POST'))

@@ -4,6 +4,7 @@ import type { z } from 'zod'
 import type { Config } from '../config.ts'
 import { TITLE_CHARS } from '../domain/limits.ts'
 import { Metadata, StartRun, type StartRunResponse } from '../domain/run.ts'
+import { isCancelledWithChildren } from '../store/cascade.ts'
 import type { Tx } from '../store/database.ts'
 import { liveHostKinds } from '../store/hosts.ts'
 import { wouldWait } from '../store/queue.ts'
@@ -14,6 +15,7 @@ import { traceOf } from '../telemetry/tracing.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
 import { resolveHarness } from './harness.ts'
+import { refuseBeyondLimits } from './limits.ts'
 import { cursorOf, parseListQuery } from './list-query.ts'
 import { once } from './once.ts'
 import { onlyMethods, parse, parseBody, queryOf, runId } from './parse.ts'
@@ -79,10 +81,14 @@ async function startRun(
   trace: string | null,
 ): Promise<Started> {
   const config = body.config ?? null
+  refuseBeyondLimits(settings, config)
   const harness = resolveHarness(settings, config)
   const pool = poolOf(settings, config?.worker_host ?? null)
   const parent = body.parent_run_id ? await findParent(tx, body.parent_run_id) : null
   if (body.parent_run_id && !parent) throw invalid(`parent_run_id: there is no run ${body.parent_run_id}`)
+  if (parent && (await isCancelledWithChildren(tx, parent.id))) {
+    throw new HttpError(409, 'conflict', `parent_run_id: the run ${parent.id} was cancelled with its children.`)
+  }
   if (body.environment?.image) await refuseImage(tx, pool)
   const concurrency = body.concurrency ?? null
   const atCapacity = await wouldWait(tx, { pool, team: DEFAULT_TEAM, concurrency })

@@ -12,6 +12,10 @@ type Fields = Readonly<Record<string, unknown>>
 /** Where each field is that this server has added to the Oz API: put elsewhere, it is a mistake, and never a newer client's. */
 const ownFields: Readonly<Record<string, string>> = {
   permission_policy: 'config',
+  max_turn_minutes: 'config',
+  max_run_minutes: 'config',
+  max_transcript_mb: 'config',
+  max_disk_gb: 'config',
   environment: 'the body itself',
   repos: 'environment',
   setup_commands: 'environment',

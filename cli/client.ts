@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { EventKind, RunEvent } from '../domain/event.ts'
 import type { RepositoryResult } from '../domain/host-api.ts'
-import type { Harnesses, RunItem } from '../domain/run.ts'
+import type { CancelResponse, Harnesses, RunItem } from '../domain/run.ts'
 import type { RunState } from '../domain/state.ts'
 import type { WorkerItem, WorkerKeyItem } from '../domain/worker.ts'
 import packageJson from '../package.json' with { type: 'json' }
@@ -59,6 +59,8 @@ export interface Api {
   get(runId: string): Promise<RunItem>
   harnesses(): Promise<Harnesses>
   cancel(runId: string): Promise<void>
+  /** With all runs that it began. @returns those that are being cancelled. */
+  cancelTree(runId: string): Promise<string[]>
   send(runId: string, message: string, delivery: 'queue' | 'interrupt'): Promise<Sent>
   answer(runId: string, optionId: string, questionId?: string): Promise<void>
   /** `kinds`: only events of these. */
@@ -150,6 +152,8 @@ export function createApi(options: { url: string; key: string; unreachableHint: 
     cancel: async (runId) => {
       await post(`${base}/${runId}/cancel`)
     },
+    cancelTree: async (runId) =>
+      (await json<CancelResponse>(post(`${base}/${runId}/cancel`, { cascade: true }))).cancelled_run_ids,
     send: (runId, message, delivery) => json(post(`${base}/${runId}/followups`, { message, delivery })),
     answer: async (runId, optionId, questionId) => {
       await post(`${base}/${runId}/answers`, {

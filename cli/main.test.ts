@@ -252,6 +252,9 @@ describe('messages to a run', () => {
       ['answers', { option_id: 'allow', question_id: 'q1' }],
       ['cancel', {}],
     ])
+    const all = await cli('cancel', item.run_id, '--children')
+    expect(all.stdout).toBe(`Being cancelled, 1 run: ${item.run_id.slice(0, 8)}.\n`)
+    expect(server.requests.at(-1)).toMatchObject({ body: { cascade: true } })
   })
 
   test('an answer left out shows the question and its options', async () => {

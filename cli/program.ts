@@ -9,7 +9,7 @@ import type { AgentsOptions } from './commands/agents.ts'
 import type { ApplyOptions } from './commands/apply.ts'
 import type { DiffOptions } from './commands/diff.ts'
 import type { LogsOptions } from './commands/logs.ts'
-import type { SendOptions } from './commands/messages.ts'
+import type { CancelOptions, SendOptions } from './commands/messages.ts'
 import type { RunOptions } from './commands/run.ts'
 import type { RunsOptions } from './commands/runs.ts'
 import type { WorkersOptions } from './commands/workers.ts'
@@ -35,6 +35,12 @@ const whole = (least: number, most: number) => (text: string) => {
   if (!/^-?\d+$/.test(text) || value < least || value > most) {
     throw new InvalidArgumentError(`A whole number from ${least} to ${most}.`)
   }
+  return value
+}
+
+const positive = (text: string) => {
+  const value = Number(text)
+  if (!/^\d+(\.\d+)?$/.test(text) || value < 0.01) throw new InvalidArgumentError('A number, 0.01 or more.')
   return value
 }
 
@@ -134,6 +140,10 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
     )
     .option('-t, --title <title>', 'title of the run; unset: the first line of the prompt')
     .option('--idle <minutes>', 'how long the sandbox is kept after the work is done', whole(0, 60))
+    .option('--max-turn <minutes>', 'longest time one turn may take', whole(1, 10_080))
+    .option('--max-run <minutes>', 'longest time all turns of an execution may take together', whole(1, 100_000))
+    .option('--max-transcript <MiB>', 'largest transcript of the run', whole(1, 1_000_000))
+    .option('--max-disk <GiB>', 'most of the disk that the run may take', positive)
     .option('--pool <name>', 'pool of hosts that may take the run')
     .option('--priority <number>', 'where runs wait in line, higher goes first (default: 0)', whole(-100, 100))
     .option('--concurrency <group:limit>', 'wait until fewer than so many runs of the group are at work')
@@ -230,8 +240,9 @@ function addMessages(program: Command, exit: (code: number) => void): void {
     .summary('cancel a run')
     .description('Cancel a run. What the agent has done until then is kept.')
     .argument('<id>', RUN)
+    .option('--children', 'cancel the runs that it began as well, and those that they began')
     .addOption(json('what was asked for'))
-    .action(async (id: string, options: { json?: boolean }) =>
+    .action(async (id: string, options: CancelOptions) =>
       exit(await (await import('./commands/messages.ts')).cancel(id, options)),
     )
 }

@@ -24,8 +24,11 @@ export const failureCodes = {
   invalid_run: { category: 'user', retryable: false, oz: 'invalid_request' },
   time_limit: { category: 'user', retryable: false, oz: 'budget_exceeded' },
   disk_limit: { category: 'user', retryable: false, oz: 'budget_exceeded' },
+  transcript_limit: { category: 'user', retryable: false, oz: 'budget_exceeded' },
   // The platform's side.
   model_unavailable: { category: 'platform', retryable: true, oz: 'resource_unavailable' },
+  repository_unavailable: { category: 'platform', retryable: true, oz: 'resource_unavailable' },
+  registry_unavailable: { category: 'platform', retryable: true, oz: 'resource_unavailable' },
   agent_install_failed: { category: 'platform', retryable: true, oz: 'internal_error' },
   agent_start_failed: { category: 'platform', retryable: true, oz: 'internal_error' },
   agent_protocol_error: { category: 'platform', retryable: true, oz: 'internal_error' },

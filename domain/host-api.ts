@@ -64,6 +64,10 @@ export const ExecutionOrder = z.object({
     .default(null),
   /** The server has a checkpoint of the run. */
   has_checkpoint: z.boolean().default(false),
+  /** Largest transcript of the run, in bytes; null where the server sets no limit. */
+  transcript_bytes: z.number().int().min(0).nullable().default(null),
+  /** Most of the disk that the run may take, in bytes; null: what the host allows. */
+  disk_bytes: z.number().min(0).nullable().default(null),
 })
 export type ExecutionOrder = z.infer<typeof ExecutionOrder>
 
@@ -79,7 +83,7 @@ export type MessageText = z.infer<typeof MessageText>
 /** `POST /runs/:runId/executions/:execution/credential`: a gateway token; a second call replaces the first. */
 export const RunCredential = z.object({ token: z.string() })
 
-/** `POST /runs/:runId/executions/:execution/events` → {@link JournalPosition}. At most 500 events a call. */
+/** `POST /runs/:runId/executions/:execution/events` → {@link Appended}. At most 500 events a call. */
 export const AppendEvents = z.object({
   journal: z.string().min(1).max(100),
   events: z.array(NewEvent).max(500),
@@ -88,8 +92,15 @@ export const AppendEvents = z.object({
 })
 export type AppendEvents = z.infer<typeof AppendEvents>
 
-/** `GET /runs/:runId/journals/:journal`, and the answer of an append. */
+/** `GET /runs/:runId/journals/:journal` */
 export const JournalPosition = z.object({ line: z.number().int().min(0) })
+
+/** The answer of an append. */
+export const Appended = JournalPosition.extend({
+  /** What the run's transcript has come to, in bytes. */
+  transcript_bytes: z.number().int().min(0).default(0),
+})
+export type Appended = z.infer<typeof Appended>
 
 /** One repository's share of the work product. */
 export const RepositoryResult = z.object({

@@ -101,6 +101,8 @@ export const Harness = z
   })
   .meta({ id: 'Harness' })
 
+const minutes = z.number().int().min(1).nullish()
+
 /** Oz's AmbientAgentConfig: the part that is served so far. Unknown fields are kept and ignored, as Oz does. */
 export const AgentConfig = z
   .looseObject({
@@ -114,6 +116,23 @@ export const AgentConfig = z
       .max(60)
       .nullish()
       .describe('How long the sandbox is kept after the work is done.'),
+    max_turn_minutes: minutes.describe(
+      'Longest time one turn may take. Absent: as the server has it, which is also the most.',
+    ),
+    max_run_minutes: minutes.describe(
+      'Longest time all turns of one execution may take together. Absent: as the server has it, which is also the most.',
+    ),
+    max_transcript_mb: z
+      .number()
+      .int()
+      .min(1)
+      .nullish()
+      .describe('Largest transcript of the run, in MiB. Absent: as the server has it, which is also the most.'),
+    max_disk_gb: z
+      .number()
+      .min(0.01)
+      .nullish()
+      .describe('Most of the disk that the run may take, in GiB. Its host may allow less.'),
     worker_host: z
       .string()
       .min(1)
@@ -206,6 +225,26 @@ export const Answer = z
     option_id: z.string().min(1).max(200).describe("One of the question's option ids, or the word `allow` or `deny`."),
   })
   .meta({ id: 'Answer' })
+
+/** Body of `POST …/cancel`, which official clients send without one. */
+export const Cancel = z
+  .object({
+    cascade: z
+      .boolean()
+      .default(false)
+      .describe('Cancel the runs that it began as well, and those that they began, as far as they are going on.'),
+  })
+  .meta({ id: 'Cancel' })
+
+/** The answer to a cancel with `cascade`. Without, it is the run's id as plain text. */
+export const CancelResponse = z
+  .object({
+    run_id: z.uuid(),
+    cancelled_run_ids: z.array(z.uuid()).describe('With the run itself, unless it was over.'),
+  })
+  .meta({ id: 'CancelResponse' })
+
+export type CancelResponse = z.infer<typeof CancelResponse>
 
 /** A run as it is served. */
 export const RunItem = z

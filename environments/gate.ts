@@ -129,7 +129,10 @@ shift 5
 # A SIGTERM is for the program; the gate stays to write its exit code.
 trap : TERM
 _ambient_since() { set -f; read -r _ambient_stat <"/proc/$1/stat" || return; set -- $_ambient_stat; shift 21; echo "$1"; }
-(set -C; printf '%s %s\\n' "$$" "$(_ambient_since "$$")" >"$_ambient_own/started") 2>/dev/null || exit 0
+read -r _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ambient_mine _ <"/proc/$$/stat"
+set -C
+{ printf '%s %s\\n' "$$" "$_ambient_mine" >"$_ambient_own/started"; } 2>/dev/null || exit 0
+set +C
 # The shell has a word of its own about a program that was killed, which is not the program's output.
 exec 3>&2 2>/dev/null
 if [ -n "$_ambient_inside" ]; then

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -207,6 +207,33 @@ test('credentials in a URL open the repository and are found nowhere afterwards'
     expect(JSON.stringify(error.failure)).not.toContain('wrong')
   })
   server.close()
+})
+
+test('a server that is away, overloaded or hangs up is told apart from a repository that is not there', async () => {
+  let respond: (response: ServerResponse) => void = () => {}
+  const server = createServer((_, response) => respond(response)).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const url = `http://127.0.0.1:${port}/project.git`
+  const codeOf = () =>
+    clone({ url }).then(
+      () => expect.unreachable(),
+      (error) => error.failure.code,
+    )
+  const answer = (how: typeof respond) => {
+    respond = how
+    return codeOf()
+  }
+  expect(await answer((response) => response.writeHead(503).end())).toBe('repository_unavailable')
+  expect(await answer((response) => response.writeHead(429).end())).toBe('repository_unavailable')
+  expect(await answer((response) => response.destroy())).toBe('repository_unavailable')
+  expect(await answer((response) => response.writeHead(404).end())).toBe('repository_unreachable')
+  expect(await answer((response) => response.writeHead(403).end())).toBe('repository_unreachable')
+  server.close()
+  expect(await codeOf()).toBe('repository_unavailable')
+  await expect(clone({ url: 'http://no-such-host.invalid/project.git' })).rejects.toMatchObject({
+    failure: { code: 'repository_unreachable' },
+  })
 })
 
 test('credentials go to the host of the URL, and not to one it redirects to', async () => {

@@ -8,6 +8,7 @@ import { type FailureCode, logTail, RunFailureError } from '../domain/failure.ts
 import { type Repository, withoutCredentials } from '../domain/run.ts'
 import { type GitOptions, type GitResult, git, globalConfig } from './git.ts'
 import { openBelow, within } from './inside-directory.ts'
+import { isPassingTrouble } from './passing-trouble.ts'
 import { exists, type Owner, type RunPaths } from './run-directory.ts'
 
 const run = promisify(execFile)
@@ -34,10 +35,11 @@ export interface CloneOptions {
 /**
  * Clones what is not there yet. A clone is made beside the workspace and moved
  * into it when it is whole, so a repeated call goes on where the last one ended.
- * @throws {RunFailureError} repository_unreachable, ref_not_found, invalid_run
+ * @throws {RunFailureError} repository_unreachable, repository_unavailable, ref_not_found, invalid_run
  */
 export async function cloneRepositories(options: CloneOptions): Promise<ClonedRepository[]> {
   const plan = planRepositories(options.repositories)
+  if (plan.length === 0) return []
   const { paths, owner } = options
   const attempt = join(paths.staging, randomUUID())
   // What a dead predecessor began is of no use: only whole clones are moved out of here.
@@ -69,6 +71,7 @@ export async function clonedCommits(
   repositories: readonly ClonedRepository[],
   signal: AbortSignal,
 ): Promise<Record<string, string>> {
+  if (repositories.length === 0) return {}
   const config = join(paths.staging, 'gitconfig')
   await mkdir(paths.staging, { recursive: true, mode: 0o700 })
   await writeFile(config, globalConfig(), { mode: 0o600 })
@@ -226,14 +229,21 @@ function unreachable(url: string, result: GitResult): RunFailureError {
   const isDenied = /authentication failed|could not read username|permission denied|access denied|\b40[13]\b/i.test(
     result.stderr,
   )
-  return failure('repository_unreachable', `The repository ${url} could not be cloned.`, {
-    command: `git clone ${url}`,
-    exitCode: result.code,
-    logTail: logTail(result.stderr),
-    nextStep: isDenied
-      ? 'Give the host access to it: a token in the URL, or a key or credential helper of the user that runs the host.'
-      : 'Check the URL, and that this host reaches it.',
-  })
+  const isPassing = !isDenied && isPassingTrouble(result.stderr)
+  return failure(
+    isPassing ? 'repository_unavailable' : 'repository_unreachable',
+    `The repository ${url} could not be cloned.`,
+    {
+      command: `git clone ${url}`,
+      exitCode: result.code,
+      logTail: logTail(result.stderr),
+      nextStep: isPassing
+        ? 'Start the run again when its server answers.'
+        : isDenied
+          ? 'Give the host access to it: a token in the URL, or a key or credential helper of the user that runs the host.'
+          : 'Check the URL, and that this host reaches it.',
+    },
+  )
 }
 
 function refNotFound(ref: string, url: string, refs: string): RunFailureError {
@@ -244,7 +254,7 @@ function refNotFound(ref: string, url: string, refs: string): RunFailureError {
 }
 
 const tooSlow = (url: string) =>
-  failure('repository_unreachable', `Cloning ${url} took longer than ${CLONE_MS / 60_000} minutes.`, {
+  failure('repository_unavailable', `Cloning ${url} took longer than ${CLONE_MS / 60_000} minutes.`, {
     nextStep: 'Check the connection of this host, or use a smaller repository.',
   })
 

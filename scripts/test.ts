@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { dataPaths, loadConfig, root } from '../config.ts'
+import { TIME_SKIPPING_CACHE } from '../test/support/temporal.ts'
 import { findTemporal } from '../workers/start/temporal-binary.ts'
+import { findTimeSkippingServer } from './time-skipping-server.ts'
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
@@ -27,6 +29,7 @@ async function run(command: string, args: string[], env: Record<string, string> 
 
 const config = loadConfig({})
 const temporal = await findTemporal({ paths: dataPaths(config), say })
+await findTimeSkippingServer({ directory: TIME_SKIPPING_CACHE, say })
 const hasDocker = (await run('docker', ['info', '--format', '{{.ServerVersion}}']).catch(() => 1)) === 0
 if (!hasDocker) {
   say('The tests need a Docker daemon, and none answers. On Debian: apt-get install docker.io; dockerd &')

@@ -1,8 +1,8 @@
 // Who is let in: decided here alone, under one lock, whenever a place is asked for or given back.
-import { sql } from 'kysely'
-import type { Db, Tx } from './database.ts'
+import { type RawBuilder, type SqlBool, sql } from 'kysely'
+import type { Db, Queryable, Tx } from './database.ts'
 import { isLive } from './hosts.ts'
-import { type Blocker, lineOf, turnOrder } from './line.ts'
+import { lineOf, turnOrder } from './line.ts'
 import { lockLine } from './locking.ts'
 import { tellWorkflow } from './mail.ts'
 
@@ -10,30 +10,18 @@ import { tellWorkflow } from './mail.ts'
 const BATCH = 50
 
 /**
- * Puts an execution in line and lets in whoever's turn it is. True when that is
- * this one, which needs no mail then. The caller holds the run's lock.
- *
- * Nobody who waits can be let in at this moment, or would have been: a newcomer
- * who cannot go either changes nothing for the others.
+ * Puts an execution in line and lets it in where there is room for it: whoever
+ * waited was let in as soon as there was room for them, so it overtakes nobody.
+ * True when it was let in, which needs no mail then. The caller holds the run's lock.
  */
 export async function takePlace(
   tx: Tx,
   newcomer: { runId: string; execution: number; heldBy: string | null; mail: readonly string[] },
 ): Promise<boolean> {
-  const { runId } = newcomer
   await lockLine(tx)
   await joinLine(tx, newcomer)
-  const { rows } = await sql<{ blocked_by: Blocker | null }>`
-    ${lineOf(sql`places.run_id = ${runId}`)} select blocked_by from line
-  `.execute(tx)
-  if (rows[0]?.blocked_by !== null) {
-    await askForSandboxes(tx)
-    return false
-  }
-  for (let next = await letNextIn(tx); next !== null; next = await letNextIn(tx)) {
-    if (next.runId === runId) return true
-    await tellWorkflow(tx, next.runId, 'admit', next.execution)
-  }
+  if ((await letNextIn(tx, sql`places.run_id = ${newcomer.runId}`)) !== null) return true
+  await askForSandboxes(tx)
   return false
 }
 
@@ -56,10 +44,10 @@ async function joinLine(tx: Tx, { runId, execution, heldBy, mail }: Parameters<t
   `.execute(tx)
 }
 
-/** Lets one in and returns it; null when nobody can be. The caller holds the line's lock. */
-async function letNextIn(tx: Tx): Promise<{ runId: string; execution: number } | null> {
+/** Lets one of these in and returns it; null when nobody can be. The caller holds the line's lock. */
+async function letNextIn(tx: Tx, which?: RawBuilder<SqlBool>): Promise<{ runId: string; execution: number } | null> {
   const { rows } = await sql<{ run_id: string; execution: number }>`
-    ${lineOf()}
+    ${lineOf(which)}
     update places set stage = 'working', takes_capacity = true, since = now()
     where run_id = (select run_id from line where blocked_by is null order by ${turnOrder} limit 1)
     returning run_id, execution
@@ -70,6 +58,8 @@ async function letNextIn(tx: Tx): Promise<{ runId: string; execution: number } |
 
 /** After something was given back, or hosts have come: lets in who can be. Returns how many. The caller holds the line's lock. */
 export async function moveLine(tx: Tx): Promise<number> {
+  // To look who could go takes Postgres some milliseconds, and mostly nobody waits.
+  if (!(await hasWaiting(tx))) return 0
   for (let count = 0; count < BATCH; count++) {
     const next = await letNextIn(tx)
     if (next === null) {
@@ -84,13 +74,17 @@ export async function moveLine(tx: Tx): Promise<number> {
 /** Looks at the line when nobody has come or gone: hosts may have. */
 export async function keepLineMoving(db: Db): Promise<void> {
   for (let count = BATCH; count === BATCH; ) {
-    const waiting = await db.selectFrom('places').select('run_id').where('stage', '=', 'waiting').limit(1).execute()
-    if (waiting.length === 0) return
+    if (!(await hasWaiting(db))) return
     count = await db.transaction().execute(async (tx) => {
       await lockLine(tx)
       return moveLine(tx)
     })
   }
+}
+
+async function hasWaiting(db: Queryable): Promise<boolean> {
+  const waiting = await db.selectFrom('places').select('run_id').where('stage', '=', 'waiting').limit(1).execute()
+  return waiting.length > 0
 }
 
 /** A workflow that was asked for its sandbox and has not given it up after this long is not counted on. */

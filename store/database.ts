@@ -1,6 +1,7 @@
 // The way to Postgres.
 import { Kysely, PostgresDialect, type Transaction } from 'kysely'
 import { Pool, types } from 'pg'
+import { prepareStatements } from './prepared.ts'
 import type { Schema } from './schema.ts'
 
 export type Db = Kysely<Schema>
@@ -48,6 +49,7 @@ export function createDatabase(
   // would end the process: the pool's is for idle connections, the other for one that breaks between two queries.
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
+  prepareStatements(pool)
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) })
   return { url, db, pool, close: () => db.destroy() }
 }

@@ -27,8 +27,9 @@ const message = (line: number, text = `line ${line}`, part = 0): NewEvent => ({
   kind: 'message',
   data: { text },
 })
-const append = (runId: string, events: NewEvent[], journal = 'agent-1', execution = 1) =>
+const appended = (runId: string, events: NewEvent[], journal = 'agent-1', execution = 1) =>
   appendEvents(database.db, { runId, execution, journal, events, readTo: Math.max(0, ...events.map((e) => e.line)) })
+const append = async (...args: Parameters<typeof appended>) => (await appended(...args)).line
 const sequences = async (runId: string) => (await readEvents(database.db, runId, 0, 10_000)).map((e) => e.sequence)
 
 test('migrations may be run by several processes at once, and again', async () => {
@@ -36,7 +37,15 @@ test('migrations may be run by several processes at once, and again', async () =
   const databases = [createDatabase(url), createDatabase(url), createDatabase(url)]
   await databases[0]?.pool.query('drop schema public cascade; create schema public')
   const applied = await Promise.all(databases.map(({ db }) => migrate(db)))
-  expect(applied.flat()).toEqual(['0001_runs', '0002_append_events', '0003_places', '0004_workers', '0005_checkpoints'])
+  expect(applied.flat()).toEqual([
+    '0001_runs',
+    '0002_append_events',
+    '0003_places',
+    '0004_workers',
+    '0005_checkpoints',
+    '0006_events_by_kind',
+    '0007_transcript_bytes',
+  ])
   expect(await migrate((databases[0] as Database).db)).toEqual([])
   await Promise.all(databases.map((each) => each.close()))
 })
@@ -73,11 +82,24 @@ test('a batch sent again changes nothing, and one that overlaps adds only what i
   })
 })
 
+test('the size of a transcript is that of its events, each counted once', async () => {
+  const { runId } = await givenRun(database.db)
+  const { transcriptBytes: before } = await appended(runId, [])
+  const text = 'x'.repeat(10_000)
+  const { transcriptBytes: one } = await appended(runId, [message(1, text)])
+  expect(one - before).toBeGreaterThan(10_000)
+  expect(one - before).toBeLessThan(10_100)
+  const { transcriptBytes: two } = await appended(runId, [message(1, text), message(2, text)])
+  expect(two - one).toBe(one - before)
+  await recordState(database.db, { runId, execution: 1, key: 'x', state: 'INPROGRESS', message: text })
+  expect((await appended(runId, [])).transcriptBytes - two).toBeGreaterThan(10_000)
+})
+
 test('a journal is read up to the furthest position ever told', async () => {
   const { runId } = await givenRun(database.db)
   expect(await journalPosition(database.db, runId, 'agent-1')).toBe(0)
   const read = (readTo: number) =>
-    appendEvents(database.db, { runId, execution: 1, journal: 'agent-1', events: [], readTo })
+    appendEvents(database.db, { runId, execution: 1, journal: 'agent-1', events: [], readTo }).then(({ line }) => line)
   expect(await read(7)).toBe(7)
   expect(await read(3)).toBe(7)
   expect(await journalPosition(database.db, runId, 'agent-1')).toBe(7)

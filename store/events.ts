@@ -18,11 +18,12 @@ export interface EventBatch {
 
 /**
  * Stores what is new of a batch; a batch sent again changes nothing. Returns
- * how far the journal has been read. One statement, see the migration 0002.
+ * how far the journal has been read, and how large the transcript is now. One
+ * statement, see the migrations 0002 and 0007.
  * @throws {FencedError} when a newer execution has begun. {RunNotFoundError}
  */
-export async function appendEvents(db: Db, batch: EventBatch): Promise<number> {
-  const { rows } = await sql<{ current_execution: number; line: number | null }>`
+export async function appendEvents(db: Db, batch: EventBatch): Promise<{ line: number; transcriptBytes: number }> {
+  const { rows } = await sql<{ current_execution: number; line: number | null; transcript_size: number }>`
     select * from append_events(
       ${batch.runId}, ${batch.execution}, ${batch.journal}, ${batch.readTo}, ${storableJson(batch.events)}::jsonb
     )
@@ -30,7 +31,7 @@ export async function appendEvents(db: Db, batch: EventBatch): Promise<number> {
   const [answer] = rows
   if (!answer) throw new RunNotFoundError(batch.runId)
   if (answer.line === null) throw new FencedError(batch.execution, answer.current_execution)
-  return answer.line
+  return { line: answer.line, transcriptBytes: answer.transcript_size }
 }
 
 /** Gives each new event its sequence. The caller holds the run's lock, so nobody else counts at the same time. */

@@ -7,6 +7,7 @@ import { revokeCredentials } from './credentials.ts'
 import type { Db, Tx } from './database.ts'
 import { jsonb } from './json.ts'
 import { type LockedRun, lockRun } from './locking.ts'
+import { markRead } from './mail.ts'
 import { giveBack } from './places.ts'
 import { queuePlaces } from './queue.ts'
 import { changeSandbox } from './sandboxes.ts'
@@ -28,8 +29,9 @@ const goesOnMessages: Record<GoesOnBecause, string> = {
 }
 
 /**
- * Opens the next execution of a run for the unread prompts among `mail`, or to
- * go on with what the former one had in hand; null when there is neither. It is
+ * Opens the next execution of a run for the first unread prompt among `mail`,
+ * which is marked as read when it need not wait, or to go on with what the former one had in
+ * hand; null when there is neither. It is
  * let in at once, or waits in line until mail of the kind `admit` comes for it.
  * The same key is answered with the same plan.
  */
@@ -54,7 +56,10 @@ export async function beginExecution(
     if (goesOn !== undefined) await leaveExecution(tx, run, goesOn)
     const { execution, heldBy, ...planned } = await planExecution(tx, run, goesOn, defaults)
     const admitted = await takePlace(tx, { runId: run.id, execution, heldBy, mail })
-    const plan: ExecutionPlan = { execution, heldBy, ...planned, admitted, unread }
+    const isNext = (id: string) => unread.some((prompt) => prompt.id === id)
+    const takes = (admitted && goesOn === undefined && mail.find(isNext)) || null
+    if (takes !== null) await markRead(tx, run.id, [takes], input.key)
+    const plan: ExecutionPlan = { execution, heldBy, ...planned, takes, admitted, unread }
     await tx
       .insertInto('executions')
       .values({ run_id: run.id, execution, key: input.key, plan: jsonb(plan) })
@@ -104,12 +109,13 @@ async function planExecution(
   run: LockedRun,
   goesOn: GoesOnBecause | undefined,
   defaults: ExecutionDefaults,
-): Promise<Omit<ExecutionPlan, 'admitted' | 'unread'>> {
-  const { idle_minutes, holds } = await tx
+): Promise<Omit<ExecutionPlan, 'takes' | 'admitted' | 'unread'>> {
+  const { idle_minutes, config, holds } = await tx
     .selectFrom('runs')
     .leftJoin('hosts', 'hosts.id', 'runs.host_id')
     .select([
       'idle_minutes',
+      'config',
       sql<boolean>`
         (sandbox_running or (workspace_kept and coalesce(workspace_until > now(), true)))
         and hosts.reported_at > now() - make_interval(secs => ${defaults.hostLostSeconds}::integer)
@@ -123,6 +129,9 @@ async function planExecution(
     pool: run.pool,
     heldBy: holds && goesOn !== 'host_lost' ? run.host_id : null,
     idleMinutes: idle_minutes ?? defaults.idleMinutes,
+    // What a setting allows may have become less since the run was begun.
+    turnMinutes: Math.min(config.max_turn_minutes ?? defaults.turnMinutes, defaults.turnMinutes),
+    runMinutes: Math.min(config.max_run_minutes ?? defaults.runMinutes, defaults.runMinutes),
   }
 }
 

@@ -86,13 +86,7 @@ export async function acceptMail(
   if (input.ids.length === 0) return []
   return db.transaction().execute(async (tx) => {
     const run = await lockRun(tx, input.runId)
-    await tx
-      .updateTable('mail')
-      .set({ accepted_at: sql`now()`, accepted_by: input.key })
-      .where('run_id', '=', run.id)
-      .where('id', 'in', input.ids)
-      .where('accepted_at', 'is', null)
-      .execute()
+    await markRead(tx, run.id, input.ids, input.key)
     const ours = await tx
       .selectFrom('mail')
       .select('id')
@@ -103,6 +97,17 @@ export async function acceptMail(
     const ids = new Set(ours.map((row) => row.id))
     return input.ids.filter((id) => ids.has(id))
   })
+}
+
+/** The caller holds the run's lock. */
+export async function markRead(tx: Tx, runId: string, ids: readonly string[], key: string): Promise<void> {
+  await tx
+    .updateTable('mail')
+    .set({ accepted_at: sql`now()`, accepted_by: key })
+    .where('run_id', '=', runId)
+    .where('id', 'in', ids)
+    .where('accepted_at', 'is', null)
+    .execute()
 }
 
 /** Answers and cancels were meant for what is now over. */

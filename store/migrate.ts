@@ -6,6 +6,8 @@ import * as m0002 from './migrations/0002_append_events.ts'
 import * as m0003 from './migrations/0003_places.ts'
 import * as m0004 from './migrations/0004_workers.ts'
 import * as m0005 from './migrations/0005_checkpoints.ts'
+import * as m0006 from './migrations/0006_events_by_kind.ts'
+import * as m0007 from './migrations/0007_transcript_bytes.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
@@ -14,6 +16,8 @@ const migrations: Record<string, Migration> = {
   '0003_places': m0003,
   '0004_workers': m0004,
   '0005_checkpoints': m0005,
+  '0006_events_by_kind': m0006,
+  '0007_transcript_bytes': m0007,
 }
 
 /**

@@ -71,7 +71,7 @@ async function workflowOf(runId: string, messageId: string) {
   await activities.acceptMail({ runId, key: randomUUID(), ids: [messageId] })
   const { execution } = plan
   const report = (state: 'CLAIMED' | 'SUCCEEDED' | 'CANCELLED', hostId?: string) =>
-    activities.recordState({ runId, execution, key: randomUUID(), state, hostId })
+    activities.recordStates([{ runId, execution, key: randomUUID(), state, hostId }])
   const sandbox = (running: boolean) => activities.recordSandbox({ runId, execution, running, workspaceKept: true })
   return {
     runId,

@@ -5,7 +5,7 @@ import { failureCodes } from '../domain/failure.ts'
 import { defaultPolicy } from '../domain/harness.ts'
 import type { ExecutionOrder } from '../domain/host-api.ts'
 import type { Concurrency } from '../domain/queue.ts'
-import { type InlineEnvironment, type RunItem, withoutCredentials } from '../domain/run.ts'
+import { type AgentConfig, type InlineEnvironment, type RunItem, withoutCredentials } from '../domain/run.ts'
 import { isTerminal } from '../domain/state.ts'
 import type { ExecutionRef } from '../workflows/contract.ts'
 import type { Queryable, Tx } from './database.ts'
@@ -73,24 +73,38 @@ export async function insertRun(tx: Tx, { parent, ...run }: NewRun, trace: strin
   return id
 }
 
-/** What a child run takes over; null when there is no such run. */
+/** What a child run takes over; null when there is no such run. It is locked, so that no cancel overlooks the child. */
 export async function findParent(
-  db: Queryable,
+  tx: Tx,
   runId: string,
 ): Promise<{ id: string; rootRunId: string; metadata: Record<string, string> } | null> {
-  const row = await db
+  const row = await tx
     .selectFrom('runs')
     .select(['id', 'root_run_id as rootRunId', 'metadata'])
     .where('id', '=', runId)
+    .forShare()
     .executeTakeFirst()
   return row ?? null
 }
 
 /** What a host needs to carry out an execution. */
-export async function findOrder(db: Queryable, { runId, execution }: ExecutionRef): Promise<ExecutionOrder> {
+export async function findOrder(
+  db: Queryable,
+  { runId, execution }: ExecutionRef,
+): Promise<Omit<ExecutionOrder, 'transcript_bytes' | 'disk_bytes'> & { config: AgentConfig }> {
   const run = await db
     .selectFrom('runs')
-    .select(['execution', 'agent', 'model', 'reasoning_level', 'command', 'policy', 'base_prompt', 'environment'])
+    .select([
+      'execution',
+      'agent',
+      'model',
+      'reasoning_level',
+      'command',
+      'policy',
+      'base_prompt',
+      'environment',
+      'config',
+    ])
     .select((eb) =>
       eb
         .exists(

@@ -37,6 +37,7 @@ export interface RunsTable {
   root_run_id: string
   execution: Generated<number>
   last_event_sequence: Generated<number>
+  transcript_bytes: Generated<number>
   host_id: string | null
   sandbox_running: Generated<boolean>
   workspace_kept: Generated<boolean>
@@ -106,6 +107,8 @@ export interface MailBody {
   questionId?: string
   optionId?: string
   reason?: string
+  /** A cancel that is for the run's children, too. */
+  cascade?: boolean
   execution?: number
 }
 

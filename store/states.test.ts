@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { makeOrchestratorActivities } from '../activities/orchestrator.ts'
 import { loadConfig } from '../config.ts'
+import type { AgentConfig } from '../domain/run.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { executionDefaults, givenHost, givenRun } from '../test/support/runs.ts'
 import type { OrchestratorActivities, StateChange } from '../workflows/contract.ts'
@@ -41,7 +42,7 @@ async function begunRun() {
   await activities.acceptMail({ runId, key: 'w/1', ids: [messageId] })
   let changes = 0
   const report = (change: Partial<StateChange> & Pick<StateChange, 'state'>) =>
-    activities.recordState({ runId, execution: 1, key: `1/${++changes}`, ...change })
+    activities.recordStates([{ runId, execution: 1, key: `1/${++changes}`, ...change }])
   return { runId, messageId, plan, report }
 }
 
@@ -51,6 +52,17 @@ const run = async (runId: string) => {
   if (!found) throw new Error('no run')
   return found
 }
+
+test('an execution may take as long as its run says, and no longer than the settings allow', async () => {
+  const planOf = async (config: AgentConfig) => {
+    const { runId, messageId } = await givenRun(database.db, { config })
+    return activities.beginExecution({ runId, key: 'w/1', mail: [messageId] })
+  }
+  expect(await planOf({ max_turn_minutes: 5, max_run_minutes: 7 })).toMatchObject({ turnMinutes: 5, runMinutes: 7 })
+  const { AMBIENT_TURN_MINUTES: turnMinutes, AMBIENT_RUN_MINUTES: runMinutes } = loadConfig({})
+  expect(await planOf({ max_turn_minutes: 1e6, max_run_minutes: 1e6 })).toMatchObject({ turnMinutes, runMinutes })
+  expect(await planOf({ max_turn_minutes: null })).toMatchObject({ turnMinutes, runMinutes })
+})
 
 test('a run begins queued, with one event and one timeline entry', async () => {
   const { runId } = await givenRun(database.db)
@@ -67,9 +79,9 @@ test('an execution is begun once per key, and only for mail that nobody has read
   expect(await begin('w/1', [randomUUID()])).toBeNull()
   const plans = await Promise.all([1, 2, 3].map(() => begin('w/1', [messageId])))
   const unread = [{ id: messageId, kind: 'prompt', delivery: 'queue' }]
-  const plan = { ...executionDefaults, execution: 1, pool: 'gpu', heldBy: null, idleMinutes: 3, admitted: true, unread }
+  const place = { pool: 'gpu', heldBy: null, admitted: true }
+  const plan = { ...executionDefaults, execution: 1, idleMinutes: 3, ...place, takes: messageId, unread }
   expect(plans).toEqual([plan, plan, plan])
-  await activities.acceptMail({ runId, key: 'w/1', ids: [messageId] })
   expect(await begin('w/1', [messageId])).toEqual(plan)
   expect(await begin('w/2', [messageId])).toBeNull()
 })
@@ -91,8 +103,9 @@ test('a life is told in order, each change once however often it is recorded', a
     { runId, execution: 1, key: 'k2', state: 'INPROGRESS', timeline: 'agent_started' },
     { runId, execution: 1, key: 'k3', state: 'SUCCEEDED', timeline: 'oz_run_done' },
   ]
-  for (const change of changes) await Promise.all([activities.recordState(change), activities.recordState(change)])
-  for (const change of changes) await activities.recordState(change)
+  for (const change of changes)
+    await Promise.all([activities.recordStates([change]), activities.recordStates([change])])
+  for (const change of changes) await activities.recordStates([change])
   expect(await types(runId)).toEqual(['oz_run_created', 'oz_run_claimed', 'agent_started', 'oz_run_done'])
   const events = await readEvents(database.db, runId, 0, 100)
   expect(events.map((event) => [event.sequence, event.data.state])).toEqual([
@@ -191,7 +204,7 @@ test('a follow-up begins a fresh execution, on the host that keeps the workspace
   expect(plan).toMatchObject({ execution: 2, heldBy: HOST })
   expect(await run(runId)).toMatchObject({ state: 'PENDING', execution: 2, finished_at: null })
   // A late word of the first execution no longer counts.
-  await activities.recordState({ runId, execution: 1, key: 'late', state: 'ERROR' })
+  await activities.recordStates([{ runId, execution: 1, key: 'late', state: 'ERROR' }])
   await activities.recordSandbox({ runId, execution: 1, running: true, workspaceKept: false })
   expect(await run(runId)).toMatchObject({ state: 'PENDING', is_sandbox_running: false })
   expect(await types(runId)).toEqual(['oz_run_created', 'worker_container_ready', 'oz_run_done', 'vm_shutdown'])

@@ -16,32 +16,48 @@ import { insertTimeline } from './timeline.ts'
 export const STATE_JOURNAL = 'state'
 
 /**
- * Idempotent by the change's key. What an execution that is over still says,
- * changes nothing. True when it is news. With the end of its sandbox the
- * workspace is kept for so many hours.
+ * Changes of one execution, in their order. Idempotent by each one's key. What
+ * an execution that is over still says, changes nothing. Answers with those that
+ * are news. With the end of its sandbox the workspace is kept for so many hours.
  */
-export async function recordState(db: Db, change: StateChange, workspaceHours = 0): Promise<boolean> {
+export async function recordStates(
+  db: Db,
+  changes: readonly StateChange[],
+  workspaceHours = 0,
+): Promise<StateChange[]> {
+  const [first] = changes
+  if (first === undefined) return []
   return db.transaction().execute(async (tx) => {
-    const run = await lockRun(tx, change.runId)
-    if (change.execution < run.execution) return false
-    const { sandbox } = change
-    if (sandbox?.running) await changeSandbox(tx, run, sandbox, workspaceHours)
-    const isNews = await changeState(tx, run, change)
-    if (sandbox?.running === false) await changeSandbox(tx, run, sandbox, workspaceHours)
-    if (change.hostId !== undefined) await noteHost(tx, run.id, change.execution, change.hostId)
+    const run = await lockRun(tx, first.runId)
+    if (first.execution < run.execution) return []
+    const news: StateChange[] = []
+    for (const change of changes) {
+      const { sandbox } = change
+      if (sandbox?.running) await changeSandbox(tx, run, sandbox, workspaceHours)
+      if (await changeState(tx, run, change)) news.push(change)
+      if (sandbox?.running === false) await changeSandbox(tx, run, sandbox, workspaceHours)
+      if (change.hostId !== undefined) await noteHost(tx, run.id, change.execution, change.hostId)
+    }
     // Last: the line's lock is held until the transaction ends.
-    await giveBack(tx, run.id, { work: isTerminal(change.state), sandbox: sandbox?.running === false })
-    return isNews
+    const work = changes.some(({ state }) => isTerminal(state))
+    await giveBack(tx, run.id, { work, sandbox: changes.some(({ sandbox }) => sandbox?.running === false) })
+    return news
   })
 }
 
-/** As {@link recordState}, for a caller that holds the run's lock. */
+/** One change. True when it is news. */
+export async function recordState(db: Db, change: StateChange, workspaceHours = 0): Promise<boolean> {
+  return (await recordStates(db, [change], workspaceHours)).length > 0
+}
+
+/** As {@link recordStates}, for a caller that holds the run's lock. */
 export async function changeState(tx: Tx, run: LockedRun, change: Omit<StateChange, 'runId'>): Promise<boolean> {
   const number = await claimKey(tx, run.id, change)
   if (number === null) return false
   await updateRun(tx, run.id, change)
   await updateExecution(tx, run.id, change)
-  await closeQuestions(tx, run.id, change.state)
+  // Only a run that is BLOCKED has open ones.
+  if (run.state === 'BLOCKED') await closeQuestions(tx, run.id, change.state)
   if (isTerminal(change.state)) await dropAnswersAndCancels(tx, run.id)
   if (change.question) await openQuestion(tx, run.id, change.execution, change.question)
 

@@ -7,6 +7,7 @@ import type { HostDeps } from '../activities/host/deps.ts'
 import { createHoldings } from '../activities/host/holdings.ts'
 import { makeHostActivities } from '../activities/host/index.ts'
 import { createHostServer } from '../activities/host/server.ts'
+import { handBackUnnoted, hostIdentity } from '../activities/host/unnoted.ts'
 import { dataPaths, inheritedEnvironment, loadConfig, serverUrl, version } from '../config.ts'
 import { createHost } from '../environments/create-host.ts'
 import { createHostMetrics } from '../telemetry/host-metrics.ts'
@@ -81,10 +82,12 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
   await attendance.handBack(client, log)
 
   const activities = makeHostActivities(deps, attendance, holdings)
+  const identity = hostIdentity(id)
   const options = {
     ...tracing.workerOptions,
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
+    identity: identity.own,
     // A cancel reaches an activity with a heartbeat's answer; see HEARTBEAT_MS.
     maxHeartbeatThrottleInterval: '1s',
     shutdownGraceTime: '1s',
@@ -104,6 +107,11 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
     // Every held run has at most one activity in hand, and one that cleans up.
     maxConcurrentActivityTaskExecutions: config.AMBIENT_CAPACITY * 2 + 10,
   })
+  // Meanwhile others are taken up: it asks for each run that is here.
+  const known = host.list().then((runs) => runs.map(({ runId }) => runId))
+  known
+    .then((runIds) => handBackUnnoted(client, identity, runIds, log))
+    .catch((error: unknown) => log.warn({ reason: String(error) }, 'not all of the former worker was given back'))
   const polling = createPoolPolling(poolWorker, log)
   polling.set(!standing.draining)
   const attending = attendHost(deps, holdings, config, (now) => {

@@ -87,6 +87,12 @@ export interface SandboxPlace {
   hostId: string
 }
 
+/** What a host answers that takes an execution. */
+export interface Claimed extends SandboxPlace {
+  /** How its sandbox came to be, when that was ready with the claim; null while it is being prepared. */
+  origin: SandboxOrigin | null
+}
+
 /** Why another execution goes on with what the former one had in hand. */
 export type GoesOnBecause = 'host_lost' | 'sandbox_lost' | 'answered' | 'interrupted'
 
@@ -109,6 +115,12 @@ export interface ExecutionPlan {
   hostLostSeconds: number
   /** How often a message is given to an agent whose sandbox or host was lost with it. */
   attempts: number
+  /**
+   * The message that it begins with, marked as read. Null where it goes on with
+   * what a former one had in hand, or waits in line: then messages may still be
+   * taken up by a later workflow.
+   */
+  takes: string | null
   /** False: the execution waits in line until mail of the kind `admit` comes for it. */
   admitted: boolean
   /** Prompts that an earlier workflow of the run was given and did not come to. */
@@ -185,7 +197,8 @@ export interface OrchestratorActivities {
     mail: string[]
     goesOn?: GoesOnBecause | undefined
   }): Promise<ExecutionPlan | null>
-  recordState(change: StateChange): Promise<void>
+  /** Several changes of one execution, in their order. Idempotent by each one's key. */
+  recordStates(changes: StateChange[]): Promise<void>
   /** Marks mail as read; returns the ids that were unread until now. Idempotent by `key`. */
   acceptMail(input: { runId: string; key: string; ids: string[] }): Promise<string[]>
   recordSandbox(input: ExecutionRef & SandboxFate): Promise<void>
@@ -198,7 +211,8 @@ export interface OrchestratorActivities {
 
 /** Activities on a pool's queue: whichever host answers, takes the run. */
 export interface PoolActivities {
-  claim(input: ExecutionRef): Promise<SandboxPlace>
+  /** A host that takes a run begins to prepare it at once. What is ready in no time needs no word of its own. */
+  claim(input: ExecutionRef): Promise<Claimed>
 }
 
 /** Activities on one host's queue. */

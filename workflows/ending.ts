@@ -40,6 +40,13 @@ export function endingOfStop(stopReason: string): Ending {
 }
 
 /**
+ * What was told to stop has stopped, or its worker died before it could say so:
+ * Temporal tries nothing again whose cancel was requested.
+ */
+export const isStopped = (error: unknown): boolean =>
+  isCancellation(error) || (error instanceof ActivityFailure && error.retryState === 'CANCEL_REQUESTED')
+
+/**
  * The ending that an error means. A bug in workflow code is no ending: it is
  * thrown on, and the workflow task is tried again until the code is mended.
  */
@@ -49,7 +56,7 @@ export function endingOfError(
   cancelReason: string | null,
   limit: 'turn' | 'run',
 ): Ending {
-  if (isCancellation(error)) return { state: 'CANCELLED', message: cancelReason ?? 'Cancelled by an operator.' }
+  if (isStopped(error)) return { state: 'CANCELLED', message: cancelReason ?? 'Cancelled by an operator.' }
   if (!(error instanceof TemporalFailure)) throw error
   const cause = error instanceof ActivityFailure ? error.cause : error
   if (cause instanceof ApplicationFailure && cause.type === RUN_FAILURE) {

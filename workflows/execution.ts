@@ -11,6 +11,7 @@ import { type Phase, terminalTimeline } from '../domain/state.ts'
 import {
   type AgentQuestion,
   type AnswerTurn,
+  type Claimed,
   type ExecutionPlan,
   type ExecutionProgress,
   type ExecutionRef,
@@ -24,7 +25,7 @@ import {
   type TurnInput,
   type TurnOutcome,
 } from './contract.ts'
-import { type Ending, endingOfError, endingOfStop, failed, isHostAway, timeLimit } from './ending.ts'
+import { type Ending, endingOfError, endingOfStop, failed, isHostAway, isStopped, timeLimit } from './ending.ts'
 import { isLong } from './length.ts'
 import type { Mailbox } from './mailbox.ts'
 import { checkpointOptions, claimOptions, prepareOptions, settleOptions, turnOptions } from './options.ts'
@@ -71,6 +72,7 @@ export class Execution {
     this.#mailbox = mailbox
     this.#status = status
     this.#reports = new Reports(this.#ref, status, changes)
+    this.#inHand = plan.takes === null ? null : promptTurn([plan.takes])
     this.#holdOn(plan.heldBy)
     status.execution = plan.execution
   }
@@ -79,6 +81,7 @@ export class Execution {
   static resume(runId: string, progress: ExecutionProgress, mailbox: Mailbox, status: RunStatus): Execution {
     const execution = new Execution(runId, progress.plan, mailbox, status, progress.changes)
     execution.#holdOn(progress.hostId)
+    execution.#inHand = null
     execution.#phase = 'turn'
     execution.#agentStarted = true
     execution.#sandboxKept = progress.at === 'kept'
@@ -113,7 +116,7 @@ export class Execution {
    * another execution has to go on with.
    */
   async carryOut(begin: TurnInput | null): Promise<Unfinished | 'ended' | 'long'> {
-    this.#inHand = begin
+    if (begin !== null) this.#inHand = begin
     this.#mailbox.onMail = () => this.#heedMail()
     this.#heedMail()
     let result: Result
@@ -166,24 +169,18 @@ export class Execution {
 
   /** From the place in line to an agent that waits for its first message. */
   async #start(): Promise<void> {
-    const { hostLostSeconds, pool } = this.#plan
+    const { hostLostSeconds } = this.#plan
     if (!this.#plan.admitted) {
       this.#reports.show('QUEUED')
       await this.#mailbox.admission(this.#ref.execution)
       this.#reports.add({ state: 'PENDING' })
     } else this.#reports.show('PENDING')
-    const hostId = this.#hostId ?? (await this.#claim(pool))
+    const { hostId, origin } = await this.#claim()
     this.#holdOn(hostId)
     this.#reports.add({ state: 'CLAIMED', timeline: 'oz_run_claimed', hostId })
     this.#phase = 'workspace'
-    // The first message is marked as read while the sandbox is being made.
-    const first = this.#inHand === null ? this.#takeFirst() : null
-    first?.catch(() => {})
-    try {
+    if (origin === null) {
       await this.#on(prepareOptions(hostLostSeconds), `execution ${this.#ref.execution}`).prepare(this.#ref)
-    } finally {
-      // What was taken is in hand before anything is made of a failure.
-      await first
     }
     this.#agentStarted = true
     this.#reports.add({
@@ -193,19 +190,19 @@ export class Execution {
     })
   }
 
-  async #claim(pool: string): Promise<string> {
+  /** A host that holds the run's workspace need not be asked. */
+  async #claim(): Promise<Claimed> {
+    if (this.#hostId !== null) return { hostId: this.#hostId, origin: null }
+    const { pool } = this.#plan
     const summary = summaryOf(`execution ${this.#ref.execution}, pool ${pool}`)
-    const hosts = proxyActivities<PoolActivities>({ ...claimOptions, taskQueue: poolQueue(pool), summary })
-    return (await hosts.claim(this.#ref)).hostId
+    return await proxyActivities<PoolActivities>({ ...claimOptions, taskQueue: poolQueue(pool), summary }).claim(
+      this.#ref,
+    )
   }
 
   #holdOn(hostId: string | null): void {
     this.#hostId = hostId
     this.#reports.hostId = hostId
-  }
-
-  async #takeFirst(): Promise<void> {
-    this.#inHand = promptTurn(await this.#nextUnread())
   }
 
   async #nextTurn(): Promise<TurnInput | null> {
@@ -271,6 +268,7 @@ export class Execution {
     const saved = this.#tidy(() =>
       this.#on(checkpointOptions(hostLostSeconds), 'while a question is open').checkpoint(this.#ref),
     )
+    saved.catch(() => {}) // Heard with the answer, or not at all when the run is cancelled meanwhile.
     const inTime = await this.#mailbox.answerTo(questionId, questionMinutes * 60_000)
     await saved
     if (inTime === 'late') {
@@ -302,7 +300,7 @@ export class Execution {
     try {
       return await this.#turnScope.run(() => this.#on(options, what).runTurn({ ...this.#ref, turn }))
     } catch (error) {
-      if (isCancellation(error) && !outer.consideredCancelled) return 'interrupted'
+      if (isStopped(error) && !outer.consideredCancelled) return 'interrupted'
       throw error
     } finally {
       this.#turnScope = null

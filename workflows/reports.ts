@@ -4,10 +4,16 @@ import type { ExecutionRef, RunStatus, StateChange } from './contract.ts'
 import { orchestrator } from './orchestrator.ts'
 import { showState } from './visibility.ts'
 
-/** Changes of state, recorded one after another and without holding up the work. */
+type Change = Omit<StateChange, 'runId' | 'execution' | 'key'>
+
+/**
+ * Changes of state, recorded in their order and without holding up the work.
+ * Those that come together are recorded together.
+ */
 export class Reports {
   readonly #ref: ExecutionRef
   readonly #status: RunStatus
+  #waiting: StateChange[] = []
   #recorded: Promise<void> = Promise.resolve()
   /** Reported so far. */
   changes: number
@@ -20,12 +26,20 @@ export class Reports {
     this.changes = changes
   }
 
-  add(change: Omit<StateChange, 'runId' | 'execution' | 'key'>): void {
-    this.show(change.state)
+  add(change: Change): void {
+    this.#status.state = change.state
     this.changes += 1
-    const key = `${this.#ref.execution}/${this.changes}`
-    const recorded = () => orchestrator.recordState({ ...this.#ref, key, ...change })
-    this.#recorded = this.#recorded.then(() => CancellationScope.nonCancellable(recorded))
+    this.#waiting.push({ ...this.#ref, key: `${this.#ref.execution}/${this.changes}`, ...change })
+    this.#recorded = this.#recorded.then(() => this.#record())
+  }
+
+  async #record(): Promise<void> {
+    const changes = this.#waiting
+    const last = changes.at(-1)
+    if (last === undefined) return
+    this.#waiting = []
+    this.show(last.state)
+    await CancellationScope.nonCancellable(() => orchestrator.recordStates(changes))
   }
 
   /** Where the state is already recorded: in Temporal's own tools, and for the workflow's query. */

@@ -1,6 +1,7 @@
 import { ApplicationFailure } from '@temporalio/common'
 import { describe, expect, test } from 'vitest'
 import { inWorld, terminal, untilCancelled, useTemporal } from '../test/support/world.ts'
+import type { TurnOutcome } from './contract.ts'
 import { RUN_FAILURE } from './options.ts'
 
 const temporal = useTemporal()
@@ -133,6 +134,35 @@ describe('a run', () => {
     expect(world.log.filter((line) => line.startsWith('turn'))).toEqual(['turn m1'])
     expect(world.log.indexOf('stop')).toBeLessThan(world.log.indexOf('collect'))
     expect(world.log).toContain('sandbox gone')
+  })
+
+  test.each([
+    ['a cancel ends it as CANCELLED', { kind: 'cancel', id: 'c1', reason: 'Enough.' }, 'CANCELLED', ['turn m1']],
+    [
+      'an interrupt goes on with its message',
+      { kind: 'prompt', id: 'now', delivery: 'interrupt' },
+      'SUCCEEDED',
+      ['turn m1', 'turn now'],
+    ],
+  ] as const)('when the worker dies that was to stop the turn, %s', async (_, mail, state, turns) => {
+    const world = await inWorld(
+      {
+        turn: async (turn, signal) => {
+          if (turn.kind === 'prompt' && turn.messageId === 'now') return { kind: 'ended', stopReason: 'end_turn' }
+          await untilCancelled(signal).catch(() => {})
+          // What the next worker says of it.
+          throw ApplicationFailure.retryable('The host worker was started again.', 'HostRestarted')
+        },
+      },
+      async ({ prompt, saw, send, finished }) => {
+        await prompt({ id: 'm1' })
+        await saw((line) => line === 'turn m1')
+        await send(mail)
+        await finished()
+      },
+    )
+    expect(terminal(world).map((change) => change.state)).toEqual([state])
+    expect(world.log.filter((line) => line.startsWith('turn'))).toEqual(turns)
   })
 
   test('is stopped by a cancel while it is BLOCKED', async () => {
@@ -268,10 +298,10 @@ describe('a run', () => {
   test('marks a message as read although it is cancelled at that moment', async () => {
     let isAway = true
     const tried = Promise.withResolvers<void>()
-    const prepared = Promise.withResolvers<void>()
+    const first = Promise.withResolvers<TurnOutcome>()
     const world = await inWorld(
       {
-        prepare: () => prepared.promise,
+        turn: () => first.promise,
         accept: async () => {
           tried.resolve()
           if (isAway) throw new Error('the database is away')
@@ -279,17 +309,32 @@ describe('a run', () => {
       },
       async ({ prompt, saw, send, finished }) => {
         await prompt({ id: 'm1' })
-        await saw((line) => line === 'prepare')
+        await saw((line) => line === 'turn m1')
+        await prompt({ id: 'm2' })
+        first.resolve({ kind: 'ended', stopReason: 'end_turn' })
         await tried.promise
         await send({ kind: 'cancel', id: 'c1', reason: 'No.' })
-        prepared.resolve()
         await saw((line) => line === 'stop')
         isAway = false
         await finished()
       },
     )
-    expect([...world.read]).toEqual(['m1'])
+    expect([...world.read]).toEqual(['m1', 'm2'])
     expect(terminal(world).map(({ state }) => state)).toEqual(['CANCELLED'])
+  })
+
+  test('needs no word of its own for a sandbox that is ready with its claim', async () => {
+    const world = await inWorld({ quick: true }, async ({ prompt, finished }) => {
+      await prompt({ id: 'm1' })
+      await finished()
+    })
+    expect(world.log).toEqual([
+      'begin 1',
+      'claim',
+      ...['state CLAIMED', 'sandbox running', 'state INPROGRESS'],
+      ...['turn m1', 'collect', 'dispose keeping the workspace'],
+      ...['state SUCCEEDED', 'sandbox gone'],
+    ])
   })
 
   test('carries out a message that comes after a cancel', async () => {

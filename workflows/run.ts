@@ -81,6 +81,7 @@ export async function agentRun({ runId, carried }: AgentRunInput): Promise<void>
       )
       if (plan !== null) {
         for (const prompt of plan.unread) mailbox.receive(prompt)
+        if (plan.takes !== null) mailbox.forget([plan.takes])
         return plan
       }
       // An earlier workflow has dealt with these. What came meanwhile has not been asked about.

@@ -24,8 +24,9 @@ export interface RunLabels {
   parentRunId: string | null
 }
 
+/** PENDING: one that has to wait in line says so by itself. */
 export const initialAttributes = (labels: RunLabels): SearchAttributePair[] => [
-  ...stateAttribute('QUEUED'),
+  ...stateAttribute('PENDING'),
   { key: agentKey, value: labels.agent },
   { key: source, value: labels.source },
   { key: pool, value: labels.pool },

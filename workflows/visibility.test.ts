@@ -81,12 +81,14 @@ async function carryOut(
             questionMinutes: 30,
             hostLostSeconds: 60,
             attempts: 3,
+            takes: null,
             admitted: true,
             unread: [],
           }
         : null,
-    async recordState({ state }) {
-      if (state === 'BLOCKED') await send({ kind: 'answer', id: 'a1', questionId: 'q1', optionId: 'yes' })
+    async recordStates(changes) {
+      if (changes.some(({ state }) => state === 'BLOCKED'))
+        await send({ kind: 'answer', id: 'a1', questionId: 'q1', optionId: 'yes' })
     },
     acceptMail: async ({ ids }) => ids.filter((id) => unread.delete(id)),
     recordSandbox: done,
@@ -109,7 +111,7 @@ async function carryOut(
     settle: done,
     dispose: done,
   }
-  const pools: PoolActivities = { claim: async () => ({ hostId }) }
+  const pools: PoolActivities = { claim: async () => ({ hostId, origin: null }) }
   const connection = env.nativeConnection
   const workers = await Promise.all([
     Worker.create({

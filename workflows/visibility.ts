@@ -1,10 +1,7 @@
 // What Temporal's own tools show of a run while it goes on. Workflow sandbox: no Node imports, no I/O.
-import { patched, setCurrentDetails, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow'
+import { setCurrentDetails, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow'
 import type { RunState } from '../domain/state.ts'
 import { agentKey, stateAttribute, stateKey } from './search-attributes.ts'
-
-/** The change of what a workflow commands for it; see CONTRIBUTING.md. */
-const STATE_PATCH = 'tells-its-state-as-a-search-attribute'
 
 /** The details cost no history. The attribute costs an event, so only a change is told. */
 export function showState(state: RunState, details: string): void {
@@ -12,7 +9,7 @@ export function showState(state: RunState, details: string): void {
   const shown = workflowInfo().typedSearchAttributes.get(stateKey)
   // One that was started without: its server does not know them, and would fail the workflow.
   if (shown === undefined || shown === state) return
-  if (patched(STATE_PATCH)) upsertSearchAttributes(stateAttribute(state))
+  upsertSearchAttributes(stateAttribute(state))
 }
 
 /** One line about an activity, with the agent where it is known: "turn 3: codex". Never what a person wrote. */

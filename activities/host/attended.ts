@@ -3,9 +3,10 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Context } from '@temporalio/activity'
 import { ApplicationFailure, type Client } from '@temporalio/client'
+import { TemporalFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import { z } from 'zod'
-import { withTypedFailures } from '../failures.ts'
+import { type OnSetback, unforeseen, withTypedFailures } from '../failures.ts'
 
 /**
  * 1 s between heartbeats: a cancel reaches an activity only in a heartbeat's
@@ -42,13 +43,21 @@ async function readNote(path: string): Promise<z.infer<typeof Held> | null> {
  * on at once instead of after the heartbeat's timeout.
  */
 export function createAttendance(directory: string) {
+  /**
+   * How often each activity has failed here in a row. Temporal's own count has
+   * those in it whose worker was killed, and nobody is to pay for these.
+   */
+  const setbacks = new Map<string, number>()
   const noteOf = (activityId: string, workflowRunId: string) => join(directory, `${workflowRunId}.${activityId}.json`)
 
   return {
-    /** Runs the work of one activity with heartbeats, typed failures, and the reason of an abort told apart. */
-    async attend<T>(work: (signals: StopSignals) => Promise<T>): Promise<T> {
+    /**
+     * Runs the work of one activity with heartbeats, typed failures, and the
+     * reason of an abort told apart. `onSetback` is told of what is tried again.
+     */
+    async attend<T>(work: (signals: StopSignals) => Promise<T>, onSetback?: OnSetback): Promise<T> {
       const context = Context.current()
-      const { activityId, workflowExecution, attempt } = context.info
+      const { activityId, workflowExecution } = context.info
       const runId = workflowExecution?.runId ?? ''
       const note = noteOf(activityId, runId)
       await mkdir(directory, { recursive: true })
@@ -65,8 +74,19 @@ export function createAttendance(directory: string) {
       else context.cancellationSignal.addEventListener('abort', onAbort, { once: true })
       const heartbeat = setInterval(() => context.heartbeat(), HEARTBEAT_MS)
       context.heartbeat()
+      const attempt = (setbacks.get(note) ?? 0) + 1
+      setbacks.delete(note)
       try {
-        return await withTypedFailures(attempt, () => work({ interrupt: interrupt.signal, detach: detach.signal }))
+        return await withTypedFailures(
+          attempt,
+          () => work({ interrupt: interrupt.signal, detach: detach.signal }),
+          onSetback,
+        )
+      } catch (error) {
+        if (context.cancellationSignal.aborted) throw error
+        const failure = error instanceof TemporalFailure ? error : await unforeseen(error, attempt, onSetback)
+        if (failure instanceof ApplicationFailure && !failure.nonRetryable) setbacks.set(note, attempt)
+        throw failure
       } finally {
         clearInterval(heartbeat)
         context.cancellationSignal.removeEventListener('abort', onAbort)

@@ -89,6 +89,8 @@ async function at(
       environment: { repos: [{ url: repository.url, path: 'project' }], setup_commands: [], env: {} },
       former: null,
       has_checkpoint: saved > 0,
+      transcript_bytes: null,
+      disk_bytes: null,
       ...order,
     },
     agent: agents[agent],

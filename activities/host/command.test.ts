@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { execa } from 'execa'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
@@ -55,6 +56,8 @@ async function execution(script: string, onOutput: () => void = () => {}): Promi
       environment: { repos: [], setup_commands: [], env: {} },
       former: null,
       has_checkpoint: false,
+      transcript_bytes: null,
+      disk_bytes: null,
     },
     agent: agents.command,
     policy: 'allow',
@@ -98,4 +101,21 @@ test('a command that went down with its sandbox was lost, whoever asks and whene
 test('a command that is killed in a sandbox that lives has failed', async () => {
   const outcome = await runCommand(await execution('kill -9 $$'), message())
   expect(outcome).toMatchObject({ kind: 'failed', failure: { code: 'command_failed', exitCode: 137 } })
+})
+
+test('a command that nobody has stopped for the next message is ended before that begins', async () => {
+  const [first, second] = [message(), message()]
+  const detach = new AbortController()
+  const sleep = `sleep ${Date.now()}`
+  const watched = await execution(`echo begun; ${sleep}`, () => detach.abort(new Error('the worker is killed')))
+  await expect(
+    runCommand({ ...watched, signals: { interrupt: never, detach: detach.signal } }, first),
+  ).rejects.toThrow()
+  const next = await execution('echo next')
+  await next.state.set({ messageId: second.messageId, previousMessageId: first.messageId })
+  const sleeps = async () => (await execa('pgrep', ['-f', sleep], { reject: false })).stdout !== ''
+  expect(await sleeps()).toBe(true)
+  expect(await runCommand(next, second)).toMatchObject({ kind: 'ended' })
+  expect(said).toEqual(['begun', 'next'])
+  expect(await sleeps()).toBe(false)
 })

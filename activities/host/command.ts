@@ -5,6 +5,7 @@ import { RunFailureError } from '../../domain/failure.ts'
 import type { ProviderName } from '../../domain/harness.ts'
 import type { Journal } from '../../domain/journal.ts'
 import type { Sandbox } from '../../environments/host.ts'
+import { claims } from '../../environments/run-directory.ts'
 import type { TurnOutcome } from '../../workflows/contract.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { usableSandbox } from './sandbox.ts'
@@ -26,6 +27,7 @@ export async function runCommand(
   if (program === undefined) {
     throw new RunFailureError({ code: 'invalid_run', phase: 'turn', message: 'The `command` harness needs a command.' })
   }
+  await endFormerCommand(execution)
   const { generation: former } = execution.state.get()
   const sandbox = await usableSandbox(execution)
   const takesArgument = rest.some((argument) => argument.includes('{prompt}'))
@@ -48,13 +50,37 @@ export async function runCommand(
   const storedLine = await transcript.storedLine(journal.name)
   try {
     const outcome = await runCommandTurn({ journal, messageId, text, storedLine, record: transcript.record, signals })
+    await noteEnd(execution, messageId)
     const wasElsewhere = wasStarted && sandbox.generation !== former
     return (await isLost(outcome, journal, sandbox, wasElsewhere)) ? { kind: 'failed', failure: lost } : outcome
   } catch (error) {
     if (!(error instanceof AgentStuckError)) throw error
     await deps.host.stop(ref.runId)
+    await noteEnd(execution, messageId)
     throw signals.interrupt.reason
   }
+}
+
+const claimOfEnd = (messageId: string) => `command-ended:${messageId}`
+
+async function noteEnd({ state }: Execution, messageId: string): Promise<void> {
+  const { make, settle } = claims(state.paths)
+  await make(claimOfEnd(messageId), { afterLine: 0 })
+  await settle(claimOfEnd(messageId))
+}
+
+/**
+ * Ends the command of the message before this one where nobody has seen its end:
+ * whoever was to stop it for this message died before that.
+ */
+async function endFormerCommand(execution: Execution): Promise<void> {
+  const { deps, ref, state } = execution
+  const { previousMessageId: former } = state.get()
+  if (former === null) return
+  const { settled } = await claims(state.paths).make(claimOfEnd(former), { afterLine: 0 })
+  if (settled) return
+  await deps.host.stop(ref.runId)
+  await noteEnd(execution, former)
 }
 
 /** A command that left no exit code of its own went down with its sandbox; one that was killed in a sandbox that lives did not. */

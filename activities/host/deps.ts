@@ -34,8 +34,12 @@ export const RunState = z.object({
   setupDone: z.boolean(),
   /** The latest sandbox of the run; 0 before the first one. */
   generation: z.number().int().min(0),
+  /** The sandbox in which everything was made ready, by its generation; null where that was not noted. */
+  readyIn: z.number().int().min(0).nullable().default(null),
   /** The agent's session, which a later sandbox loads again. */
   sessionId: z.string().nullable(),
+  /** The sandbox whose agent has it open, by its generation. */
+  sessionIn: z.number().int().min(0).default(0),
   /** The agent's home as it saw it when the session was opened; null where that was not noted. */
   home: z.string().nullable().default(null),
   /** The session that has been given the base prompt. */
@@ -58,7 +62,9 @@ const FRESH: RunState = {
   workspaceReady: false,
   setupDone: false,
   generation: 0,
+  readyIn: 0,
   sessionId: null,
+  sessionIn: 0,
   home: null,
   greetedSession: null,
   messageId: null,

@@ -23,7 +23,13 @@ export interface Execution {
   stop: AbortSignal
 }
 
-export async function openExecution(deps: HostDeps, ref: ExecutionRef, signals: StopSignals): Promise<Execution> {
+/** `onFull` is called when the run's transcript has become larger than it may be. */
+export async function openExecution(
+  deps: HostDeps,
+  ref: ExecutionRef,
+  signals: StopSignals,
+  onFull: (maxBytes: number) => void = () => {},
+): Promise<Execution> {
   const stop = AbortSignal.any([signals.interrupt, signals.detach])
   const [order, state] = await Promise.all([
     deps.server.order(ref.runId, ref.execution, stop),
@@ -37,7 +43,9 @@ export async function openExecution(deps: HostDeps, ref: ExecutionRef, signals: 
     policy: order.policy ?? defaultPolicy(deps.host.kind),
     state,
     // An interrupted turn still stores how it ended, so only leaving stops the transcript.
-    transcript: createTranscript(deps.server, ref, signals.detach),
+    transcript: createTranscript(deps.server, ref, signals.detach, (bytes) => {
+      if (order.transcript_bytes !== null && bytes > order.transcript_bytes) onFull(order.transcript_bytes)
+    }),
     signals,
     stop,
   }

@@ -35,8 +35,8 @@ afterEach(() => vi.useRealTimers())
 
 test('what was begun with the claim is gone on with, and not begun again', async () => {
   const headStart = make()
-  headStart.begin(ref)
-  headStart.begin(ref)
+  void headStart.begin(ref, 0)
+  void headStart.begin(ref, 0)
   const joined = headStart.join(ref, signals().given)
   begun[0]?.work.resolve('fresh')
   expect(await joined).toBe('fresh')
@@ -45,15 +45,34 @@ test('what was begun with the claim is gone on with, and not begun again', async
   expect(headStart.join(ref, signals().given)).toBeNull()
 })
 
+test('what is ready in time is told with the claim, and not undone', async () => {
+  vi.useFakeTimers()
+  const headStart = make()
+  const ready = headStart.begin(ref, 1_000)
+  begun[0]?.work.resolve('fresh')
+  expect(await ready).toBe('fresh')
+  headStart.heard(ref.runId)
+  await vi.advanceTimersByTimeAsync(61_000)
+  expect(undone).toEqual([])
+})
+
+test('what went wrong in time is told to whoever joins', async () => {
+  const headStart = make()
+  const ready = headStart.begin(ref, 1_000)
+  begun[0]?.work.reject(new Error('no such repository'))
+  expect(await ready).toBeNull()
+  await expect(headStart.join(ref, signals().given)).rejects.toThrow('no such repository')
+})
+
 test('another execution does not go on with it', () => {
   const headStart = make()
-  headStart.begin(ref)
+  void headStart.begin(ref, 0)
   expect(headStart.join({ ...ref, execution: 2 }, signals().given)).toBeNull()
 })
 
 test.each(['interrupt', 'detach'] as const)('whoever has joined it can end it: %s', async (kind) => {
   const headStart = make()
-  headStart.begin(ref)
+  void headStart.begin(ref, 0)
   const stop = signals()
   const joined = headStart.join(ref, stop.given)
   stop[kind].abort(new Error('enough'))
@@ -63,7 +82,7 @@ test.each(['interrupt', 'detach'] as const)('whoever has joined it can end it: %
 
 test('work that is not wanted has ended before anything else is done to its sandbox', async () => {
   const headStart = make()
-  headStart.begin(ref)
+  void headStart.begin(ref, 0)
   await headStart.end(ref.runId)
   expect(begun[0]?.signals.interrupt.aborted).toBe(true)
   expect(headStart.join(ref, signals().given)).toBeNull()
@@ -73,8 +92,8 @@ test('work that nobody asks for is undone; work that was asked for is not', asyn
   vi.useFakeTimers()
   const headStart = make()
   const other = { runId: randomUUID(), execution: 1 }
-  headStart.begin(ref)
-  headStart.begin(other)
+  void headStart.begin(ref, 0)
+  void headStart.begin(other, 0)
   headStart.join(other, signals().given)?.catch(() => {})
   await vi.advanceTimersByTimeAsync(61_000)
   expect(undone).toEqual([ref])

@@ -1,4 +1,5 @@
 // Runs on the worker that holds the sandbox. A host that was given an execution begins at once, and not when it is told to.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { ExecutionRef, SandboxOrigin } from '../../workflows/contract.ts'
 import type { StopSignals } from './attended.ts'
@@ -15,10 +16,11 @@ interface Begun {
 }
 
 /**
- * From a claim to the workflow's word to prepare the execution it takes some
- * tens of milliseconds. The host does not wait for it; the activity finds the
- * work under way and goes on with it as if it had begun it. A worker that dies
- * in between loses nothing: what is prepared is prepared once, whoever asks.
+ * A host that takes an execution prepares it at once. What is ready with the
+ * claim's answer needs no activity of its own; where it takes longer, the
+ * activity finds the work under way and goes on with it as if it had begun it. A
+ * worker that dies in between loses nothing: what is prepared is prepared once,
+ * whoever asks.
  */
 export function createHeadStart(
   prepare: (ref: ExecutionRef, signals: StopSignals) => Promise<SandboxOrigin>,
@@ -26,8 +28,19 @@ export function createHeadStart(
 ) {
   const begun = new Map<string, Begun>()
 
-  function begin(ref: ExecutionRef): void {
-    if (begun.has(ref.runId)) return
+  /** Answers with what it came to, when that is known within the time; null when it is not, or went wrong. */
+  async function begin(ref: ExecutionRef, withinMs: number): Promise<SandboxOrigin | null> {
+    if (!begun.has(ref.runId)) start(ref)
+    const late = new AbortController()
+    const ready = begun.get(ref.runId)?.work.catch(() => null) ?? null // Whoever joins hears why.
+    try {
+      return await Promise.race([ready, sleep(withinMs, null, { signal: late.signal })])
+    } finally {
+      late.abort()
+    }
+  }
+
+  function start(ref: ExecutionRef): void {
     const interrupt = new AbortController()
     const detach = new AbortController()
     const work = prepare(ref, { interrupt: interrupt.signal, detach: detach.signal })
@@ -71,7 +84,10 @@ export function createHeadStart(
     await found.work.catch(() => {}) // Nobody waits for what comes of it.
   }
 
-  return { begin, join, end }
+  /** The workflow has heard that all is ready. */
+  const heard = (runId: string): void => void take(runId)
+
+  return { begin, join, heard, end }
 }
 
 export type HeadStart = ReturnType<typeof createHeadStart>

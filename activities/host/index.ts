@@ -1,35 +1,31 @@
 // Runs on the worker that holds the sandbox. The activities of a host, each with heartbeats and typed failures around it.
-import { Context } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
-import type {
-  ExecutionRef,
-  HostActivities,
-  PoolActivities,
-  SandboxPlace,
-  TurnOutcome,
-} from '../../workflows/contract.ts'
-import { withTypedFailures } from '../failures.ts'
+import type { Claimed, ExecutionRef, HostActivities, PoolActivities, TurnOutcome } from '../../workflows/contract.ts'
 import type { Attendance, StopSignals } from './attended.ts'
 import { checkpoint } from './checkpoint.ts'
 import type { HostDeps } from './deps.ts'
-import { withinDisk } from './disk.ts'
 import { dispose } from './dispose.ts'
 import { openExecution } from './execution.ts'
 import { createHeadStart, type HeadStart } from './head-start.ts'
 import type { Holdings } from './holdings.ts'
+import { withinLimits } from './limits.ts'
 import { prepare } from './prepare.ts'
+import { tellSetback } from './setbacks.ts'
 import { settle } from './settle.ts'
 import { carryOutTurn } from './turn.ts'
 
-/** Below the activity's own time, so that it ends by itself. In milliseconds. */
-const CLAIM_MS = 8_000
+/** The claim's answer, and what is waited for after it: together below the activity's own time. In milliseconds. */
+const CLAIM_MS = 7_000
+/** Most agents start within this time; people who cancel wait for it. */
+const READY_MS = 1_000
 
 export function makeHostActivities(
   deps: HostDeps,
   attendance: Attendance,
   holdings: Holdings,
 ): { pool: PoolActivities; host: HostActivities } {
-  const prepareNow = async (ref: ExecutionRef, signals: StopSignals) => prepare(await openExecution(deps, ref, signals))
+  const prepareNow = (ref: ExecutionRef, signals: StopSignals) =>
+    withinLimits(deps, { ...ref, phase: 'setup' }, signals, prepare)
   const headStart = createHeadStart(prepareNow, {
     async undo(ref) {
       await dispose(deps, ref, false)
@@ -39,29 +35,35 @@ export function makeHostActivities(
   })
   return {
     pool: {
-      async claim(ref) {
-        if (await holdings.take(ref.runId)) return await claim(deps, ref, holdings, headStart)
-        // Rare: a run is let in only where the database knows of room. The pauses between tries grow.
-        throw ApplicationFailure.create({
-          type: 'HostFull',
-          message: `This host holds ${deps.capacity} runs already.`,
-        })
-      },
+      claim: (ref) =>
+        attendance.attend(async (signals) => {
+          if (await holdings.take(ref.runId)) return await claim(deps, ref, signals, holdings, headStart)
+          // Rare: a run is let in only where the database knows of room. The pauses between tries grow.
+          throw ApplicationFailure.create({
+            type: 'HostFull',
+            message: `This host holds ${deps.capacity} runs already.`,
+          })
+        }),
     },
     host: {
       prepare: (ref) =>
-        attendance.attend(async (signals) => {
-          await holdings.hold(ref.runId)
-          return withinDisk(deps, { ...ref, phase: 'setup' }, signals, async (bounded) => ({
-            origin: await (headStart.join(ref, bounded) ?? prepareNow(ref, bounded)),
-          }))
-        }),
+        attendance.attend(
+          async (signals) => {
+            await holdings.hold(ref.runId)
+            return { origin: await (headStart.join(ref, signals) ?? prepareNow(ref, signals)) }
+          },
+          tellSetback(deps, ref, 'prepare'),
+        ),
       runTurn: ({ turn, ...ref }) =>
-        attendance.attend((signals) =>
-          withinDisk(deps, { ...ref, phase: 'turn' }, signals, async (bounded) => {
-            const execution = await openExecution(deps, ref, bounded)
-            return deps.metrics.turn(execution.agent.name, outcomeName, () => carryOutTurn(execution, turn))
-          }),
+        attendance.attend(
+          async (signals) => {
+            headStart.heard(ref.runId)
+            await holdings.hold(ref.runId)
+            return withinLimits(deps, { ...ref, phase: 'turn' }, signals, (execution) =>
+              deps.metrics.turn(execution.agent.name, outcomeName, () => carryOutTurn(execution, turn)),
+            )
+          },
+          tellSetback(deps, ref, 'turn'),
         ),
       checkpoint: (ref) => attendance.attend(async (signals) => checkpoint(await openExecution(deps, ref, signals))),
       settle: (input) =>
@@ -86,16 +88,14 @@ const outcomeName = ({ kind }: TurnOutcome) => kind
 async function claim(
   deps: HostDeps,
   { runId, execution }: ExecutionRef,
+  signals: StopSignals,
   holdings: Holdings,
   headStart: HeadStart,
-): Promise<SandboxPlace> {
-  const context = Context.current()
-  const signal = AbortSignal.any([context.cancellationSignal, AbortSignal.timeout(CLAIM_MS)])
+): Promise<Claimed> {
+  const signal = AbortSignal.any([signals.interrupt, signals.detach, AbortSignal.timeout(CLAIM_MS)])
   try {
-    const outcome = await withTypedFailures(context.info.attempt, () => deps.server.claim(runId, execution, signal))
-    if (outcome === 'claimed') {
-      headStart.begin({ runId, execution })
-      return { hostId: deps.hostId }
+    if ((await deps.server.claim(runId, execution, signal)) === 'claimed') {
+      return { hostId: deps.hostId, origin: await headStart.begin({ runId, execution }, READY_MS) }
     }
   } catch (error) {
     holdings.putBack(runId)

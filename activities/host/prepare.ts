@@ -19,7 +19,7 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   await takeUp(execution)
   const held = await currentSandbox(execution)
   const isHeld = held !== null && (await held.isRunning())
-  if (isHeld && (await hasAgent(execution, held))) return 'kept'
+  if (isHeld && (await isReady(execution, held))) return 'kept'
 
   // A sandbox that runs may have an agent that lives by the credential it was started with: another one would end that.
   const credential =
@@ -38,14 +38,21 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
     noteStart(execution, sandbox),
     agent.protocol === 'acp' ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential)) : null,
   ])
+  await state.set({ readyIn: sandbox.generation })
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
   return isRestored ? 'restored' : 'fresh'
 }
 
-/** A sandbox that was opened to collect the work product runs without an agent. */
-async function hasAgent({ agent, state }: Execution, sandbox: Sandbox): Promise<boolean> {
-  if (agent.protocol === 'command') return state.get().setupDone
-  return state.get().sessionId !== null && (await sandbox.agent()) !== null
+/**
+ * A sandbox that was opened to collect the work product runs without an agent.
+ * One whose worker died while it was made ready may have an agent that was never
+ * told of its session, or no note of how the repositories were.
+ */
+async function isReady({ agent, state }: Execution, sandbox: Sandbox): Promise<boolean> {
+  const { readyIn, setupDone, sessionId } = state.get()
+  if (readyIn !== null && readyIn !== sandbox.generation) return false
+  if (agent.protocol === 'command') return setupDone
+  return sessionId !== null && (await sandbox.agent()) !== null
 }
 
 async function startAgent(
@@ -77,7 +84,8 @@ async function startAgent(
     const env = { ...commitIdentity(), ...order.environment.env, ...launch.env }
     journal = await sandbox.startAgent({ command: launch.command, env, cwd })
   }
-  const { sessionId: former, home } = state.get()
+  const { sessionId: former, sessionIn, home } = state.get()
+  if (former !== null && sessionIn === sandbox.generation) return
   // Agents note where they work. Where the other kind of host was, that is another path.
   const hasMoved = home !== null && home !== paths.home
   const started = tellSlowStart(execution)
@@ -93,13 +101,14 @@ async function startAgent(
     signal: stop,
   }).finally(() => void started())
   await started()
-  await state.set({ sessionId: opened.sessionId, home: paths.home })
+  // Told before it is noted: what comes after the note is not done again.
   if (former !== null && !opened.resumed) {
     await transcript.notes(`session-${ref.execution}`).add('warning', {
       code: 'session_not_resumed',
       message: 'The agent could not open its former session: it knows the workspace, but not what was said before.',
     })
   }
+  await state.set({ sessionId: opened.sessionId, sessionIn: sandbox.generation, home: paths.home })
 }
 
 /** Most agents are there within this time; of a longer silence people should know what it is. In milliseconds. */

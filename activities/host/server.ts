@@ -9,6 +9,7 @@ import { Agent, request } from 'undici'
 import type { z } from 'zod'
 import {
   type AppendEvents,
+  Appended,
   ClaimAnswer,
   ExecutionOrder,
   HOST_API,
@@ -47,7 +48,7 @@ export interface HostServer {
   order(runId: string, execution: number, signal: AbortSignal): Promise<ExecutionOrder>
   message(runId: string, messageId: string, signal: AbortSignal): Promise<MessageText>
   credential(runId: string, execution: number, signal: AbortSignal): Promise<string>
-  append(runId: string, execution: number, batch: z.input<typeof AppendEvents>, signal: AbortSignal): Promise<number>
+  append(runId: string, execution: number, batch: z.input<typeof AppendEvents>, signal: AbortSignal): Promise<Appended>
   position(runId: string, journal: string, signal: AbortSignal): Promise<number>
   result(runId: string, execution: number, result: RunResult, signal: AbortSignal): Promise<void>
   /** Sends a file; it takes the place of the run's former checkpoint. */
@@ -163,8 +164,7 @@ export function createHostServer(options: {
         .token
     },
     async append(runId, execution, batch, signal) {
-      return JournalPosition.parse(await call('POST', `/runs/${runId}/executions/${execution}/events`, signal, batch))
-        .line
+      return Appended.parse(await call('POST', `/runs/${runId}/executions/${execution}/events`, signal, batch))
     },
     async position(runId, journal, signal) {
       return JournalPosition.parse(await call('GET', `/runs/${runId}/journals/${encodeURIComponent(journal)}`, signal))

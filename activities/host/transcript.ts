@@ -23,10 +23,12 @@ export interface Notes {
   add(kind: EventKind, data: Record<string, unknown>): Promise<void>
 }
 
+/** `onSize` is told how large the run's transcript has become, in bytes. */
 export function createTranscript(
   server: HostServer,
   ref: { runId: string; execution: number },
   signal: AbortSignal,
+  onSize: (bytes: number) => void = () => {},
 ): Transcript {
   async function record(journal: string, events: NewEvent[], readTo: number): Promise<void> {
     if (events.length === 0) {
@@ -38,12 +40,9 @@ export function createTranscript(
       const isLast = at + BATCH >= events.length
       const lastLine = batch.at(-1)?.line ?? readTo
       // A line's parts may be split over two batches, so only the line before it counts as read.
-      await server.append(
-        ref.runId,
-        ref.execution,
-        { journal, events: batch, read_to: isLast ? readTo : lastLine - 1 },
-        signal,
-      )
+      const stored = { journal, events: batch, read_to: isLast ? readTo : lastLine - 1 }
+      const { transcript_bytes: bytes } = await server.append(ref.runId, ref.execution, stored, signal)
+      onSize(bytes)
     }
   }
 

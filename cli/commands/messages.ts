@@ -8,6 +8,7 @@ import { findRun, readPrompt } from '../input.ts'
 import type { Question } from '../render/question.ts'
 import { plainStyle } from '../render/style.ts'
 import { questionLines } from '../render/summary.ts'
+import { plural } from '../render/text.ts'
 import { createScreen } from '../screen.ts'
 
 export interface SendOptions {
@@ -81,10 +82,25 @@ function questionOf(open: readonly Question[], wanted: string | undefined): Ques
   return open[0]
 }
 
-export async function cancel(given: string, options: { json?: boolean }): Promise<ExitCode> {
+export interface CancelOptions {
+  children?: boolean
+  json?: boolean
+}
+
+export async function cancel(given: string, options: CancelOptions): Promise<ExitCode> {
   const screen = createScreen()
   const api = connect()
   const runId = await findRun(api, given)
+  if (options.children) {
+    const cancelled = await api.cancelTree(runId)
+    const ids = cancelled.map((id) => id.slice(0, 8)).join(', ')
+    screen.write(
+      options.json
+        ? `${JSON.stringify({ run_id: runId, cancelling: true, cancelled_run_ids: cancelled })}\n`
+        : `Being cancelled, ${plural(cancelled.length, 'run')}: ${ids}.\n`,
+    )
+    return exitCodes.succeeded
+  }
   await api.cancel(runId)
   screen.write(
     options.json

@@ -24,6 +24,10 @@ export interface RunOptions {
   permission?: 'allow' | 'ask' | 'deny'
   title?: string
   idle?: number
+  maxTurn?: number
+  maxRun?: number
+  maxTranscript?: number
+  maxDisk?: number
   pool?: string
   priority?: number
   concurrency?: string
@@ -173,6 +177,10 @@ export function runRequest(
       },
       permission_policy: options.permission,
       idle_timeout_minutes: options.idle,
+      max_turn_minutes: options.maxTurn,
+      max_run_minutes: options.maxRun,
+      max_transcript_mb: options.maxTranscript,
+      max_disk_gb: options.maxDisk,
       worker_host: options.pool,
       base_prompt: options.basePrompt,
     },

@@ -150,7 +150,11 @@ export async function startTestServer(): Promise<TestServer> {
     if (!wanted) return problem(response, 404, { title: 'Not found', detail: 'there is no such run', retryable: false })
     if (method === 'POST') {
       wanted.waits ||= action === 'followups'
-      answer(response, action === 'followups' ? { message_id: MESSAGE, state: stateOf(wanted) } : {})
+      const answers: Record<string, object> = {
+        followups: { message_id: MESSAGE, state: stateOf(wanted) },
+        cancel: { run_id: wanted.item.run_id, cancelled_run_ids: [wanted.item.run_id] },
+      }
+      answer(response, answers[action ?? ''] ?? {})
       return server.onPost(wanted, action, body)
     }
     if (action === '') return answer(response, { ...wanted.item, state: stateOf(wanted) })

@@ -48,11 +48,11 @@ export async function createDirectHost(options: DirectHostOptions): Promise<Host
       const { workspace, home } = runPaths(runsDirectory, runId)
       return { workspace, home, toolkit: toolkit ?? '', node: machine.nodePath }
     },
-    open: ({ runId, generation }) =>
-      locks.start(runId, async () => {
-        const paths = await createRunDirectory(runsDirectory, runId, machine.owner)
-        await createSandbox(machine, paths, generation)
-        return sandboxOf(machine, runId, generation)
+    open: (spec) =>
+      locks.start(spec.runId, async () => {
+        const paths = await createRunDirectory(runsDirectory, spec.runId, machine.owner)
+        await createSandbox(machine, paths, spec)
+        return sandboxOf(machine, spec.runId, spec.generation)
       }),
     async find(runId, generation) {
       const { complete } = agentPaths(runPaths(runsDirectory, runId), generation)

@@ -7,7 +7,7 @@ import { RunFailureError } from '../../domain/failure.ts'
 import type { Journal, ProcessExit } from '../../domain/journal.ts'
 import { fileJournal } from '../file-journal.ts'
 import { PROCESS_GATE } from '../gate.ts'
-import type { JobSpec, ProgramSpec, Sandbox } from '../host.ts'
+import type { JobSpec, ProgramSpec, Sandbox, SandboxSpec } from '../host.ts'
 import { createJobDirectory, JOB_OUTPUT_BYTES, jobPaths, readExit, readMark } from '../job-directory.ts'
 import { firstProcess, holdNamespace, namespaceHolder } from '../namespace.ts'
 import { openRegular } from '../no-links.ts'
@@ -34,13 +34,17 @@ export interface Machine {
   writers: Map<string, (text: string) => Promise<void>>
 }
 
-export async function createSandbox(machine: Machine, paths: RunPaths, generation: number): Promise<void> {
+export async function createSandbox(
+  machine: Machine,
+  paths: RunPaths,
+  { generation, toolkit }: Pick<SandboxSpec, 'generation' | 'toolkit'>,
+): Promise<void> {
   const agent = agentPaths(paths, generation)
   if (await exists(agent.complete)) return
   await mkdir(agent.own, { recursive: true, mode: 0o700 })
   await Promise.all([
-    makePipe(agent.stdin, machine.path),
-    ...[agent.stdout, agent.stderr].map(async (path) => (await open(path, 'a', 0o600)).close()),
+    // Where an agent is to come its pipe is made meanwhile; a process of its own makes it.
+    toolkit === null ? null : makePipe(agent.stdin, machine.path),
     machine.namespaces ? holdNamespace(agent.namespace, machine.path) : null,
   ])
   await writeFile(agent.complete, '')
@@ -79,10 +83,11 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
     startAgent: (program) =>
       locks.start(runId, async () => {
         if ((await readMark(agent.own, 'started')) === null) {
+          await makePipe(agent.stdin, machine.path)
           // Read and write, so that the pipe never ends while the agent lives, whoever else closes it.
           await using stdin = await open(agent.stdin, constants.O_RDWR)
-          await using stdout = await open(agent.stdout, 'a')
-          await using stderr = await open(agent.stderr, 'a')
+          await using stdout = await open(agent.stdout, 'a', 0o600)
+          await using stderr = await open(agent.stderr, 'a', 0o600)
           await start(program, agent.own, [stdin, stdout, stderr], true)
         }
         return journal()

@@ -22,34 +22,55 @@ export function messageOf(error: unknown): string {
 
 const unreachable = ['ECONNREFUSED', 'ENOENT', 'EACCES', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND']
 
-/** An unreachable daemon as a failure that says so; everything else as it is. */
+/** A daemon that is unreachable, or too busy to do anything, as a failure that says so; everything else as it is. */
 export function explained(error: unknown, phase: Phase): unknown {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  if (statusOf(error) !== null || !unreachable.includes(code)) return error
+  const status = statusOf(error)
+  if (status === null ? !unreachable.includes(code) : status !== 503) return error
   return new RunFailureError(
     {
       code: 'host_unavailable',
       phase,
-      message: `The Docker daemon does not answer (${code}).`,
+      message:
+        status === null
+          ? `The Docker daemon does not answer (${code}).`
+          : `The Docker daemon is too busy: ${messageOf(error)}`,
       nextStep: 'Start the Docker daemon on this host, and see that the worker may use its socket.',
     },
     { cause: error },
   )
 }
 
-/** Asks the daemon; an unreachable one is explained. */
+/** A daemon under load may take a minute to make or remove a container. One that takes longer hangs, and is asked anew. */
+const PATIENCE_MS = 3 * 60_000
+
+/**
+ * Asks the daemon; one that does not answer is explained. What is asked must be
+ * safe to be asked again: an answer that nobody waits for any more may have been
+ * carried out.
+ */
 export async function ask<T>(phase: Phase, question: () => Promise<T>): Promise<T> {
   try {
-    return await question()
+    return await answered(question())
   } catch (error) {
     throw explained(error, phase)
   }
 }
 
+async function answered<T>(answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const tooLong = new Promise<never>((_, reject) => {
+    const error = Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })
+    timer = setTimeout(() => reject(error), PATIENCE_MS)
+  })
+  answer.catch(() => {}) // Nobody may be there any more to hear it.
+  return await Promise.race([answer, tooLong]).finally(() => clearTimeout(timer))
+}
+
 /** Asks for something that may not be there. */
 export async function askFor<T>(phase: Phase, question: () => Promise<T>): Promise<T | null> {
   try {
-    return await question()
+    return await answered(question())
   } catch (error) {
     if (statusOf(error) === 404) return null
     throw explained(error, phase)

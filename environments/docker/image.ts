@@ -4,6 +4,7 @@ import { buffer } from 'node:stream/consumers'
 import type Docker from 'dockerode'
 import { extract, pack } from 'tar-stream'
 import { RunFailureError } from '../../domain/failure.ts'
+import { isPassingTrouble } from '../passing-trouble.ts'
 import type { Owner } from '../run-directory.ts'
 import { ask, askFor, explained, messageOf } from './daemon.ts'
 import type { FetchedImages } from './image-upkeep.ts'
@@ -26,6 +27,7 @@ export async function ensureImage(
     signal?.throwIfAborted()
     const known = explained(error, 'workspace')
     if (known instanceof RunFailureError) throw known
+    if (isPassing(messageOf(error))) throw registryUnavailable(image, messageOf(error), error)
     throw imageNotFound(image, messageOf(error), error)
   }
   const { Id } = await ask('workspace', () => docker.getImage(image).inspect())
@@ -38,6 +40,22 @@ async function pull(docker: Docker, image: string, signal: AbortSignal | undefin
   await new Promise<void>((resolve, reject) => {
     docker.modem.followProgress(progress, (error: Error | null) => (error === null ? resolve() : reject(error)))
   })
+}
+
+/** Where the registry's very name is not found, or nobody listens, waiting helps nobody. */
+const isPassing = (said: string) => !/lookup |connection refused/.test(said) && isPassingTrouble(said)
+
+function registryUnavailable(image: string, log: string, cause: unknown): RunFailureError {
+  return new RunFailureError(
+    {
+      code: 'registry_unavailable',
+      phase: 'workspace',
+      message: `The image ${image} could not be fetched: its registry is in trouble.`,
+      logTail: log,
+      nextStep: `Start the run again when the registry answers, or bring the image onto the host (docker load).`,
+    },
+    { cause },
+  )
 }
 
 function imageNotFound(image: string, log: string, cause: unknown): RunFailureError {

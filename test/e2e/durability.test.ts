@@ -21,7 +21,23 @@ for (const host of ['direct', 'docker'] as const) {
       await repository?.remove()
     })
 
-    const cases: Part[][] = [['host'], ['worker'], ['server'], ['host', 'worker', 'server']]
+    async function ends(runId: string) {
+      const { body } = await stack.call<{ events: { event_type: string }[] }>(
+        'GET',
+        `/api/v1/agent/runs/${runId}/timeline`,
+      )
+      return body.events.filter(({ event_type: type }) => /^oz_run_(done|failed|errored|cancelled)$/.test(type))
+    }
+
+    const ours: Part[] = ['host', 'worker', 'server']
+    const cases: Part[][] = [
+      ...ours.map((part) => [part]),
+      ['postgres'],
+      ['temporal'],
+      ours,
+      // But the gateway, with which the model's answer would break off.
+      [...ours, 'postgres', 'temporal'],
+    ]
     test.each(cases.map((parts) => [parts.join(', '), parts] as const))(
       'a turn outlives kill -9 of: %s',
       async (_, parts) => {
@@ -60,14 +76,34 @@ for (const host of ['direct', 'docker'] as const) {
         expect(events.filter(({ kind }) => kind === 'turn_end')).toHaveLength(1)
         const { body: diff } = await stack.call<string>('GET', `/api/v1/agent/runs/${runId}/diff`)
         expect(diff.match(/^\+once$/gm)).toHaveLength(1)
-        const { body: timeline } = await stack.call<{ events: { event_type: string }[] }>(
-          'GET',
-          `/api/v1/agent/runs/${runId}/timeline`,
-        )
-        expect(timeline.events.filter(({ event_type }) => event_type === 'oz_run_done')).toHaveLength(1)
+        expect(await ends(runId)).toHaveLength(1)
         expect(await leftovers(runId)).toEqual([])
       },
     )
+
+    test('what a command says while Postgres and Temporal are killed is there once, and so is the end', async () => {
+      const lines = Array.from({ length: 120 }, (_, index) => `line ${index + 1}`)
+      const runId = await stack.start({
+        prompt: 'count',
+        config: {
+          harness: { type: 'command', command: ['sh', '-c', `for i in $(seq 120); do echo line $i; sleep 0.05; done`] },
+          idle_timeout_minutes: 0,
+        },
+      })
+      const saying = (text: string) =>
+        stack.untilEvent(runId, ({ kind, data }) => kind === 'output' && data.text === text)
+      await saying('line 20')
+      await stack.kill('postgres')
+      await saying('line 60')
+      await stack.kill('temporal')
+      await stack.until(runId, 'SUCCEEDED')
+
+      const events = await stack.events(runId)
+      expect(events.map(({ sequence }) => sequence)).toEqual(events.map((_, index) => index + 1))
+      expect(events.filter(({ kind }) => kind === 'output').map(({ data }) => data.text)).toEqual(lines)
+      expect(await ends(runId)).toHaveLength(1)
+      expect(await leftovers(runId)).toEqual([])
+    })
 
     test('a question outlives kill -9 of everything that watches, and its answer reaches the same agent', async () => {
       const id = randomUUID()

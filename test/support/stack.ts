@@ -18,7 +18,7 @@ import { temporalBinary } from './temporal.ts'
 /** Agents are installed once for all tests. */
 export const AGENT_CACHE = join(root, '.ambient', 'test-cache', 'agents')
 
-export type Part = 'server' | 'gateway' | 'worker' | 'host'
+export type Part = 'server' | 'gateway' | 'worker' | 'host' | 'postgres' | 'temporal'
 
 export interface Stack {
   readonly url: string
@@ -37,6 +37,8 @@ export interface Stack {
   untilEvent(runId: string, fits: (event: RunEvent) => boolean): Promise<RunEvent>
   /** The whole transcript, by pages. */
   events(runId: string): Promise<RunEvent[]>
+  /** Events as a reader of the event stream gets them, over every break, until the signal. */
+  stream(runId: string, signal?: AbortSignal): AsyncGenerator<RunEvent>
   /** The process that plays a part at this moment. */
   pid(part: Part): Promise<number>
   /** Kills a part with -9 and waits until the supervisor has another one in its place. */
@@ -47,8 +49,8 @@ export interface Stack {
   end(signal: NodeJS.Signals): Promise<void>
   /** `ambient start` again, on the same data. */
   startAgain(): Promise<void>
-  /** Stops everything and removes the data. */
-  stop(): Promise<void>
+  /** Stops everything and removes the data, unless it is to be looked at. */
+  stop(options?: { keepData: boolean }): Promise<void>
 }
 
 export interface Answer<T> {
@@ -62,12 +64,15 @@ export interface StackOptions {
   env?: Record<string, string>
   /** Keep the model's settings out: the demo. */
   withoutModel?: boolean
+  /** Where agents' programs are. Absent: the tests' own, installed once for all. */
+  agents?: string
 }
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const data = await mkdtemp(join(tmpdir(), 'ambient-stack-'))
-  await mkdir(AGENT_CACHE, { recursive: true })
-  await symlink(AGENT_CACHE, join(data, 'agents'))
+  const agents = options.agents ?? AGENT_CACHE
+  await mkdir(agents, { recursive: true })
+  await symlink(agents, join(data, 'agents'))
   const model = await startModelServer()
   const env = await settings(data, model, options)
   const url = `http://127.0.0.1:${env.AMBIENT_PORT}`
@@ -175,9 +180,14 @@ export async function endKeptSandboxes(data: string): Promise<void> {
   for (const { runId } of await direct.list()) await direct.stop(runId)
 }
 
-/** Each part's process is remembered beside the data, by the supervisor. */
+/** Each part's process is remembered in the data: by the supervisor, and Postgres's by itself. */
 async function partPid(data: string, part: Part): Promise<number> {
-  const { pid } = JSON.parse(await readFile(join(data, 'parts', `${part}.json`), 'utf8')) as { pid: number }
+  if (part === 'postgres') {
+    const [pid] = (await readFile(join(data, 'postgres', 'cluster', 'postmaster.pid'), 'utf8')).split('\n')
+    return Number(pid)
+  }
+  const file = part === 'temporal' ? join(data, 'temporal', 'process.json') : join(data, 'parts', `${part}.json`)
+  const { pid } = JSON.parse(await readFile(file, 'utf8')) as { pid: number }
   return pid
 }
 
@@ -214,13 +224,15 @@ function createStack(made: {
     return { status: response.status, headers: response.headers, body: (isJson ? JSON.parse(text) : text) as T }
   }
 
-  async function* stream(runId: string): AsyncGenerator<RunEvent> {
+  async function* stream(runId: string, signal?: AbortSignal): AsyncGenerator<RunEvent> {
     let last = 0
-    for (;;) {
+    while (!signal?.aborted) {
       try {
         const response = await fetch(`${url}/api/v1/agent/runs/${runId}/events?follow=always`, {
           headers: { authorization: `Bearer ${key}`, accept: 'text/event-stream', 'last-event-id': String(last) },
+          ...(signal ? { signal } : {}),
         })
+        if (!response.ok) throw new Error(`${response.status}`)
         const waiting: RunEvent[] = []
         const parser = createParser({
           onEvent: (message) => {
@@ -249,6 +261,7 @@ function createStack(made: {
     model,
     env,
     call,
+    stream,
     async start(body) {
       const { status, body: answer } = await call<{ run_id: string }>('POST', '/api/v1/agent/runs', body)
       if (status !== 200) throw new Error(`POST /agent/runs: ${status} ${JSON.stringify(answer)}`)
@@ -315,12 +328,12 @@ function createStack(made: {
     async startAgain() {
       supervisor = await launch(env, data)
     },
-    async stop() {
+    async stop({ keepData } = { keepData: false }) {
       await end('SIGTERM')
       await model.close()
       // Sandboxes that are kept for a follow-up outlive the stack, as they should; here nobody will follow up.
       await endKeptSandboxes(data)
-      await rm(data, { recursive: true, force: true })
+      if (!keepData) await rm(data, { recursive: true, force: true })
     },
   }
   return stack

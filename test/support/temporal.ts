@@ -14,3 +14,12 @@ export function temporalBinary(): string {
   if (!found) throw new Error('No temporal program: set TEMPORAL_BIN, or run `npm run setup` once.')
   return found
 }
+
+/** Where `npm test` keeps the server that can skip time. */
+export const TIME_SKIPPING_CACHE = join(root, '.ambient', 'test-cache', 'time-skipping')
+
+/** A Temporal server that can skip time; null where `npm test` could not fetch one. */
+export function timeSkippingServer(): string | null {
+  const path = join(TIME_SKIPPING_CACHE, 'server')
+  return existsSync(path) ? path : null
+}

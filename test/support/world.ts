@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { Context } from '@temporalio/activity'
+import type { Duration } from '@temporalio/common'
 import { TestWorkflowEnvironment } from '@temporalio/testing'
 import {
   bundleWorkflowCode,
@@ -29,7 +30,7 @@ import {
   type TurnOutcome,
 } from '../../workflows/contract.ts'
 import { recordHistory } from './record-history.ts'
-import { temporalBinary } from './temporal.ts'
+import { temporalBinary, timeSkippingServer } from './temporal.ts'
 
 let env: TestWorkflowEnvironment
 let bundle: WorkflowBundleWithSourceMap
@@ -45,14 +46,33 @@ export function useTemporal(extraArgs: string[] = []): { client(): TestWorkflowE
         extraArgs,
       },
     })
-    bundle = await bundleWorkflowCode({
-      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
-      logger: new DefaultLogger('ERROR'),
-    })
+    bundle = await bundleWorkflows()
   })
   afterAll(() => env.teardown())
   return { client: () => env.client }
 }
+
+/** For the tests of a file, a Temporal server on which days pass at once while nothing is at work. */
+export function useTimeSkipping(): { sleep(duration: Duration): Promise<void> } {
+  const path = timeSkippingServer()
+  beforeAll(async () => {
+    // Without it the tests are skipped.
+    if (path === null) return
+    Runtime.install({ logger: new DefaultLogger('ERROR') })
+    env = await TestWorkflowEnvironment.createTimeSkipping({
+      server: { executable: { type: 'existing-path', path } },
+    })
+    bundle = await bundleWorkflows()
+  })
+  afterAll(() => (path === null ? undefined : env.teardown()))
+  return { sleep: (duration) => env.sleep(duration) }
+}
+
+const bundleWorkflows = () =>
+  bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+    logger: new DefaultLogger('ERROR'),
+  })
 
 /** A run's surroundings, with a log of everything the workflow had done. */
 export interface World {
@@ -67,6 +87,10 @@ export interface World {
   terminate(): Promise<void>
   status(): Promise<RunStatus>
   finished(): Promise<void>
+  /** All workers end, and others take their place. */
+  restartWorkers(): Promise<void>
+  /** What the run has somebody do at this moment. */
+  activitiesInHand(): Promise<number>
   /** Resolves when the log has a line for which `matches` holds. */
   saw(matches: (line: string) => boolean): Promise<void>
 }
@@ -79,6 +103,8 @@ export interface Behaviour {
   /** Waited for before a message is marked as read. */
   accept?: () => Promise<void>
   begin?: () => Promise<void>
+  /** The host's sandbox is ready with its claim. */
+  quick?: boolean
   /** The hosts that take the run, in turn; the last one goes on. Nobody answers for any but `here`. */
   claims?: ('here' | 'lost')[]
   /** The former workflow was terminated while the host had a sandbox. */
@@ -122,20 +148,27 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
         questionMinutes: 30,
         hostLostSeconds: 60,
         attempts: 3,
+        takes: null,
         admitted: true,
         unread: [],
         ...(typeof behaviour.plan === 'function' ? behaviour.plan(execution) : behaviour.plan),
       }
+      if (plan.admitted && goesOn === undefined) {
+        plan.takes = unread(mail)[0] ?? null
+        if (plan.takes !== null) read.add(plan.takes)
+      }
       plans.set(key, plan)
       return plan
     },
-    async recordState(change) {
-      // Told again after a worker's death: it is one change.
-      if (states.some(({ key }) => key === change.key)) return
-      states.push(change)
-      if (change.sandbox?.running) say('sandbox running')
-      say(`state ${change.state}`)
-      if (change.sandbox?.running === false) say('sandbox gone')
+    async recordStates(changes) {
+      for (const change of changes) {
+        // Told again after a worker's death: it is one change.
+        if (states.some(({ key }) => key === change.key)) continue
+        states.push(change)
+        if (change.sandbox?.running) say('sandbox running')
+        say(`state ${change.state}`)
+        if (change.sandbox?.running === false) say('sandbox gone')
+      }
     },
     async acceptMail({ ids }) {
       await behaviour.accept?.()
@@ -187,22 +220,31 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
       say('claim')
       const [place = 'here', ...later] = claims
       if (later.length > 0) claims = later
-      return { hostId: place === 'here' ? hostId : `${hostId}-lost` }
+      return { hostId: place === 'here' ? hostId : `${hostId}-lost`, origin: behaviour.quick ? 'fresh' : null }
     },
   }
   // The orchestrator's queue is one for all runs: tests take turns.
   const common = { connection: env.nativeConnection, maxHeartbeatThrottleInterval: '100ms' } as const
-  const workers = await Promise.all([
-    Worker.create({
-      ...common,
-      taskQueue: ORCHESTRATOR_QUEUE,
-      workflowBundle: bundle,
-      activities: { ...orchestrator },
-    }),
-    Worker.create({ ...common, taskQueue: poolQueue(pool), activities: { ...pools } }),
-    Worker.create({ ...common, taskQueue: hostQueue(hostId), activities: { ...host } }),
-  ])
-  const running = workers.map((worker) => worker.run())
+  const begin = async () => {
+    const workers = await Promise.all([
+      Worker.create({
+        ...common,
+        taskQueue: ORCHESTRATOR_QUEUE,
+        workflowBundle: bundle,
+        activities: { ...orchestrator },
+        // The server that skips time never takes a workflow from a worker that has ended.
+        ...(env.supportsTimeSkipping ? { maxCachedWorkflows: 0 } : {}),
+      }),
+      Worker.create({ ...common, taskQueue: poolQueue(pool), activities: { ...pools } }),
+      Worker.create({ ...common, taskQueue: hostQueue(hostId), activities: { ...host } }),
+    ])
+    return workers.map((worker) => ({ worker, done: worker.run() }))
+  }
+  let running = await begin()
+  const end = async () => {
+    for (const { worker } of running) worker.shutdown()
+    await Promise.all(running.map(({ done }) => done))
+  }
   const handle = () => env.client.workflow.getHandle(runId)
   const world: World = {
     runId,
@@ -236,6 +278,11 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
         .then(() => {}),
     status: () => handle().query<RunStatus>('state'),
     finished: () => handle().result(),
+    async restartWorkers() {
+      await end()
+      running = await begin()
+    },
+    activitiesInHand: async () => (await handle().describe()).raw.pendingActivities?.length ?? 0,
     saw: (matches) =>
       new Promise((resolve) => {
         const look = () => {
@@ -251,8 +298,7 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
     await story(world)
     await recordHistory(handle(), expect.getState().currentTestName ?? runId)
   } finally {
-    for (const worker of workers) worker.shutdown()
-    await Promise.all(running)
+    await end()
   }
   return world
 }

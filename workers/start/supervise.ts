@@ -34,7 +34,7 @@ export interface Patience {
 }
 
 // Four starts of a part take some 5 s.
-const ordinaryPatience: Patience = { firstDelayMs: 250, longestDelayMs: 10_000, healthyMs: 30_000, deaths: 4 }
+const ordinaryPatience: Patience = { firstDelayMs: 250, longestDelayMs: 10_000, healthyMs: 10_000, deaths: 4 }
 
 export interface Supervised {
   /** Rejects with {@link CrashLoopError} when the part is given up. Resolves after {@link stop}. */

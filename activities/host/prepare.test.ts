@@ -1,0 +1,135 @@
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { Registry } from 'prom-client'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { agents } from '../../agents/index.ts'
+import { installLightAgent, LIGHT_AGENT } from '../../chaos/light-agent/install.ts'
+import { createDirectHost } from '../../environments/direct/host.ts'
+import type { Host, Sandbox } from '../../environments/host.ts'
+import { createHostMetrics } from '../../telemetry/host-metrics.ts'
+import { type SampleRepository, sampleRepository } from '../../test/support/repository.ts'
+import { collect } from './collect.ts'
+import { type HostDeps, openRunState } from './deps.ts'
+import type { Execution } from './execution.ts'
+import { prepare } from './prepare.ts'
+import type { HostServer } from './server.ts'
+
+const log = pino({ level: 'silent' })
+const never = new AbortController().signal
+
+let directory: string
+let repository: SampleRepository
+let host: Host
+let runId: string
+let warned: unknown[]
+let patch: string
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'ambient-prepare-'))
+  repository = await sampleRepository()
+  const runsDirectory = join(directory, 'runs')
+  host = await createDirectHost({ runsDirectory, nodePath: process.execPath, log, path: process.env.PATH })
+  await installLightAgent(join(directory, 'agents'))
+  runId = randomUUID()
+  warned = []
+  patch = ''
+})
+afterEach(async () => {
+  await host.remove(runId)
+  await repository.remove()
+  await rm(directory, { recursive: true, force: true })
+})
+
+const server = {
+  credential: async () => 'token',
+  async result(_runId, _execution, { repositories }) {
+    patch = Buffer.from(repositories[0]?.patch ?? '', 'base64').toString()
+  },
+} as Partial<HostServer> as HostServer
+
+/** A worker comes to the run, with this host or what stands for it. */
+async function worker(agent: 'command' | typeof LIGHT_AGENT, execution = 1, by: Host = host): Promise<Execution> {
+  const metrics = createHostMetrics(new Registry(), async () => ({ capacity: 1, held: 0, draining: false }))
+  const runsDirectory = join(directory, 'runs')
+  const agentsDirectory = join(directory, 'agents')
+  const deps = { hostId: 'one', host: by, server, log, metrics, runsDirectory, agentsDirectory, resultBytes: 1e6 }
+  return {
+    deps: deps as Partial<HostDeps> as HostDeps,
+    ref: { runId, execution },
+    order: {
+      run_id: runId,
+      execution,
+      agent,
+      model: null,
+      reasoning_level: null,
+      command: ['true'],
+      policy: null,
+      base_prompt: null,
+      environment: { repos: [{ url: repository.url, path: 'project' }], setup_commands: [], env: {} },
+      former: null,
+      has_checkpoint: false,
+      transcript_bytes: null,
+      disk_bytes: null,
+    },
+    agent: agents[agent],
+    policy: 'allow',
+    state: await openRunState(runsDirectory, runId),
+    transcript: {
+      storedLine: async () => 0,
+      record: async () => {},
+      notes: () => ({
+        async add(kind, data) {
+          if (kind === 'warning') warned.push(data.code)
+        },
+      }),
+    },
+    signals: { interrupt: never, detach: never },
+    stop: never,
+  }
+}
+
+/** The host, as far as a worker gets with it that dies when it comes to this. */
+function dyingAt(dies: (sandbox: Sandbox) => Sandbox): Host {
+  return {
+    ...host,
+    open: async (spec) => dies(await host.open(spec)),
+    find: async (id, generation) => {
+      const sandbox = await host.find(id, generation)
+      return sandbox && dies(sandbox)
+    },
+  }
+}
+
+const dead = () => Promise.reject(new Error('the worker is dead'))
+
+test('what a command changes is told, although a worker died before it had noted how the repositories were', async () => {
+  const dying = dyingAt((sandbox) => ({
+    ...sandbox,
+    job: (spec) => (spec.id.startsWith('start-snapshot') ? dead() : sandbox.job(spec)),
+  }))
+  await expect(prepare(await worker('command', 1, dying))).rejects.toThrow('dead')
+  await prepare(await worker('command'))
+  await writeFile(join(directory, 'runs', runId, 'workspace/project/README.md'), 'changed\n')
+  await collect(await worker('command'))
+  expect(patch).toContain('+changed')
+})
+
+test('a restored agent gets its session, although a worker died between its start and that', async () => {
+  await prepare(await worker(LIGHT_AGENT))
+  const { sessionId } = (await worker(LIGHT_AGENT)).state.get()
+  await host.stop(runId)
+  const dying = dyingAt((sandbox) => ({
+    ...sandbox,
+    startAgent: async (program) => ({ ...(await sandbox.startAgent(program)), write: dead }),
+  }))
+  await expect(prepare(await worker(LIGHT_AGENT, 2, dying))).rejects.toThrow('dead')
+  expect(await prepare(await worker(LIGHT_AGENT, 2))).toBe('restored')
+  expect(await prepare(await worker(LIGHT_AGENT, 2))).toBe('kept')
+  expect((await worker(LIGHT_AGENT, 2)).state.get().sessionId).toBe(sessionId)
+  const journal = await readFile(join(directory, 'runs', runId, 'agents/2/stdout'), 'utf8')
+  expect(journal.match(/"id":"load:\d+","result"/g)).toHaveLength(1)
+  expect(warned).toEqual([])
+})

@@ -1,0 +1,91 @@
+// What one run may take, by the server's word or its own; at the limit nothing is lost that was there.
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { leftovers } from '../support/leftovers.ts'
+import { script } from '../support/model-server.ts'
+import { type SampleRepository, sampleRepository } from '../support/repository.ts'
+import { type Stack, startStack } from '../support/stack.ts'
+
+const MiB = 1024 ** 2
+
+describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
+  let stack: Stack
+  let repository: SampleRepository
+  beforeAll(async () => {
+    repository = await sampleRepository()
+    stack = await startStack({ host, env: { AMBIENT_TRANSCRIPT_MB: '2' } })
+  })
+  afterAll(async () => {
+    await stack?.stop()
+    await repository?.remove()
+  })
+
+  const start = (config: object, prompt = 'x') =>
+    stack.start({
+      prompt,
+      config: { permission_policy: 'allow', idle_timeout_minutes: 0, ...config },
+      environment: { repos: [{ url: repository.url, path: 'project' }] },
+    })
+
+  async function expectFull(runId: string, maxMiB: number): Promise<void> {
+    const run = await stack.until(runId, 'FAILED')
+    expect(run.failure).toMatchObject({
+      code: 'transcript_limit',
+      phase: 'turn',
+      message: expect.stringContaining(`${maxMiB} MiB`),
+      next_step: expect.stringContaining('AMBIENT_TRANSCRIPT_MB'),
+      retryable: false,
+    })
+    const events = await stack.events(runId)
+    expect(events.map(({ sequence }) => sequence)).toEqual(events.map((_, index) => index + 1))
+    const bytes = JSON.stringify(events.map(({ data }) => data)).length
+    expect(bytes).toBeGreaterThan(0.8 * maxMiB * MiB)
+    // What was on its way when the limit was reached is kept, too.
+    expect(bytes).toBeLessThan(maxMiB * MiB + 24 * MiB)
+    expect(run.execution).toBe(1)
+    const { body: diff } = await stack.call<string>('GET', `/api/v1/agent/runs/${runId}/diff`)
+    expect(diff).toContain('+kept')
+    expect(await leftovers(runId)).toEqual([])
+  }
+
+  /** Lines of a kilobyte, without end. */
+  const flood = 'echo kept >work.txt; exec yes "$(head -c 1000 /dev/zero | tr "\\0" x)"'
+
+  test("a command that floods its transcript ends at the server's limit, and its work is kept", async () => {
+    const runId = await start({ harness: { type: 'command', command: ['sh', '-c', flood] } })
+    await expectFull(runId, 2)
+    // A transcript that is full stays so: a follow-up says the same at once.
+    await stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, { message: 'go on' })
+    await stack.until(runId, 'QUEUED')
+    const again = await stack.until(runId, 'FAILED', { execution: 2 })
+    expect(again.failure).toMatchObject({ code: 'transcript_limit' })
+  })
+
+  test('an agent that talks too much is stopped at the limit of its own run', async () => {
+    const id = randomUUID()
+    const said = script(id, [
+      { text: 'I begin.', shell: 'echo kept >work.txt' },
+      { chunks: 30_000, waitFor: id },
+    ])
+    const runId = await start({ harness: { type: 'codex' }, max_transcript_mb: 1 }, said)
+    await expectFull(runId, 1)
+    expect((await stack.item(runId)).agent_config).toMatchObject({ max_transcript_mb: 1 })
+  })
+
+  test('a run that asks for more of the disk than it may write is ended for its own limit', async () => {
+    const command = ['sh', '-c', 'head -c 30000000 /dev/urandom >large; sleep 987']
+    const runId = await start({ harness: { type: 'command', command }, max_disk_gb: 0.02 })
+    const run = await stack.until(runId, 'FAILED')
+    expect(run.failure).toMatchObject({ code: 'disk_limit', message: expect.stringContaining('it may take 0.02 GiB') })
+    expect(await leftovers(runId)).toEqual([])
+  })
+
+  // On one host: it takes a minute, and is the workflow's own affair.
+  test.runIf(host === 'direct')('a turn that takes longer than its run allows is ended', async () => {
+    const command = ['sh', '-c', 'setsid sleep 987 & sleep 987']
+    const runId = await start({ harness: { type: 'command', command }, max_turn_minutes: 1 })
+    const run = await stack.until(runId, 'FAILED')
+    expect(run.failure).toMatchObject({ code: 'time_limit', phase: 'turn' })
+    expect(await leftovers(runId)).toEqual([])
+  })
+})
