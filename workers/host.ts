@@ -6,6 +6,7 @@ import { createAttendance } from '../activities/host/attended.ts'
 import type { HostDeps } from '../activities/host/deps.ts'
 import { createHoldings } from '../activities/host/holdings.ts'
 import { makeHostActivities } from '../activities/host/index.ts'
+import { keepOrders } from '../activities/host/kept-orders.ts'
 import { createHostServer } from '../activities/host/server.ts'
 import { handBackUnnoted, hostIdentity } from '../activities/host/unnoted.ts'
 import { dataPaths, inheritedEnvironment, loadConfig, serverUrl, version } from '../config.ts'
@@ -44,13 +45,14 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
   // Before anything is taken up again: two agents must not work on one run.
   await endFormerKind(host, paths.runs, log)
   const id = await hostId(config)
-  const server = createHostServer({
+  const connected = createHostServer({
     url: serverUrl(config),
     key: await workerKey(config),
     hostId: id,
     secret: await hostSecret(config),
     log,
   })
+  const server = keepOrders(connected, config.AMBIENT_CAPACITY * 2)
   const common = { host, server, capacity: config.AMBIENT_CAPACITY }
   const holdings = createHoldings(common, () => onRelease())
   // Before anything is asked for: a host that the server does not know would be refused everything.

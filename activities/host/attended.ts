@@ -73,7 +73,6 @@ export function createAttendance(directory: string) {
       if (context.cancellationSignal.aborted) onAbort()
       else context.cancellationSignal.addEventListener('abort', onAbort, { once: true })
       const heartbeat = setInterval(() => context.heartbeat(), HEARTBEAT_MS)
-      context.heartbeat()
       const attempt = (setbacks.get(note) ?? 0) + 1
       setbacks.delete(note)
       try {

@@ -1,0 +1,34 @@
+import { randomUUID } from 'node:crypto'
+import { expect, test } from 'vitest'
+import type { ExecutionOrder } from '../../domain/host-api.ts'
+import { keepOrders } from './kept-orders.ts'
+import type { HostServer } from './server.ts'
+
+const never = new AbortController().signal
+
+test('the server is asked once for an execution, and again for the next one', async () => {
+  const asked: number[] = []
+  const order = async (_: string, execution: number) => {
+    asked.push(execution)
+    return { execution } as ExecutionOrder
+  }
+  const server = keepOrders({ order } as Partial<HostServer> as HostServer, 2)
+  const runId = randomUUID()
+  for (const execution of [1, 1, 2, 1]) expect((await server.order(runId, execution, never)).execution).toBe(execution)
+  expect(asked).toEqual([1, 2])
+  // The oldest makes room.
+  for (const execution of [3, 2, 1]) await server.order(runId, execution, never)
+  expect(asked).toEqual([1, 2, 3, 1])
+})
+
+test('a refusal is not kept', async () => {
+  let isAway = true
+  const order = async () => {
+    if (isAway) throw new Error('refused')
+    return { execution: 1 } as ExecutionOrder
+  }
+  const server = keepOrders({ order } as Partial<HostServer> as HostServer, 2)
+  await expect(server.order('run', 1, never)).rejects.toThrow('refused')
+  isAway = false
+  expect((await server.order('run', 1, never)).execution).toBe(1)
+})

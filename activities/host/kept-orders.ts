@@ -1,0 +1,25 @@
+// Runs on the worker that holds the sandbox. What a host has been told of an execution once.
+import type { ExecutionOrder } from '../../domain/host-api.ts'
+import type { HostServer } from './server.ts'
+
+/**
+ * An execution's order never changes, and each of its activities begins with it:
+ * the server is asked once, as long as no more than `most` others were asked for
+ * since. That a newer execution has taken the run is heard with the next request.
+ */
+export function keepOrders(server: HostServer, most: number): HostServer {
+  const kept = new Map<string, ExecutionOrder>()
+  return {
+    ...server,
+    async order(runId, execution, signal) {
+      const key = `${runId}/${execution}`
+      const known = kept.get(key)
+      if (known !== undefined) return known
+      const order = await server.order(runId, execution, signal)
+      kept.set(key, order)
+      const [oldest] = kept.keys()
+      if (kept.size > most && oldest !== undefined) kept.delete(oldest)
+      return order
+    },
+  }
+}
