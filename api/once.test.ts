@@ -1,7 +1,10 @@
+import { createHash } from 'node:crypto'
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
+import { sql } from 'kysely'
 import OzAPI from 'oz-agent-sdk'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { startTestApi, type TestApi } from '../test/support/api.ts'
+import { lockRequest } from '../store/idempotency.ts'
+import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 
 let postgres: TestPostgres
@@ -113,6 +116,59 @@ describe('a request that the official client sends again without a key', () => {
     const third = await start(body, { 'x-stainless-retry-count': '1' })
     const ids = [first, second, third].map((reply) => reply.body.run_id)
     expect(new Set(ids).size).toBe(3)
+  })
+})
+
+describe('many requests at once', () => {
+  /** What is being accepted waits until this is let go. */
+  async function holdRuns(): Promise<() => Promise<void>> {
+    const letGo = Promise.withResolvers<void>()
+    const held = Promise.withResolvers<void>()
+    const transaction = api.db.transaction().execute(async (tx) => {
+      await sql`lock table runs in exclusive mode`.execute(tx)
+      held.resolve()
+      await letGo.promise
+    })
+    await held.promise
+    return async () => {
+      letGo.resolve()
+      await transaction
+    }
+  }
+
+  test('leave the way to the database free for hosts, and are all accepted', async () => {
+    const letGo = await holdRuns()
+    const replies = Promise.all(Array.from({ length: 60 }, () => start({ prompt: 'sixty' })))
+    const report = { pool: 'default', kind: 'direct', version: '1', capacity: 1, in_use: 0 }
+    for (let i = 0; i < 5; i++) expect((await api.host('PUT', `/hosts/${HOST.id}`, report)).status).toBe(200)
+    expect(await count('sixty')).toBe(0)
+    await letGo()
+    expect(new Set((await replies).map((reply) => reply.status))).toEqual(new Set([200]))
+    expect(await count('sixty')).toBe(60)
+  })
+
+  test('that say the same do not wait for each other; one that is sent again waits for those before it', async () => {
+    const scope = 'POST /agent/runs'
+    const hash = createHash('sha256').update('{"prompt":"same"}').digest('hex')
+    const letGo = Promise.withResolvers<void>()
+    const locked = Promise.withResolvers<void>()
+    const before = api.db.transaction().execute(async (tx) => {
+      await lockRequest(tx, scope, hash, 'among equals')
+      locked.resolve()
+      await letGo.promise
+    })
+    await locked.promise
+    expect((await start({ prompt: 'same' })).status).toBe(200)
+    const again = start({ prompt: 'same' }, { 'x-stainless-retry-count': '1' })
+    // The lock that it waits for is seen by Postgres.
+    const waits = () =>
+      sql<{ waits: boolean }>`select exists (select from pg_locks where locktype = 'advisory' and not granted) as waits`
+        .execute(api.db)
+        .then(({ rows }) => rows[0]?.waits)
+    await expect.poll(waits).toBe(true)
+    letGo.resolve()
+    await before
+    expect((await again).status).toBe(200)
   })
 })
 

@@ -35,8 +35,9 @@ export async function once(
   if (key !== undefined) return withKey(deps, scope, key, bodyHash, work)
 
   const { answer, keptAs } = await deps.db.transaction().execute(async (tx) => {
-    await lockRequest(tx, scope, bodyHash)
-    const lost = isSentAgain(request) ? await lostAnswer(tx, scope, bodyHash) : null
+    const again = isSentAgain(request)
+    await lockRequest(tx, scope, bodyHash, again ? 'alone' : 'among equals')
+    const lost = again ? await lostAnswer(tx, scope, bodyHash) : null
     if (lost) return { answer: lost, keptAs: lost.key }
     const answer = await work(tx)
     const keptAs = `unnamed ${randomUUID()}`
@@ -56,7 +57,7 @@ async function withKey(
 ): Promise<KeptAnswer> {
   if (!/^[\x21-\x7e]{1,255}$/.test(key)) throw invalid('Idempotency-Key: must be 1 to 255 visible ASCII characters')
   return deps.db.transaction().execute(async (tx) => {
-    await lockRequest(tx, scope, key)
+    await lockRequest(tx, scope, key, 'alone')
     const kept = await answerByKey(tx, scope, key)
     if (kept && kept.bodyHash !== bodyHash) {
       throw new HttpError(

@@ -13,6 +13,7 @@ import { findParent, findRun, insertRun } from '../store/runs.ts'
 import { DEFAULT_TEAM } from '../store/teams.ts'
 import { traceOf } from '../telemetry/tracing.ts'
 import type { ApiDeps } from './deps.ts'
+import { createDoor } from './door.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
 import { resolveHarness } from './harness.ts'
 import { refuseBeyondLimits } from './limits.ts'
@@ -24,21 +25,31 @@ import { refuseUnsupported } from './unsupported.ts'
 
 type Started = z.infer<typeof StartRunResponse>
 
+/**
+ * Runs that are being accepted at the same time. However many are asked for at
+ * once, connections to the database are left for hosts, cancels and readers;
+ * nobody waits for one until the pool gives up.
+ */
+const ACCEPTED_AT_ONCE = 8
+
 export function runRoutes(deps: ApiDeps): Router {
   const router = Router()
+  const door = createDoor(ACCEPTED_AT_ONCE)
 
   const start = async (request: Request, response: Response) => {
     refuseUnsupported(request.body)
     const warnings = heedRunFields(request.body)
     const body = parseBody(StartRun, request)
     const source = sourceOf(request)
-    const answer = await once(deps, request, response, 'POST /agent/runs', async (tx) => ({
-      status: 200,
-      response: {
-        ...(await startRun(tx, deps.config, body, source, traceOf(response))),
-        ...(warnings.length > 0 && { warnings }),
-      },
-    }))
+    const answer = await door(() =>
+      once(deps, request, response, 'POST /agent/runs', async (tx) => ({
+        status: 200,
+        response: {
+          ...(await startRun(tx, deps.config, body, source, traceOf(response))),
+          ...(warnings.length > 0 && { warnings }),
+        },
+      })),
+    )
     deps.dispatcher.nudge((answer.response as Started).run_id)
     response.status(answer.status).json(answer.response)
   }

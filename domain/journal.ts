@@ -15,6 +15,8 @@ export interface ProcessExit {
   code: number
   /** True when the kernel killed it for its memory. */
   outOfMemory: boolean
+  /** True when it went down with its sandbox, so that nobody saw how it ended. Its code is 137 then. */
+  lost?: true
 }
 
 /**

@@ -54,7 +54,7 @@ export function runPaths(runsDirectory: string, runId: string): RunPaths {
 export async function createRunDirectory(runsDirectory: string, runId: string, owner: Owner): Promise<RunPaths> {
   const paths = runPaths(runsDirectory, runId)
   await mkdir(paths.root, { recursive: true, mode: 0o700 })
-  for (const path of [paths.agents, paths.claims, paths.staging]) await mkdir(path, { recursive: true, mode: 0o700 })
+  for (const path of [paths.agents, paths.claims]) await mkdir(path, { recursive: true, mode: 0o700 })
   // The sandbox's user passes through it, and may not write in it.
   await mkdir(paths.jobs, { recursive: true, mode: 0o755 })
   for (const path of [paths.workspace, paths.home, paths.tmp]) {

@@ -67,7 +67,8 @@ export async function beginExecution(
     await tx.updateTable('runs').set({ execution }).where('id', '=', run.id).execute()
     run.execution = execution
     const waits = admitted ? undefined : (await queuePlaces(tx, [run.id])).get(run.id)?.message
-    const message = waits ?? (goesOn && goesOnMessages[goesOn])
+    const told = [goesOn && goesOnMessages[goesOn], waits].filter((each) => each !== undefined)
+    const message = told.length > 0 ? told.join(' ') : undefined
     const state = admitted ? 'PENDING' : 'QUEUED'
     if (run.state !== state || message !== undefined)
       await changeState(tx, run, { execution, key: `begin/${input.key}`, state, message })

@@ -18,11 +18,13 @@ const RESENT_SECONDS = 180
 const KEPT_HOURS = 24
 
 /**
- * Makes equal requests wait for each other until the transaction ends, so that
- * the second one finds the first one's answer.
+ * Makes equal requests wait until the transaction ends, so that one that comes
+ * again finds the first one's answer. Those that come `among equals` wait for
+ * one that is `alone`, and not for each other: they are others, that say the same.
  */
-export async function lockRequest(tx: Tx, scope: string, what: string): Promise<void> {
-  await sql`select pg_advisory_xact_lock(hashtextextended(${`${scope}\n${what}`}, 0))`.execute(tx)
+export async function lockRequest(tx: Tx, scope: string, what: string, how: 'alone' | 'among equals'): Promise<void> {
+  const lock = sql.ref(how === 'alone' ? 'pg_advisory_xact_lock' : 'pg_advisory_xact_lock_shared')
+  await sql`select ${lock}(hashtextextended(${`${scope}\n${what}`}, 0))`.execute(tx)
 }
 
 /** The answer kept under a key, with the hash of the body it was given for. */

@@ -51,8 +51,6 @@ export interface ExecutionProgress {
   hostId: string
   /** `working`: between two turns. `kept`: it has ended, and its sandbox waits for a follow-up. */
   at: 'working' | 'kept'
-  /** Changes of state reported so far. */
-  changes: number
   /** Turns begun so far. */
   turns: number
   /** Time spent in turns, in milliseconds. */

@@ -66,12 +66,12 @@ export class Execution {
   /** What the agent has been given and has not come to the end of. */
   #inHand: TurnInput | null = null
 
-  constructor(runId: string, plan: ExecutionPlan, mailbox: Mailbox, status: RunStatus, changes = 0) {
+  constructor(runId: string, plan: ExecutionPlan, mailbox: Mailbox, status: RunStatus) {
     this.#ref = { runId, execution: plan.execution }
     this.#plan = plan
     this.#mailbox = mailbox
     this.#status = status
-    this.#reports = new Reports(this.#ref, status, changes)
+    this.#reports = new Reports(this.#ref, status)
     this.#inHand = plan.takes === null ? null : promptTurn([plan.takes])
     this.#holdOn(plan.heldBy)
     status.execution = plan.execution
@@ -79,7 +79,7 @@ export class Execution {
 
   /** One that the former workflow of the run was in the middle of. */
   static resume(runId: string, progress: ExecutionProgress, mailbox: Mailbox, status: RunStatus): Execution {
-    const execution = new Execution(runId, progress.plan, mailbox, status, progress.changes)
+    const execution = new Execution(runId, progress.plan, mailbox, status)
     execution.#holdOn(progress.hostId)
     execution.#inHand = null
     execution.#phase = 'turn'
@@ -99,7 +99,6 @@ export class Execution {
       plan: this.#plan,
       hostId: this.#hostId,
       at: this.#sandboxKept ? 'kept' : 'working',
-      changes: this.#reports.changes,
       turns: this.#turnsBegun,
       workedMs: this.#workedMs,
       keepUntil: this.#keepUntil,
@@ -281,7 +280,7 @@ export class Execution {
       return { kind: 'unfinished', unfinished: { because: 'answered', turn: { ...answerTurn(answer), belated: true } } }
     }
     this.#status.openQuestions = []
-    this.#reports.add({ state: 'INPROGRESS' })
+    this.#reports.add({ state: 'INPROGRESS' }, questionId)
     return inTime === null ? null : answerTurn(inTime)
   }
 

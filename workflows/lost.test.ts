@@ -171,6 +171,19 @@ describe('a run whose workflow an operator terminated', () => {
     ])
   })
 
+  test('takes up a message that comes while it is being ended', async () => {
+    const come = Promise.withResolvers<void>()
+    const world = await inWorld({ abandoned: true, abandon: () => come.promise }, async (world) => {
+      await world.cancelEnded('No longer needed.')
+      await world.saw((line) => line.startsWith('abandoned'))
+      await world.prompt({ id: 'm1' })
+      come.resolve()
+      await world.finished()
+    })
+    expect(world.log).toContain('turn m1')
+    expect(terminal(world)).toMatchObject([{ state: 'SUCCEEDED' }])
+  })
+
   test('takes up the messages that its former workflow had not come to', async () => {
     const world = await inWorld(
       {

@@ -1,5 +1,6 @@
 // What the world is told of an execution. Workflow sandbox: no Node imports, no I/O.
 import { CancellationScope } from '@temporalio/workflow'
+import { isTerminal } from '../domain/state.ts'
 import type { ExecutionRef, RunStatus, StateChange } from './contract.ts'
 import { orchestrator } from './orchestrator.ts'
 import { showState } from './visibility.ts'
@@ -15,21 +16,18 @@ export class Reports {
   readonly #status: RunStatus
   #waiting: StateChange[] = []
   #recorded: Promise<void> = Promise.resolve()
-  /** Reported so far. */
-  changes: number
   /** Told to operators, as soon as it is known. */
   hostId: string | null = null
 
-  constructor(ref: ExecutionRef, status: RunStatus, changes = 0) {
+  constructor(ref: ExecutionRef, status: RunStatus) {
     this.#ref = ref
     this.#status = status
-    this.changes = changes
   }
 
-  add(change: Change): void {
+  /** `question`: what was asked, where the change follows from that. */
+  add(change: Change, question = change.question?.questionId): void {
     this.#status.state = change.state
-    this.changes += 1
-    this.#waiting.push({ ...this.#ref, key: `${this.#ref.execution}/${this.changes}`, ...change })
+    this.#waiting.push({ ...this.#ref, key: keyOf(this.#ref, change, question), ...change })
     this.#recorded = this.#recorded.then(() => this.#record())
   }
 
@@ -61,4 +59,14 @@ export class Reports {
   async settled(): Promise<void> {
     await this.#recorded
   }
+}
+
+/**
+ * By what happened and not by its number. What is recorded is recorded for good,
+ * and the workflow may come this way once more with mail that it had not then:
+ * a worker was killed, or a signal came as the workflow was about to end.
+ */
+function keyOf({ execution }: ExecutionRef, { state, timeline }: Change, question: string | undefined): string {
+  const what = isTerminal(state) ? 'end' : (timeline ?? state)
+  return [execution, what, ...(question === undefined ? [] : [question])].join('/')
 }

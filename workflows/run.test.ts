@@ -446,6 +446,22 @@ describe('a run that there is no room for', () => {
     expect([...world.read]).toEqual(['m1'])
   })
 
+  test('ends once when it is let in as it ends CANCELLED', async () => {
+    let admit = async () => {}
+    const recorded = async () => {
+      await admit()
+      admit = async () => {}
+    }
+    const world = await inWorld({ plan: { admitted: false }, recorded }, async ({ prompt, saw, send, finished }) => {
+      await prompt({ id: 'm1' })
+      await saw((line) => line === 'begin 1')
+      admit = () => send({ kind: 'admit', id: 'a1', execution: 1 })
+      await send({ kind: 'cancel', id: 'c1', reason: 'No longer needed.' })
+      await finished()
+    })
+    expect(terminal(world)).toHaveLength(1)
+  })
+
   test('ends the sandbox that was kept for it when it is cancelled in line', async () => {
     const plan = (execution: number) => ({ idleMinutes: 10, admitted: execution === 1 })
     const world = await inWorld({ plan }, async ({ prompt, saw, send, finished }) => {

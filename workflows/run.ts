@@ -70,7 +70,11 @@ export async function agentRun({ runId, carried }: AgentRunInput): Promise<void>
     for (;;) {
       if (goesOn === null) {
         await condition(() => mailbox.promptIds.length > 0 || mailbox.cancelReason !== null)
-        if (mailbox.promptIds.length === 0) return await endAbandoned(runId, round, mailbox.cancelReason ?? '')
+        if (mailbox.promptIds.length === 0) {
+          await endAbandoned(runId, round, mailbox.cancelReason ?? '')
+          // A message that came meanwhile is a follow-up on what is over now.
+          if (mailbox.promptIds.length === 0) return null
+        }
         mailbox.forgetLateCancel()
       }
       round += 1
@@ -100,7 +104,7 @@ export async function agentRun({ runId, carried }: AgentRunInput): Promise<void>
 }
 
 /** Somebody cancels a run whose workflow was terminated: it is over now, and what it left is removed. */
-async function endAbandoned(runId: string, round: number, reason: string): Promise<null> {
+async function endAbandoned(runId: string, round: number, reason: string): Promise<void> {
   await CancellationScope.nonCancellable(async () => {
     const key = `${workflowInfo().firstExecutionRunId}/abandoned/${round}`
     const left = await orchestrator.endAbandoned({ runId, key, reason })
@@ -111,7 +115,6 @@ async function endAbandoned(runId: string, round: number, reason: string): Promi
     await host.dispose({ ...ref, keepWorkspace: true }).catch(() => {})
     await orchestrator.recordSandbox({ ...ref, running: false, workspaceKept: true })
   })
-  return null
 }
 
 const ABANDONED_WAIT_S = 60

@@ -154,6 +154,33 @@ test('one that the server has lost is sent again, though nothing has changed', a
   expect(saved).toBe(2)
 })
 
+test('one that loses its sandbox says nothing, and is made by the next one', async () => {
+  const deps = await machine('one')
+  await prepare(await at(deps))
+  const { host } = deps
+  const losing: typeof host = {
+    ...host,
+    async find(id, generation) {
+      const sandbox = await host.find(id, generation)
+      return (
+        sandbox && {
+          ...sandbox,
+          async job(spec) {
+            const journal = await sandbox.job({ ...spec, command: ['sleep', '987654'] })
+            await host.stop(id)
+            return journal
+          },
+        }
+      )
+    },
+  }
+  await expect(checkpoint(await at({ ...deps, host: losing }))).rejects.toThrow('exit code 137')
+  expect(saved).toBe(0)
+  await checkpoint(await at(deps))
+  expect(saved).toBe(1)
+  expect(codes()).toEqual([])
+})
+
 test('nothing is kept of a workspace that is still being made', async () => {
   const deps = await machine('one')
   await prepareWorkspace(await at(deps))

@@ -6,7 +6,7 @@ import { CheckpointError, CheckpointMark, type Taken, takeCheckpoint } from '../
 import { planRepositories } from '../../environments/repositories.ts'
 import { readState, writeState } from '../../environments/run-directory.ts'
 import { type Execution, workingDirectory } from './execution.ts'
-import { usableSandbox } from './sandbox.ts'
+import { currentSandbox, usableSandbox } from './sandbox.ts'
 import { ServerRefusal } from './server.ts'
 
 /** What another host must know of the run, as in `RunState`. */
@@ -67,6 +67,8 @@ export async function checkpoint(execution: Execution): Promise<void> {
         'The server takes no checkpoint as large, so nothing of the run is kept outside this host',
       )
     } else if (error instanceof CheckpointError) {
+      // One that is made while a question is open loses its sandbox to a cancel; the execution's end makes another one.
+      if (!(await (await currentSandbox(execution))?.isRunning())) throw error
       deps.log.warn({ run: ref.runId, err: error }, 'no checkpoint could be taken')
       await warn(execution, 'checkpoint_failed', `The run could not be kept outside this host: ${error.message}`)
     } else throw error

@@ -48,7 +48,7 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
  * One whose worker died while it was made ready may have an agent that was never
  * told of its session, or no note of how the repositories were.
  */
-async function isReady({ agent, state }: Execution, sandbox: Sandbox): Promise<boolean> {
+export async function isReady({ agent, state }: Execution, sandbox: Sandbox): Promise<boolean> {
   const { readyIn, setupDone, sessionId } = state.get()
   if (readyIn !== null && readyIn !== sandbox.generation) return false
   if (agent.protocol === 'command') return setupDone

@@ -9,7 +9,7 @@ import { claims } from '../../environments/run-directory.ts'
 import type { TurnInput, TurnOutcome } from '../../workflows/contract.ts'
 import { runCommand } from './command.ts'
 import { type Execution, workingDirectory } from './execution.ts'
-import { prepare } from './prepare.ts'
+import { isReady, prepare } from './prepare.ts'
 import { currentSandbox } from './sandbox.ts'
 
 /** How long an agent may take to stop when people want it to; after that it is ended from outside. A stop is promised within 5 s. */
@@ -57,8 +57,8 @@ async function beginTurn(execution: Execution, messageId: string): Promise<Sandb
   const former = state.get()
   let sandbox = await currentSandbox(execution)
   if (former.messageId === messageId) return sandbox
-  // An agent that had to be ended with its former turn makes room for another one.
-  if (!(await sandbox?.isRunning())) {
+  // An agent that had to be ended with its former turn makes room for another one, which a dead worker may have begun.
+  if (sandbox === null || !(await sandbox.isRunning()) || !(await isReady(execution, sandbox))) {
     await prepare(execution)
     sandbox = await currentSandbox(execution)
   }
@@ -95,6 +95,7 @@ async function agentTurn(
       storedLine: await transcript.storedLine(journal.name),
       record: transcript.record,
       signals,
+      onStopped: watchdog.leave,
       times: { graceMs: GRACE_MS, evidenceMs: EVIDENCE_MS },
     })
     // An agent that the watchdog ended did not end by itself.

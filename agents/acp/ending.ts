@@ -40,6 +40,7 @@ export async function conclude(options: RunTurn, watch: Watch, end: TurnEnd): Pr
  */
 export async function stop(options: RunTurn, watch: Watch, isEnd: IsEnd): Promise<void> {
   const end = await watch.cancel(isEnd)
+  if (end !== null) options.onStopped?.()
   await watch.recorder.flush()
   if (end === null) throw new AgentStuckError('The agent did not stop when it was told to.')
   await conclude(options, watch, end)

@@ -97,7 +97,7 @@ export async function failureOfExit(journal: Journal, phase: 'agent_start' | 'tu
   const exit = await journal.exit()
   const tail = logTail(await journal.stderrTail())
   const log = tail === '' ? {} : { logTail: tail }
-  if (exit === null) {
+  if (exit === null || exit.lost) {
     return {
       code: 'sandbox_lost',
       phase,

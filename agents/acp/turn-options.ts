@@ -20,6 +20,8 @@ export interface RunTurn {
   storedLine: number
   record: Record
   signals: TurnSignals
+  /** The agent has stopped after an interrupt. What is left to do may take its time: storing what it said. */
+  onStopped?: () => void
   times?: TurnTimes
 }
 

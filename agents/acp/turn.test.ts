@@ -410,6 +410,12 @@ test.each([
     'The agent ran out of memory and was killed in the middle of its turn.',
     137,
   ],
+  [
+    { code: 137, outOfMemory: false, lost: true },
+    'sandbox_lost',
+    'The sandbox is gone, and how the agent ended is not known.',
+    undefined,
+  ],
   [null, 'sandbox_lost', 'The sandbox is gone, and how the agent ended is not known.', undefined],
 ] as const)('an agent that ends in mid-turn with %j fails it with %s', async (exit, code, message, exitCode) => {
   const { agent, turn, transcript } = run()

@@ -41,7 +41,7 @@ export async function createSandbox(
 ): Promise<void> {
   const agent = agentPaths(paths, generation)
   if (await exists(agent.complete)) return
-  await mkdir(agent.own, { recursive: true, mode: 0o700 })
+  await mkdir(agent.root, { recursive: true, mode: 0o700 })
   await Promise.all([
     // Where an agent is to come its pipe is made meanwhile; a process of its own makes it.
     toolkit === null ? null : makePipe(agent.stdin, machine.path),
@@ -83,6 +83,7 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
     startAgent: (program) =>
       locks.start(runId, async () => {
         if ((await readMark(agent.own, 'started')) === null) {
+          await mkdir(agent.own, { recursive: true, mode: 0o700 })
           await makePipe(agent.stdin, machine.path)
           // Read and write, so that the pipe never ends while the agent lives, whoever else closes it.
           await using stdin = await open(agent.stdin, constants.O_RDWR)
@@ -203,5 +204,5 @@ async function exitOf(own: string): Promise<ProcessExit | null> {
   const gate = parseProcessRef(await readMark(own, 'started'))
   if (gate !== null && (await isAlive(gate))) return null
   // Read again: it may have been written between the two looks.
-  return (await readExit(own)) ?? { code: 137, outOfMemory: false }
+  return (await readExit(own)) ?? { code: 137, outOfMemory: false, lost: true }
 }

@@ -103,6 +103,10 @@ export interface Behaviour {
   /** Waited for before a message is marked as read. */
   accept?: () => Promise<void>
   begin?: () => Promise<void>
+  /** Waited for once changes of state are recorded. */
+  recorded?: (changes: StateChange[]) => Promise<void>
+  /** Waited for in the middle of the end of an abandoned run. */
+  abandon?: () => Promise<void>
   /** The host's sandbox is ready with its claim. */
   quick?: boolean
   /** The hosts that take the run, in turn; the last one goes on. Nobody answers for any but `here`. */
@@ -169,6 +173,7 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
         say(`state ${change.state}`)
         if (change.sandbox?.running === false) say('sandbox gone')
       }
+      await behaviour.recorded?.(changes)
     },
     async acceptMail({ ids }) {
       await behaviour.accept?.()
@@ -181,6 +186,7 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
     },
     async endAbandoned({ reason }) {
       say(`abandoned: ${reason}`)
+      await behaviour.abandon?.()
       return behaviour.abandoned ? { runId, execution: 1, hostId } : null
     },
   }

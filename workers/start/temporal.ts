@@ -39,6 +39,10 @@ const quick = [
   ['--dynamic-config-value', 'history.transferProcessorMaxPollRPS=500'],
   ['--dynamic-config-value', 'history.timerProcessorMaxPollRPS=500'],
   ['--dynamic-config-value', 'history.visibilityProcessorMaxPollRPS=500'],
+  // A development server reads its search attributes from the database, one caller at a time, whenever a workflow has
+  // any. A cache serves as well when it is never old: the attributes are made on the first start, and never change.
+  ['--dynamic-config-value', 'system.forceSearchAttributesCacheRefreshOnRead=false'],
+  ['--dynamic-config-value', 'system.namespaceCacheRefreshInterval="500ms"'],
 ].flat()
 
 /** Resolves once it answers. A server that a killed predecessor left on the same directory is ended first. */
