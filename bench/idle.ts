@@ -1,7 +1,7 @@
 // How soon everything is up again, and what it holds while it has nothing to do.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -9,7 +9,7 @@ import { root } from '../config.ts'
 import { AGENT_CACHE } from '../test/support/stack.ts'
 import { temporalBinary } from '../test/support/temporal.ts'
 import { freePort } from '../workers/start/ports.ts'
-import { memoryOf, memoryOfTree } from './processes.ts'
+import { memoryOf, memoryOfTree, partsOf } from './processes.ts'
 import { format, heading, median, print, spread, write } from './report.ts'
 
 const TARGET_START_MS = 10_000
@@ -87,29 +87,19 @@ async function healthy(url: string): Promise<void> {
 
 async function showMemory(data: string, supervisor: number): Promise<void> {
   const [tree, parts] = await Promise.all([memoryOfTree(supervisor), partsOf(data)])
-  const strays = [...parts.keys()].filter((pid) => !tree.some((process) => process.pid === pid))
+  const names = new Map([...parts].map(([name, pid]) => [pid, name]))
+  const strays = [...names.keys()].filter((pid) => !tree.some((process) => process.pid === pid))
   if (strays.length > 0) throw new Error(`parts that are not below the supervisor: ${strays}`)
   const bare = await bareNode()
 
   heading(`Memory ${IDLE_MS / 1000} s after the start, with nothing to do (proportional set size)`)
   for (const { pid, command, mib } of tree) {
-    const name = pid === supervisor ? 'supervisor' : (parts.get(pid) ?? command.replace(/^\S*\//, ''))
+    const name = names.get(pid) ?? command.replace(/^\S*\//, '')
     write(`  ${name.slice(0, 62).padEnd(62)} ${format(mib).padStart(9)} MiB`)
   }
   print({ name: 'baseline: a Node.js process that does nothing', value: bare, unit: 'MiB', target: null })
   const total = tree.reduce((sum, { mib }) => sum + mib, 0)
   print({ name: `all ${tree.length} processes`, value: total, unit: 'MiB', target: TARGET_MIB })
-}
-
-/** The parts' processes by their numbers, as the supervisor remembers them. */
-async function partsOf(data: string): Promise<Map<number, string>> {
-  const directory = join(data, 'parts')
-  const files = await readdir(directory)
-  const parts = files.map(async (file): Promise<[number, string]> => {
-    const { pid } = JSON.parse(await readFile(join(directory, file), 'utf8')) as { pid: number }
-    return [pid, file.replace('.json', '')]
-  })
-  return new Map(await Promise.all(parts))
 }
 
 async function bareNode(): Promise<number> {

@@ -1,13 +1,22 @@
 // `npm run bench`: what Ambient costs in time and memory, each figure beside its target and a baseline of the same run.
 import { parseArgs } from 'node:util'
 import { dockerAnswers } from '../environments/create-host.ts'
+import { measureBurst } from './burst.ts'
+import { measureCancel } from './cancel.ts'
 import { measureIdle } from './idle.ts'
 import { measureLatency } from './latency.ts'
 import { printLoad, printMachine } from './machine.ts'
+import { measureRecovery } from './recovery.ts'
 import { heading } from './report.ts'
 import { measureStream } from './stream.ts'
+import { measureThroughput } from './throughput.ts'
+import { measureTranscript } from './transcript.ts'
 
-const usage = 'Usage: npm run bench -- [--only latency|stream|idle] [--samples 10]'
+const names = ['latency', 'stream', 'idle', 'throughput', 'burst', 'recovery', 'cancel', 'transcript'] as const
+type Name = (typeof names)[number]
+type Measure = (cleanUp: AsyncDisposableStack) => Promise<void>
+
+const usage = `Usage: npm run bench -- [--only ${names.join('|')}] [--samples 10]`
 
 const { only, samples } = readArguments()
 let cleanUp = new AsyncDisposableStack()
@@ -19,11 +28,18 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-const measures: readonly [name: string, measure: (cleanUp: AsyncDisposableStack) => Promise<void>][] = [
+const measures: readonly [name: Name, measure: Measure][] = [
   ['latency', (stack) => measureLatency('direct', samples, stack)],
-  ['latency', (stack) => measureOnDocker(stack)],
+  ['latency', onDocker((stack) => measureLatency('docker', samples, stack))],
   ['stream', measureStream],
   ['idle', measureIdle],
+  ['throughput', measureThroughput],
+  ['burst', measureBurst],
+  ['recovery', (stack) => measureRecovery('direct', stack)],
+  ['recovery', onDocker((stack) => measureRecovery('docker', stack))],
+  ['cancel', (stack) => measureCancel('direct', stack)],
+  ['cancel', onDocker((stack) => measureCancel('docker', stack))],
+  ['transcript', measureTranscript],
 ]
 
 printMachine()
@@ -42,15 +58,21 @@ for (const [name, measure] of measures) {
   printLoad('after it')
 }
 
-async function measureOnDocker(stack: AsyncDisposableStack): Promise<void> {
-  if (await dockerAnswers()) await measureLatency('docker', samples, stack)
-  else heading('No Docker daemon answers: the docker host is not measured.')
+function onDocker(measure: Measure): Measure {
+  return async (stack) => {
+    if (await dockerAnswers()) await measure(stack)
+    else heading('No Docker daemon answers: the docker host is not measured.')
+  }
 }
 
 function readArguments(): { only: string | undefined; samples: number } {
   const { values } = parseArgs({ options: { only: { type: 'string' }, samples: { type: 'string', default: '10' } } })
   const count = Number(values.samples)
-  if (!['latency', 'stream', 'idle', undefined].includes(values.only) || !Number.isInteger(count) || count < 1) {
+  if (
+    (values.only !== undefined && !names.some((name) => name === values.only)) ||
+    !Number.isInteger(count) ||
+    count < 1
+  ) {
     process.stderr.write(`${usage}\n`)
     process.exit(2)
   }

@@ -4,8 +4,8 @@ export interface Figure {
   name: string
   value: number
   unit: string
-  /** What the figure must not exceed; null where it is shown as a baseline only. */
-  target: number | null
+  /** What the figure must not exceed, or must reach; null where it is shown as a baseline only. */
+  target: number | { atLeast: number } | null
   note?: string
 }
 
@@ -16,8 +16,15 @@ export const heading = (text: string) => write(`\n${text}`)
 export const format = (value: number) => (value >= 100 ? value.toFixed(0) : value.toFixed(2))
 
 export function print({ name, value, unit, target, note }: Figure): void {
-  const verdict = target === null ? '' : `  target ${format(target)} ${unit}  ${value <= target ? 'met' : 'MISSED'}`
+  const verdict = target === null ? '' : `  target ${verdictOn(value, target, unit)}`
   write(`  ${name.padEnd(62)} ${format(value).padStart(9)} ${unit}${verdict}${note ? `  (${note})` : ''}`)
+}
+
+function verdictOn(value: number, target: number | { atLeast: number }, unit: string): string {
+  const isFloor = typeof target === 'object'
+  const limit = isFloor ? target.atLeast : target
+  const isMet = isFloor ? value >= limit : value <= limit
+  return `${format(limit)} ${unit}${isFloor ? ' or more' : ''}  ${isMet ? 'met' : 'MISSED'}`
 }
 
 /** Linear between the two values around it, so that the median of two is their middle. */

@@ -5,11 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { createParser } from 'eventsource-parser'
-import type { RunEvent } from '../domain/event.ts'
 import type { Stack } from '../test/support/stack.ts'
 import { startAmbient } from './ambient.ts'
 import { format, heading, median, print, quantile } from './report.ts'
+import { linesOfRun, startCommand } from './run-lines.ts'
 
 const TARGET_MEDIAN_MS = 25
 const TARGET_P99_MS = 150
@@ -68,29 +67,7 @@ async function* readPipe([program = '', ...args]: string[]): AsyncGenerator<stri
 
 const readRun = (stack: Stack): Reader =>
   async function* (command) {
-    const runId = await stack.start({
-      prompt: 'Tell the time.',
-      config: { harness: { type: 'command', command }, idle_timeout_minutes: 0 },
-    })
-    const response = await fetch(`${stack.url}/api/v1/agent/runs/${runId}/events`, {
-      headers: { authorization: `Bearer ${stack.key}`, accept: 'text/event-stream' },
-    })
-    let events: RunEvent[] = []
-    const parser = createParser({
-      onEvent: ({ id, data }) => {
-        if (id !== undefined) events.push(JSON.parse(data) as RunEvent)
-      },
-    })
-    const decoder = new TextDecoder()
-    for await (const chunk of response.body ?? []) {
-      parser.feed(decoder.decode(chunk, { stream: true }))
-      const come = events
-      events = []
-      for (const { kind, data } of come) {
-        if (kind === 'output') yield String(data.text)
-        if (kind === 'state' && data.failure) throw new Error(`the run failed: ${JSON.stringify(data)}`)
-      }
-    }
+    yield* linesOfRun(stack, await startCommand(stack, command))
   }
 
 function show(name: string, values: number[], target: { median: number; p99: number } | null): void {

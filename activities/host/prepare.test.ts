@@ -16,9 +16,12 @@ import { type HostDeps, openRunState } from './deps.ts'
 import type { Execution } from './execution.ts'
 import { prepare } from './prepare.ts'
 import type { HostServer } from './server.ts'
+import { carryOutTurn } from './turn.ts'
 
 const log = pino({ level: 'silent' })
 const never = new AbortController().signal
+/** Nobody is there. */
+const gatewayUrl = 'http://127.0.0.1:9'
 
 let directory: string
 let repository: SampleRepository
@@ -45,17 +48,33 @@ afterEach(async () => {
 
 const server = {
   credential: async () => 'token',
+  message: async (_runId, id) => ({ message_id: id, text: 'go', decision: null }),
   async result(_runId, _execution, { repositories }) {
     patch = Buffer.from(repositories[0]?.patch ?? '', 'base64').toString()
   },
 } as Partial<HostServer> as HostServer
 
 /** A worker comes to the run, with this host or what stands for it. */
-async function worker(agent: 'command' | typeof LIGHT_AGENT, execution = 1, by: Host = host): Promise<Execution> {
+async function worker(
+  agent: 'command' | typeof LIGHT_AGENT,
+  execution = 1,
+  by: Host = host,
+  interrupt = never,
+): Promise<Execution> {
   const metrics = createHostMetrics(new Registry(), async () => ({ capacity: 1, held: 0, draining: false }))
   const runsDirectory = join(directory, 'runs')
   const agentsDirectory = join(directory, 'agents')
-  const deps = { hostId: 'one', host: by, server, log, metrics, runsDirectory, agentsDirectory, resultBytes: 1e6 }
+  const deps = {
+    hostId: 'one',
+    host: by,
+    server,
+    log,
+    metrics,
+    runsDirectory,
+    agentsDirectory,
+    resultBytes: 1e6,
+    gatewayUrl,
+  }
   return {
     deps: deps as Partial<HostDeps> as HostDeps,
     ref: { runId, execution },
@@ -86,8 +105,8 @@ async function worker(agent: 'command' | typeof LIGHT_AGENT, execution = 1, by: 
         },
       }),
     },
-    signals: { interrupt: never, detach: never },
-    stop: never,
+    signals: { interrupt, detach: never },
+    stop: interrupt,
   }
 }
 
@@ -105,6 +124,12 @@ function dyingAt(dies: (sandbox: Sandbox) => Sandbox): Host {
 
 const dead = () => Promise.reject(new Error('the worker is dead'))
 
+const dyingAtSession = () =>
+  dyingAt((sandbox) => ({
+    ...sandbox,
+    startAgent: async (program) => ({ ...(await sandbox.startAgent(program)), write: dead }),
+  }))
+
 test('what a command changes is told, although a worker died before it had noted how the repositories were', async () => {
   const dying = dyingAt((sandbox) => ({
     ...sandbox,
@@ -121,15 +146,27 @@ test('a restored agent gets its session, although a worker died between its star
   await prepare(await worker(LIGHT_AGENT))
   const { sessionId } = (await worker(LIGHT_AGENT)).state.get()
   await host.stop(runId)
-  const dying = dyingAt((sandbox) => ({
-    ...sandbox,
-    startAgent: async (program) => ({ ...(await sandbox.startAgent(program)), write: dead }),
-  }))
-  await expect(prepare(await worker(LIGHT_AGENT, 2, dying))).rejects.toThrow('dead')
+  await expect(prepare(await worker(LIGHT_AGENT, 2, dyingAtSession()))).rejects.toThrow('dead')
   expect(await prepare(await worker(LIGHT_AGENT, 2))).toBe('restored')
   expect(await prepare(await worker(LIGHT_AGENT, 2))).toBe('kept')
   expect((await worker(LIGHT_AGENT, 2)).state.get().sessionId).toBe(sessionId)
   const journal = await readFile(join(directory, 'runs', runId, 'agents/2/stdout'), 'utf8')
   expect(journal.match(/"id":"load:\d+","result"/g)).toHaveLength(1)
   expect(warned).toEqual([])
+})
+
+test('a message waits for its agent to have its session, although a worker died between its start and that', async () => {
+  await prepare(await worker(LIGHT_AGENT))
+  // It did not stop when its former turn was interrupted.
+  await host.stop(runId)
+  const turn = { kind: 'prompt', messageId: randomUUID() } as const
+  await expect(carryOutTurn(await worker(LIGHT_AGENT, 1, dyingAtSession()), turn)).rejects.toThrow('dead')
+  const interrupt = new AbortController()
+  const outcome = carryOutTurn(await worker(LIGHT_AGENT, 1, host, interrupt.signal), turn)
+  outcome.catch(() => {}) // Looked at below.
+  const heard = () => readFile(join(directory, 'runs', runId, 'home/.light/journal.jsonl'), 'utf8')
+  await expect.poll(heard, { timeout: 20_000 }).toContain('"what":"prompt"')
+  interrupt.abort(new Error('enough'))
+  await expect(outcome).rejects.toThrow('enough')
+  expect(await heard()).toContain('"stopReason":"cancelled"')
 })

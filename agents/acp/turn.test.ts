@@ -319,6 +319,20 @@ test('an interrupt stops the agent, tells how the turn ended, and throws its rea
   expect(transcript.text()).toBe('workingstopped')
 })
 
+test('an interrupted agent counts as stopped before what it said is stored', async () => {
+  const { agent, turn, interrupt } = run()
+  const stopped = Promise.withResolvers<void>()
+  const server = Promise.withResolvers<void>()
+  const outcome = turn(prompt(), { record: () => server.promise, onStopped: stopped.resolve })
+  const asked = await agent.hears('session/prompt')
+  interrupt.abort(new Error('enough'))
+  await agent.hears('session/cancel')
+  agent.answers(asked, { stopReason: 'cancelled' })
+  await stopped.promise
+  server.resolve()
+  await expect(outcome).rejects.toThrow('enough')
+})
+
 test('an interrupt answers what the agent asks, then and after', async () => {
   const { agent, turn, interrupt } = run('ask')
   const asked = turn(prompt())
