@@ -10,6 +10,9 @@ const conformance = [
 ]
 const everywhere = ['**/node_modules/**', '**/.ambient/**']
 
+/** What is waited for comes when it comes: a busy machine is no failure. */
+const patient = { expect: { poll: { timeout: 20_000 } } }
+
 export default defineConfig({
   test: {
     // Two cores: more workers only make each test's own processes wait.
@@ -17,6 +20,7 @@ export default defineConfig({
     projects: [
       {
         test: {
+          ...patient,
           name: 'unit',
           include: ['**/*.test.ts'],
           exclude: [...everywhere, ...conformance, 'test/e2e/**', 'workflows/**'],
@@ -25,10 +29,17 @@ export default defineConfig({
         },
       },
       {
-        test: { name: 'workflow', include: ['workflows/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 120_000 },
+        test: {
+          ...patient,
+          name: 'workflow',
+          include: ['workflows/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
       },
       {
         test: {
+          ...patient,
           name: 'conformance',
           include: conformance,
           exclude: everywhere,
@@ -39,6 +50,7 @@ export default defineConfig({
       },
       {
         test: {
+          ...patient,
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 180_000,

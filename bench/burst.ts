@@ -10,7 +10,7 @@ const RUNS = 2_000
 const TARGET_MIB = 1_024
 const SAMPLE_MS = 500
 /** Between two looks at whether all have ended, and for how long this may take. */
-const LOOK_MS = 1_000
+const LOOK_MS = 2_000
 const LIMIT_MS = 30 * 60_000
 
 /** In MiB, by whose it is. */

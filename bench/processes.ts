@@ -26,28 +26,23 @@ export async function memoryOfTree(root: number): Promise<ProcessMemory[]> {
 }
 
 async function treeBelow(root: number): Promise<number[]> {
-  const parents = await parentsOfAll()
-  const isBelow = (pid: number): boolean => {
-    for (let at: number | undefined = pid; at !== undefined; at = parents.get(at)) if (at === root) return true
-    return false
-  }
-  return [...parents.keys()].filter(isBelow).sort((a, b) => a - b)
+  const below = await Promise.all((await childrenOf(root)).map(treeBelow))
+  return [root, ...below.flat()].sort((a, b) => a - b)
+}
+
+/** Of all its threads. None when it has ended. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const tasks = `/proc/${pid}/task`
+  const threads = await readdir(tasks).catch(() => [])
+  const lists = await Promise.all(
+    threads.map((thread) => readFile(`${tasks}/${thread}/children`, 'utf8').catch(() => '')),
+  )
+  return lists.flatMap((list) => list.split(' ').filter(Boolean).map(Number))
 }
 
 /** The numbers of every process of this machine. */
 export async function allProcesses(): Promise<number[]> {
   return (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
-}
-
-async function parentsOfAll(): Promise<Map<number, number>> {
-  const parents = new Map<number, number>()
-  for (const pid of await allProcesses()) {
-    // A process may end while it is looked at.
-    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-    const parent = /^PPid:\s+(\d+)$/m.exec(status)?.[1]
-    if (parent !== undefined) parents.set(pid, Number(parent))
-  }
-  return parents
 }
 
 export async function memoryOf(pid: number): Promise<ProcessMemory> {
@@ -73,16 +68,13 @@ export async function partsOf(data: string): Promise<Map<string, number>> {
   return parts
 }
 
-/** Temporal and Postgres beside the parts: the other programs that the supervisor has started. */
+/** Temporal and Postgres, which the supervisor has started beside the parts. */
 export async function enginesOf(data: string): Promise<Map<string, number>> {
-  const parts = await partsOf(data)
-  const supervisor = parts.get('supervisor')
-  const ours = new Set(parts.values())
+  const supervisor = (await partsOf(data)).get('supervisor')
   const engines = new Map<string, number>()
-  for (const [pid, parent] of await parentsOfAll()) {
-    if (parent !== supervisor || ours.has(pid)) continue
-    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-    const name = ['temporal', 'postgres'].find((each) => commandLine.split('\0')[0]?.endsWith(each))
+  for (const pid of supervisor === undefined ? [] : await childrenOf(supervisor)) {
+    const [program = ''] = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0')
+    const name = ['temporal', 'postgres'].find((each) => program.endsWith(each))
     if (name !== undefined) engines.set(name, pid)
   }
   return engines

@@ -22,7 +22,8 @@ beforeAll(async () => {
 afterAll(() => postgres.stop())
 
 beforeEach(async () => {
-  database = createDatabase(await postgres.databaseUrl())
+  // As many as ask at once in the last test: what is tested is the line, not the wait for a connection.
+  database = createDatabase(await postgres.databaseUrl(), { connections: 40 })
   activities = makeOrchestratorActivities({ db: database.db, config: loadConfig({}) })
 })
 afterEach(() => database.close())
