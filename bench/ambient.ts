@@ -29,7 +29,8 @@ async function cancelRuns({ call, until }: Stack): Promise<void> {
   const open = runStates.filter((state) => !isTerminal(state)).map((state) => `state=${state}`)
   const late = AbortSignal.timeout(CANCEL_MS)
   while (!late.aborted) {
-    const { body } = await call<{ runs: RunItem[] }>('GET', `/api/v1/agent/runs?limit=100&${open.join('&')}`)
+    const { status, body } = await call<{ runs: RunItem[] }>('GET', `/api/v1/agent/runs?limit=100&${open.join('&')}`)
+    if (status !== 200) throw new Error(`the runs could not be listed: ${status} ${JSON.stringify(body)}`)
     if (body.runs.length === 0) return
     await Promise.all(
       body.runs.map(async ({ run_id: runId }) => {

@@ -51,10 +51,13 @@ for (const [name, measure] of measures) {
   } catch (error) {
     // What it measured is being taken away; the process ends once that is done.
     if (interrupted) await new Promise(() => {})
-    throw error
+    // Said before anything is taken away: what goes wrong with that must not stand in its place.
+    process.stderr.write(`${name}: ${error instanceof Error ? error.stack : error}\n`)
+    process.exitCode = 1
   } finally {
     await cleanUp.disposeAsync()
   }
+  if (process.exitCode === 1) break
   printLoad('after it')
 }
 

@@ -45,7 +45,8 @@ export async function main(): Promise<void> {
     stickyQueueScheduleToStartTimeout: '3s',
     maxConcurrentActivityTaskExecutions: 50,
     maxConcurrentWorkflowTaskExecutions: 40,
-    maxCachedWorkflows: 500,
+    // Each takes most of a megabyte; one that is not at hand is replayed, which its short history makes cheap.
+    maxCachedWorkflows: 300,
     shutdownGraceTime: '5s',
     shutdownForceTime: '8s',
   })
