@@ -178,7 +178,8 @@ export class Execution {
     this.#holdOn(hostId)
     this.#reports.add({ state: 'CLAIMED', timeline: 'oz_run_claimed', hostId })
     this.#phase = 'workspace'
-    if (origin === null) {
+    // A host of an older version says nothing of it.
+    if (!origin) {
       await this.#on(prepareOptions(hostLostSeconds), `execution ${this.#ref.execution}`).prepare(this.#ref)
     }
     this.#agentStarted = true

@@ -50,48 +50,54 @@ export function createAttendance(directory: string) {
   const setbacks = new Map<string, number>()
   const noteOf = (activityId: string, workflowRunId: string) => join(directory, `${workflowRunId}.${activityId}.json`)
 
+  async function withSignals<T>(work: (signals: StopSignals, note: string) => Promise<T>): Promise<T> {
+    const context = Context.current()
+    const { activityId, workflowExecution } = context.info
+    const runId = workflowExecution?.runId ?? ''
+    const note = noteOf(activityId, runId)
+    await mkdir(directory, { recursive: true })
+    await writeFile(note, JSON.stringify({ workflowId: workflowExecution?.workflowId ?? '', runId, activityId }))
+
+    const interrupt = new AbortController()
+    const detach = new AbortController()
+    const onAbort = () => {
+      const reason: unknown = context.cancellationSignal.reason
+      if (context.cancellationDetails?.cancelRequested) interrupt.abort(reason)
+      else detach.abort(new DetachedError('this worker no longer owns the activity', { cause: reason }))
+    }
+    if (context.cancellationSignal.aborted) onAbort()
+    else context.cancellationSignal.addEventListener('abort', onAbort, { once: true })
+    const heartbeat = setInterval(() => context.heartbeat(), HEARTBEAT_MS)
+    try {
+      return await work({ interrupt: interrupt.signal, detach: detach.signal }, note)
+    } finally {
+      clearInterval(heartbeat)
+      context.cancellationSignal.removeEventListener('abort', onAbort)
+      await rm(note, { force: true })
+    }
+  }
+
   return {
     /**
      * Runs the work of one activity with heartbeats, typed failures, and the
      * reason of an abort told apart. `onSetback` is told of what is tried again.
      */
-    async attend<T>(work: (signals: StopSignals) => Promise<T>, onSetback?: OnSetback): Promise<T> {
-      const context = Context.current()
-      const { activityId, workflowExecution } = context.info
-      const runId = workflowExecution?.runId ?? ''
-      const note = noteOf(activityId, runId)
-      await mkdir(directory, { recursive: true })
-      await writeFile(note, JSON.stringify({ workflowId: workflowExecution?.workflowId ?? '', runId, activityId }))
+    attend: <T>(work: (signals: StopSignals) => Promise<T>, onSetback?: OnSetback): Promise<T> =>
+      withSignals(async (signals, note) => {
+        const attempt = (setbacks.get(note) ?? 0) + 1
+        setbacks.delete(note)
+        try {
+          return await withTypedFailures(attempt, () => work(signals), onSetback)
+        } catch (error) {
+          if (Context.current().cancellationSignal.aborted) throw error
+          const failure = error instanceof TemporalFailure ? error : await unforeseen(error, attempt, onSetback)
+          if (failure instanceof ApplicationFailure && !failure.nonRetryable) setbacks.set(note, attempt)
+          throw failure
+        }
+      }),
 
-      const interrupt = new AbortController()
-      const detach = new AbortController()
-      const onAbort = () => {
-        const reason: unknown = context.cancellationSignal.reason
-        if (context.cancellationDetails?.cancelRequested) interrupt.abort(reason)
-        else detach.abort(new DetachedError('this worker no longer owns the activity', { cause: reason }))
-      }
-      if (context.cancellationSignal.aborted) onAbort()
-      else context.cancellationSignal.addEventListener('abort', onAbort, { once: true })
-      const heartbeat = setInterval(() => context.heartbeat(), HEARTBEAT_MS)
-      const attempt = (setbacks.get(note) ?? 0) + 1
-      setbacks.delete(note)
-      try {
-        return await withTypedFailures(
-          attempt,
-          () => work({ interrupt: interrupt.signal, detach: detach.signal }),
-          onSetback,
-        )
-      } catch (error) {
-        if (context.cancellationSignal.aborted) throw error
-        const failure = error instanceof TemporalFailure ? error : await unforeseen(error, attempt, onSetback)
-        if (failure instanceof ApplicationFailure && !failure.nonRetryable) setbacks.set(note, attempt)
-        throw failure
-      } finally {
-        clearInterval(heartbeat)
-        context.cancellationSignal.removeEventListener('abort', onAbort)
-        await rm(note, { force: true })
-      }
-    },
+    /** The same for work that is asked of any host until one does it: what it throws is left to the workflow's own retries. */
+    attendAnyOf: <T>(work: (signals: StopSignals) => Promise<T>): Promise<T> => withSignals(work),
 
     /** Gives back what a killed predecessor had in hand. To be called before this worker polls. */
     async handBack(client: Client, log: Logger): Promise<void> {

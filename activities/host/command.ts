@@ -50,9 +50,11 @@ export async function runCommand(
   const storedLine = await transcript.storedLine(journal.name)
   try {
     const outcome = await runCommandTurn({ journal, messageId, text, storedLine, record: transcript.record, signals })
-    await noteEnd(execution, messageId)
     const wasElsewhere = wasStarted && sandbox.generation !== former
-    return (await isLost(outcome, journal, sandbox, wasElsewhere)) ? { kind: 'failed', failure: lost } : outcome
+    // Another attempt at the message may follow, whose end is another one.
+    if (await isLost(outcome, journal, sandbox, wasElsewhere)) return { kind: 'failed', failure: lost }
+    await noteEnd(execution, messageId)
+    return outcome
   } catch (error) {
     if (!(error instanceof AgentStuckError)) throw error
     await deps.host.stop(ref.runId)

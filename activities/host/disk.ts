@@ -5,7 +5,7 @@ import type { Phase } from '../../domain/state.ts'
 import type { HostDeps } from './deps.ts'
 
 /** How often a run's disk usage is looked at, in milliseconds. */
-const EVERY_MS = 15_000
+const EVERY_MS = 5_000
 /** Looking takes as long as there are files: a twentieth of the time at most goes into it. */
 const SHARE = 20
 

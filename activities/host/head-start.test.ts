@@ -12,7 +12,7 @@ const signals = () => {
 }
 
 let begun: { ref: ExecutionRef; signals: StopSignals; work: PromiseWithResolvers<SandboxOrigin> }[]
-let undone: ExecutionRef[]
+let undone: string[]
 let ref: ExecutionRef
 const make = () =>
   createHeadStart(
@@ -23,7 +23,7 @@ const make = () =>
       begun.push({ ref: given, signals: stop, work })
       return work.promise
     },
-    { undo: async (given) => void undone.push(given), log },
+    { forsake: async (runId) => void undone.push(runId), log },
   )
 
 beforeEach(() => {
@@ -42,7 +42,8 @@ test('what was begun with the claim is gone on with, and not begun again', async
   expect(await joined).toBe('fresh')
   expect(begun).toHaveLength(1)
   // A further attempt has to look by itself.
-  expect(headStart.join(ref, signals().given)).toBeNull()
+  void headStart.join(ref, signals().given).catch(() => {})
+  await vi.waitFor(() => expect(begun).toHaveLength(2))
 })
 
 test('what is ready in time is told with the claim, and not undone', async () => {
@@ -51,8 +52,8 @@ test('what is ready in time is told with the claim, and not undone', async () =>
   const ready = headStart.begin(ref, 1_000)
   begun[0]?.work.resolve('fresh')
   expect(await ready).toBe('fresh')
-  headStart.heard(ref.runId)
-  await vi.advanceTimersByTimeAsync(61_000)
+  await headStart.heard(ref)
+  await vi.advanceTimersByTimeAsync(301_000)
   expect(undone).toEqual([])
 })
 
@@ -64,10 +65,14 @@ test('what went wrong in time is told to whoever joins', async () => {
   await expect(headStart.join(ref, signals().given)).rejects.toThrow('no such repository')
 })
 
-test('another execution does not go on with it', () => {
+test('another execution ends it, and begins by itself', async () => {
   const headStart = make()
   void headStart.begin(ref, 0)
-  expect(headStart.join({ ...ref, execution: 2 }, signals().given)).toBeNull()
+  const next = headStart.join({ ...ref, execution: 2 }, signals().given)
+  await vi.waitFor(() => expect(begun).toHaveLength(2))
+  expect(begun[0]?.signals.interrupt.aborted).toBe(true)
+  begun[1]?.work.resolve('kept')
+  expect(await next).toBe('kept')
 })
 
 test.each(['interrupt', 'detach'] as const)('whoever has joined it can end it: %s', async (kind) => {
@@ -85,7 +90,6 @@ test('work that is not wanted has ended before anything else is done to its sand
   void headStart.begin(ref, 0)
   await headStart.end(ref.runId)
   expect(begun[0]?.signals.interrupt.aborted).toBe(true)
-  expect(headStart.join(ref, signals().given)).toBeNull()
 })
 
 test('work that nobody asks for is undone; work that was asked for is not', async () => {
@@ -95,6 +99,6 @@ test('work that nobody asks for is undone; work that was asked for is not', asyn
   void headStart.begin(ref, 0)
   void headStart.begin(other, 0)
   headStart.join(other, signals().given)?.catch(() => {})
-  await vi.advanceTimersByTimeAsync(61_000)
-  expect(undone).toEqual([ref])
+  await vi.advanceTimersByTimeAsync(301_000)
+  expect(undone).toEqual([ref.runId])
 })

@@ -4,8 +4,8 @@ import type { Logger } from 'pino'
 import type { ExecutionRef, SandboxOrigin } from '../../workflows/contract.ts'
 import type { StopSignals } from './attended.ts'
 
-/** Work that nobody has asked for after this long is undone: the claim's answer was lost. In milliseconds. */
-const FORSAKEN_MS = 60_000
+/** Work that nobody has asked for after this long is ended: the claim's answer was lost. In milliseconds. */
+const FORSAKEN_MS = 300_000
 
 interface Begun {
   execution: number
@@ -20,39 +20,44 @@ interface Begun {
  * claim's answer needs no activity of its own; where it takes longer, the
  * activity finds the work under way and goes on with it as if it had begun it. A
  * worker that dies in between loses nothing: what is prepared is prepared once,
- * whoever asks.
+ * whoever asks. `forsake` ends what runs of a run that nobody came for, unless it
+ * was taken up since the time it is given.
  */
 export function createHeadStart(
   prepare: (ref: ExecutionRef, signals: StopSignals) => Promise<SandboxOrigin>,
-  { undo, log }: { undo: (ref: ExecutionRef) => Promise<void>; log: Logger },
+  { forsake, log }: { forsake: (runId: string, since: number) => Promise<void>; log: Logger },
 ) {
   const begun = new Map<string, Begun>()
 
   /** Answers with what it came to, when that is known within the time; null when it is not, or went wrong. */
   async function begin(ref: ExecutionRef, withinMs: number): Promise<SandboxOrigin | null> {
-    if (!begun.has(ref.runId)) start(ref)
+    if (isOfAnother(ref)) await end(ref.runId)
+    const { work } = begun.get(ref.runId) ?? start(ref)
     const late = new AbortController()
-    const ready = begun.get(ref.runId)?.work.catch(() => null) ?? null // Whoever joins hears why.
     try {
-      return await Promise.race([ready, sleep(withinMs, null, { signal: late.signal })])
+      // Whoever joins hears why it went wrong.
+      return await Promise.race([work.catch(() => null), sleep(withinMs, null, { signal: late.signal })])
     } finally {
       late.abort()
     }
   }
 
-  function start(ref: ExecutionRef): void {
+  function start(ref: ExecutionRef): Begun {
     const interrupt = new AbortController()
     const detach = new AbortController()
     const work = prepare(ref, { interrupt: interrupt.signal, detach: detach.signal })
     work.catch(() => {}) // Heard by whoever joins.
     const forsaken = setTimeout(() => {
-      log.warn({ run: ref.runId }, 'nobody has asked for an execution that this host was given; it is undone')
+      const since = Date.now()
+      log.warn({ run: ref.runId }, 'nobody has asked for an execution that this host was given; it is ended')
       end(ref.runId)
-        .then(() => undo(ref))
-        .catch((error: unknown) => log.error({ run: ref.runId, err: error }, 'not undone; the sweep will remove it'))
+        .then(() => forsake(ref.runId, since))
+        .catch((error: unknown) => log.warn({ run: ref.runId, reason: String(error) }, 'it was not ended'))
     }, FORSAKEN_MS)
     forsaken.unref()
-    begun.set(ref.runId, { execution: ref.execution, work, interrupt, detach, forsaken })
+    const made = { execution: ref.execution, work, interrupt, detach, forsaken }
+    begun.set(ref.runId, made)
+    return made
   }
 
   function take(runId: string): Begun | null {
@@ -63,17 +68,17 @@ export function createHeadStart(
     return found
   }
 
-  /** The work that is under way, from now on with these signals; null when there is none. */
-  function join(ref: ExecutionRef, signals: StopSignals): Promise<SandboxOrigin> | null {
-    if (begun.get(ref.runId)?.execution !== ref.execution) return null
+  /** Goes on with the work that is under way, from now on with these signals; begins it where there is none. */
+  async function join(ref: ExecutionRef, signals: StopSignals): Promise<SandboxOrigin> {
+    if (isOfAnother(ref)) await end(ref.runId)
     const found = take(ref.runId)
-    if (found === null) return null
+    if (found === null) return await prepare(ref, signals)
     for (const kind of ['interrupt', 'detach'] as const) {
       const passOn = () => found[kind].abort(signals[kind].reason)
       if (signals[kind].aborted) passOn()
       else signals[kind].addEventListener('abort', passOn, { once: true })
     }
-    return found.work
+    return await found.work
   }
 
   /** Ends work that nobody has joined, and returns when it has ended. */
@@ -84,8 +89,15 @@ export function createHeadStart(
     await found.work.catch(() => {}) // Nobody waits for what comes of it.
   }
 
+  /** A claim of this run whose answer was lost has begun an earlier execution. */
+  const isOfAnother = ({ runId, execution }: ExecutionRef): boolean =>
+    begun.has(runId) && begun.get(runId)?.execution !== execution
+
   /** The workflow has heard that all is ready. */
-  const heard = (runId: string): void => void take(runId)
+  async function heard(ref: ExecutionRef): Promise<void> {
+    if (isOfAnother(ref)) await end(ref.runId)
+    take(ref.runId)
+  }
 
   return { begin, join, heard, end }
 }

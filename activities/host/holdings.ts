@@ -5,7 +5,7 @@ import type { HostDeps } from './deps.ts'
  * A claim whose run has not shown up after this long counts no more: the run
  * was cancelled on the way here. In milliseconds.
  */
-const CLAIM_MS = 60_000
+const CLAIM_MS = 300_000
 
 /**
  * Counts the runs that live on this host. What runs is asked of the host itself

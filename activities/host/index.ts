@@ -1,6 +1,8 @@
 // Runs on the worker that holds the sandbox. The activities of a host, each with heartbeats and typed failures around it.
+import { Context } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
 import type { Claimed, ExecutionRef, HostActivities, PoolActivities, TurnOutcome } from '../../workflows/contract.ts'
+import { withTypedFailures } from '../failures.ts'
 import type { Attendance, StopSignals } from './attended.ts'
 import { checkpoint } from './checkpoint.ts'
 import type { HostDeps } from './deps.ts'
@@ -27,16 +29,14 @@ export function makeHostActivities(
   const prepareNow = (ref: ExecutionRef, signals: StopSignals) =>
     withinLimits(deps, { ...ref, phase: 'setup' }, signals, prepare)
   const headStart = createHeadStart(prepareNow, {
-    async undo(ref) {
-      await dispose(deps, ref, false)
-      holdings.release(ref.runId)
-    },
+    // Its files stay for the sweep, which asks whose they are.
+    forsake: (runId, since) => holdings.stop(runId, since),
     log: deps.log,
   })
   return {
     pool: {
       claim: (ref) =>
-        attendance.attend(async (signals) => {
+        attendance.attendAnyOf(async (signals) => {
           if (await holdings.take(ref.runId)) return await claim(deps, ref, signals, holdings, headStart)
           // Rare: a run is let in only where the database knows of room. The pauses between tries grow.
           throw ApplicationFailure.create({
@@ -50,14 +50,14 @@ export function makeHostActivities(
         attendance.attend(
           async (signals) => {
             await holdings.hold(ref.runId)
-            return { origin: await (headStart.join(ref, signals) ?? prepareNow(ref, signals)) }
+            return { origin: await headStart.join(ref, signals) }
           },
           tellSetback(deps, ref, 'prepare'),
         ),
       runTurn: ({ turn, ...ref }) =>
         attendance.attend(
           async (signals) => {
-            headStart.heard(ref.runId)
+            await headStart.heard(ref)
             await holdings.hold(ref.runId)
             return withinLimits(deps, { ...ref, phase: 'turn' }, signals, (execution) =>
               deps.metrics.turn(execution.agent.name, outcomeName, () => carryOutTurn(execution, turn)),
@@ -94,7 +94,9 @@ async function claim(
 ): Promise<Claimed> {
   const signal = AbortSignal.any([signals.interrupt, signals.detach, AbortSignal.timeout(CLAIM_MS)])
   try {
-    if ((await deps.server.claim(runId, execution, signal)) === 'claimed') {
+    const { attempt } = Context.current().info
+    const asked = () => deps.server.claim(runId, execution, signal)
+    if ((await withTypedFailures(attempt, asked)) === 'claimed') {
       return { hostId: deps.hostId, origin: await headStart.begin({ runId, execution }, READY_MS) }
     }
   } catch (error) {

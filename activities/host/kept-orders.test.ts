@@ -21,6 +21,15 @@ test('the server is asked once for an execution, and again for the next one', as
   expect(asked).toEqual([1, 2, 3, 1])
 })
 
+test('a checkpoint that this host has stored is known to be there', async () => {
+  const order = async () => ({ execution: 1, has_checkpoint: false }) as ExecutionOrder
+  const saveCheckpoint = async () => {}
+  const server = keepOrders({ order, saveCheckpoint } as Partial<HostServer> as HostServer, 2)
+  expect((await server.order('run', 1, never)).has_checkpoint).toBe(false)
+  await server.saveCheckpoint('run', 1, 'file', never)
+  expect((await server.order('run', 1, never)).has_checkpoint).toBe(true)
+})
+
 test('a refusal is not kept', async () => {
   let isAway = true
   const order = async () => {

@@ -3,9 +3,10 @@ import type { ExecutionOrder } from '../../domain/host-api.ts'
 import type { HostServer } from './server.ts'
 
 /**
- * An execution's order never changes, and each of its activities begins with it:
- * the server is asked once, as long as no more than `most` others were asked for
- * since. That a newer execution has taken the run is heard with the next request.
+ * An execution's order changes by nothing but this host's own checkpoints, and
+ * each of its activities begins with it: the server is asked once, as long as no
+ * more than `most` others were asked for since. That a newer execution has taken
+ * the run is heard with the next request.
  */
 export function keepOrders(server: HostServer, most: number): HostServer {
   const kept = new Map<string, ExecutionOrder>()
@@ -20,6 +21,12 @@ export function keepOrders(server: HostServer, most: number): HostServer {
       const [oldest] = kept.keys()
       if (kept.size > most && oldest !== undefined) kept.delete(oldest)
       return order
+    },
+    async saveCheckpoint(runId, execution, file, signal) {
+      await server.saveCheckpoint(runId, execution, file, signal)
+      const key = `${runId}/${execution}`
+      const order = kept.get(key)
+      if (order !== undefined) kept.set(key, { ...order, has_checkpoint: true })
     },
   }
 }

@@ -34,10 +34,12 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   await phase('setup', () => runSetup(execution, sandbox))
   await restoreWorkspace(execution, sandbox)
   // Opening a session changes nothing in the workspace, so both can go on at once.
-  await Promise.all([
+  const begun = await Promise.allSettled([
     noteStart(execution, sandbox),
     agent.protocol === 'acp' ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential)) : null,
   ])
+  // Only when both are over: neither is to go on beside the next attempt.
+  for (const step of begun) if (step.status === 'rejected') throw step.reason
   await state.set({ readyIn: sandbox.generation })
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
   return isRestored ? 'restored' : 'fresh'

@@ -14,7 +14,7 @@ const SMALL_TALK = /^(Cloning into|done\.|remote: (Enumerating|Counting|Compress
 export async function takeUp({ deps, ref, order: { former }, state }: Execution): Promise<void> {
   const { workspaceReady, generation, execution } = state.get()
   const hasAnything = workspaceReady || generation > 0
-  const isOutdated = former !== null && former.host_id !== deps.hostId && former.execution > execution
+  const isOutdated = former !== null && former.host_id !== deps.hostId && former.execution >= execution
   if (hasAnything && isOutdated) {
     deps.log.info({ run: ref.runId, former }, 'another host has had the run since: what is left of it here is removed')
     await deps.host.remove(ref.runId)

@@ -117,9 +117,8 @@ test('a trace goes from the request of a caller to what the agent is told', asyn
   const wanted = [
     ['ambient-server', 'POST /api/v1/agent/runs'],
     ['ambient-server', 'SignalWithStartWorkflow:agentRun'],
-    ['ambient-worker', 'RunActivity:recordState'],
+    ['ambient-worker', 'RunActivity:recordStates'],
     ['ambient-host', 'RunActivity:claim'],
-    ['ambient-host', 'RunActivity:prepare'],
     ['ambient-host', 'RunActivity:runTurn'],
   ]
   await expect
