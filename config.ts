@@ -188,7 +188,7 @@ export const Settings = z.object({
     .max(1_000_000)
     .default(20)
     .describe(
-      'Most of the disk that one run may take, in GiB: workspace, home, and what its agent has printed. It is looked at every 15 s while the run is at work; beyond it the run ends as FAILED, `disk_limit`.',
+      'Most of the disk that one run may take, in GiB: workspace, home, and what its agent has printed. It is looked at every 5 s while the run is at work; beyond it the run ends as FAILED, `disk_limit`.',
     ),
   AMBIENT_TRANSCRIPT_MB: z.coerce
     .number()
