@@ -84,6 +84,9 @@ async function runNpm(agent: AcpAgent, cwd: string, { onProgress = () => {}, sig
     '--no-audit',
     '--no-fund',
     '--no-package-lock',
+    // A connection that hangs is given up after a minute and made again, not after npm's own five.
+    '--fetch-timeout=60000',
+    '--fetch-retries=4',
   ]
   const npm = execa('npm', ['install', ...flags, '--no-update-notifier', '--loglevel=error', '--global=false'], {
     cwd,

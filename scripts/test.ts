@@ -5,7 +5,10 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { agents } from '../agents/index.ts'
+import { installAgent } from '../agents/install.ts'
 import { dataPaths, loadConfig, root } from '../config.ts'
+import { AGENT_CACHE } from '../test/support/stack.ts'
 import { TIME_SKIPPING_CACHE } from '../test/support/temporal.ts'
 import { findTemporal } from '../workers/start/temporal-binary.ts'
 import { findTimeSkippingServer } from './time-skipping-server.ts'
@@ -36,6 +39,10 @@ if (!hasDocker) {
   process.exit(1)
 }
 if ((await run('sh', ['environments/base-image.sh'])) !== 0) process.exit(1)
+// Before the tests, and one after another: they are to wait for no registry, and npm does not like company.
+for (const agent of Object.values(agents)) {
+  if (agent.protocol === 'acp') await installAgent(agent, { directory: AGENT_CACHE, onProgress: say })
+}
 
 const scratch = await mkdtemp(join(tmpdir(), 'ambient-test-'))
 const reportPath = join(scratch, 'report.json')
