@@ -73,7 +73,8 @@ test('ten runs on a host for two wait in line, go by priority and arrival and wi
   await stack.until(waiting.last, 'SUCCEEDED')
   const began = (await worked()).filter(([what]) => what === 'begin').map(([, name]) => name)
   const order = ['first', 'second', 'urgent', 'staging1', 'staging2', 'normal', 'staging3', 'later', 'last']
-  expect(began).toEqual(order)
+  // The first two begin at once.
+  expect([...began.slice(0, 2).toSorted(), ...began.slice(2)]).toEqual(order)
 
   // Two at a time, of a group one.
   const more = await Promise.all(['a', 'b', 'c', 'd'].map((name) => start(`staging-${name}`, staging)))
