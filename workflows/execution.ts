@@ -4,6 +4,7 @@ import {
   CancellationScope,
   isCancellation,
   proxyActivities,
+  TemporalFailure,
   workflowInfo,
 } from '@temporalio/workflow'
 import { failureCodes, type RunFailure } from '../domain/failure.ts'
@@ -55,7 +56,7 @@ export class Execution {
   readonly #reports: Reports
   readonly #scope = new CancellationScope()
   #turnScope: CancellationScope | null = null
-  #hostId: string | null = null
+  #hostId: string | null
   #phase: Phase = 'claim'
   #agentStarted = false
   #sandboxKept = false
@@ -64,23 +65,23 @@ export class Execution {
   #workedMs = 0
   #keepUntil = 0
   /** What the agent has been given and has not come to the end of. */
-  #inHand: TurnInput | null = null
+  #inHand: TurnInput | null
 
   constructor(runId: string, plan: ExecutionPlan, mailbox: Mailbox, status: RunStatus) {
     this.#ref = { runId, execution: plan.execution }
     this.#plan = plan
     this.#mailbox = mailbox
     this.#status = status
-    this.#reports = new Reports(this.#ref, status)
+    this.#reports = new Reports(this.#ref, status, () => this.#hostId)
     this.#inHand = plan.takes === null ? null : promptTurn([plan.takes])
-    this.#holdOn(plan.heldBy)
+    this.#hostId = plan.heldBy
     status.execution = plan.execution
   }
 
   /** One that the former workflow of the run was in the middle of. */
   static resume(runId: string, progress: ExecutionProgress, mailbox: Mailbox, status: RunStatus): Execution {
     const execution = new Execution(runId, progress.plan, mailbox, status)
-    execution.#holdOn(progress.hostId)
+    execution.#hostId = progress.hostId
     execution.#inHand = null
     execution.#phase = 'turn'
     execution.#agentStarted = true
@@ -156,12 +157,7 @@ export class Execution {
       ending = endingOfStop(outcome.stopReason)
       if (this.#mailbox.promptIds.length === 0) continue
       // Between two turns: what the first one did is not to be lost with the second.
-      await this.#tidy(() =>
-        this.#on(
-          checkpointOptions(this.#plan.hostLostSeconds),
-          `execution ${this.#ref.execution}, after turn ${this.#turnsBegun}`,
-        ).checkpoint(this.#ref),
-      )
+      await this.#checkpoint(`execution ${this.#ref.execution}, after turn ${this.#turnsBegun}`)
       if (isLong(this.#mailbox)) return { kind: 'long' }
     }
   }
@@ -175,7 +171,7 @@ export class Execution {
       this.#reports.add({ state: 'PENDING' })
     } else this.#reports.show('PENDING')
     const { hostId, origin } = await this.#claim()
-    this.#holdOn(hostId)
+    this.#hostId = hostId
     this.#reports.add({ state: 'CLAIMED', timeline: 'oz_run_claimed', hostId })
     this.#phase = 'workspace'
     // A host of an older version says nothing of it.
@@ -198,11 +194,6 @@ export class Execution {
     return await proxyActivities<PoolActivities>({ ...claimOptions, taskQueue: poolQueue(pool), summary }).claim(
       this.#ref,
     )
-  }
-
-  #holdOn(hostId: string | null): void {
-    this.#hostId = hostId
-    this.#reports.hostId = hostId
   }
 
   async #nextTurn(): Promise<TurnInput | null> {
@@ -250,7 +241,7 @@ export class Execution {
       if (outcome === 'interrupted' || outcome.kind !== 'question') return outcome
       const answer = await this.#ask(outcome.question)
       if (answer === null) return 'interrupted'
-      if ('kind' in answer && answer.kind === 'unfinished') return answer
+      if (answer.kind === 'unfinished') return answer
       turn = answer
     }
   }
@@ -262,12 +253,10 @@ export class Execution {
    */
   async #ask(question: AgentQuestion): Promise<AnswerTurn | Extract<Result, { kind: 'unfinished' }> | null> {
     const { questionId } = question
-    const { questionMinutes, hostLostSeconds } = this.#plan
+    const { questionMinutes } = this.#plan
     this.#status.openQuestions = [questionId]
     this.#reports.add({ state: 'BLOCKED', timeline: 'oz_run_blocked', question })
-    const saved = this.#tidy(() =>
-      this.#on(checkpointOptions(hostLostSeconds), 'while a question is open').checkpoint(this.#ref),
-    )
+    const saved = this.#checkpoint('while a question is open')
     saved.catch(() => {}) // Heard with the answer, or not at all when the run is cancelled meanwhile.
     const inTime = await this.#mailbox.answerTo(questionId, questionMinutes * 60_000)
     await saved
@@ -306,6 +295,10 @@ export class Execution {
       this.#turnScope = null
       this.#workedMs += Date.now() - began
     }
+  }
+
+  #checkpoint(when: string): Promise<void> {
+    return this.#tidy(() => this.#on(checkpointOptions(this.#plan.hostLostSeconds), when).checkpoint(this.#ref))
   }
 
   #heedMail(): void {
@@ -416,8 +409,8 @@ export class Execution {
     try {
       await work()
     } catch (error) {
-      if (isCancellation(error)) throw error
-      endingOfError(error, 'dispose', null, 'turn')
+      // A bug in workflow code is nothing that could not be carried out.
+      if (isCancellation(error) || !(error instanceof TemporalFailure)) throw error
       this.#hostIsAway ||= isHostAway(error)
     }
   }

@@ -14,14 +14,15 @@ type Change = Omit<StateChange, 'runId' | 'execution' | 'key'>
 export class Reports {
   readonly #ref: ExecutionRef
   readonly #status: RunStatus
+  readonly #host: () => string | null
   #waiting: StateChange[] = []
   #recorded: Promise<void> = Promise.resolve()
-  /** Told to operators, as soon as it is known. */
-  hostId: string | null = null
 
-  constructor(ref: ExecutionRef, status: RunStatus) {
+  /** `host`: told to operators, as soon as it is known. */
+  constructor(ref: ExecutionRef, status: RunStatus, host: () => string | null) {
     this.#ref = ref
     this.#status = status
+    this.#host = host
   }
 
   /** `question`: what was asked, where the change follows from that. */
@@ -43,7 +44,8 @@ export class Reports {
   /** Where the state is already recorded: in Temporal's own tools, and for the workflow's query. */
   show(state: StateChange['state']): void {
     this.#status.state = state
-    showState(state, `execution ${this.#ref.execution}${this.hostId ? ` on ${this.hostId}` : ''}`)
+    const hostId = this.#host()
+    showState(state, `execution ${this.#ref.execution}${hostId ? ` on ${hostId}` : ''}`)
   }
 
   /** Something else that has to be done before the execution can be called over. Its failure is its caller's. */

@@ -27,6 +27,12 @@ export class DetachedError extends Error {
 
 const Held = z.object({ workflowId: z.string(), runId: z.string(), activityId: z.string() })
 
+/** Has an activity of a former worker tried again at once. */
+export async function giveBack(client: Client, activity: z.infer<typeof Held>): Promise<void> {
+  const failure = ApplicationFailure.retryable('The host worker was started again.', 'HostRestarted')
+  await client.activity.fail(activity, failure)
+}
+
 /** Null for one that its writer did not finish: it was killed then, and the heartbeat's timeout gives its activity back. */
 async function readNote(path: string): Promise<z.infer<typeof Held> | null> {
   try {
@@ -108,10 +114,7 @@ export function createAttendance(directory: string) {
           const held = await readNote(path)
           if (held === null) return await rm(path, { force: true })
           try {
-            await client.activity.fail(
-              held,
-              ApplicationFailure.retryable('The host worker was started again.', 'HostRestarted'),
-            )
+            await giveBack(client, held)
             log.info({ run: held.workflowId, activity: held.activityId }, 'gave back an activity of the former worker')
           } catch (error) {
             // It has ended or timed out meanwhile: there is nothing to give back.

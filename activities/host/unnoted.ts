@@ -1,9 +1,10 @@
 // Runs on the worker that holds the sandbox. What a killed predecessor had in hand without a note of it.
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { ActivityNotFoundError, ApplicationFailure, type Client, WorkflowNotFoundError } from '@temporalio/client'
+import { ActivityNotFoundError, type Client, WorkflowNotFoundError } from '@temporalio/client'
 import type { Logger } from 'pino'
 import { hostQueue, workflowId } from '../../workflows/contract.ts'
+import { giveBack } from './attended.ts'
 
 /** PENDING_ACTIVITY_STATE_STARTED of Temporal's API. */
 const STARTED = 2
@@ -41,7 +42,10 @@ export async function handBackUnnoted(
     for (let runId = waiting.pop(); runId !== undefined; runId = waiting.pop()) {
       for (const held of await startedActivities(client, runId)) {
         if (!held.worker.startsWith(host) || held.worker === own) continue
-        await giveBack(client, held.activity)
+        await giveBack(client, held.activity).catch((error: unknown) => {
+          // It has ended or timed out meanwhile.
+          if (!(error instanceof ActivityNotFoundError)) throw error
+        })
         log.info({ run: runId, activity: held.activity.activityId }, 'gave back an activity that was not noted')
       }
     }
@@ -67,17 +71,5 @@ async function startedActivities(client: Client, runId: string) {
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return []
     throw error
-  }
-}
-
-async function giveBack(client: Client, activity: { workflowId: string; runId: string; activityId: string }) {
-  try {
-    await client.activity.fail(
-      activity,
-      ApplicationFailure.retryable('The host worker was started again.', 'HostRestarted'),
-    )
-  } catch (error) {
-    // It has ended or timed out meanwhile.
-    if (!(error instanceof ActivityNotFoundError)) throw error
   }
 }
