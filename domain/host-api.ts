@@ -1,5 +1,6 @@
 // What a host asks of the server. A host has no database access: it hands over the transcript and gets its orders here.
 import { z } from 'zod'
+import { buildReasons } from './environment.ts'
 import { NewEvent } from './event.ts'
 import { AgentName, PermissionPolicy } from './harness.ts'
 import { InlineEnvironment } from './run.ts'
@@ -57,6 +58,8 @@ export const ExecutionOrder = z.object({
   policy: PermissionPolicy.nullable(),
   base_prompt: z.string().nullable(),
   environment: InlineEnvironment,
+  /** The stored environment, where a prepared start is wanted; null: the run sets itself up. */
+  prepared: z.object({ environment_id: z.string(), wait: z.boolean() }).nullable().default(null),
   /** The host that took the newest earlier execution, when there is one: what any other still has of the run is out of date. */
   former: z
     .object({ execution: z.number().int().min(1), host_id: z.string() })
@@ -144,3 +147,32 @@ export const SWEEP_RUNS = 10_000
 export const SweepRequest = z.object({ run_ids: z.array(z.uuid()).max(SWEEP_RUNS) })
 export const SweepAnswer = z.object({ remove: z.array(z.uuid()), stop: z.array(z.uuid()).default([]) })
 export type SweepAnswer = z.infer<typeof SweepAnswer>
+
+/**
+ * `POST /environments/:environmentId/builds` → {@link BuildAsked}: a run found
+ * nothing here that it could start from, or what is here has become old. One
+ * build of an environment at a time on a host: another one is the answer if it goes on.
+ */
+export const BuildRequest = z.object({ reason: z.enum(buildReasons) })
+export const BuildAsked = z.object({ build_id: z.uuid() })
+
+/** `GET /builds/:buildId`: what a host needs to build. For the host that is to build it. */
+export const BuildOrder = z.object({
+  build_id: z.uuid(),
+  environment_id: z.string(),
+  team: z.string(),
+  environment: InlineEnvironment,
+  /** Build anew even where the same has been built. */
+  force: z.boolean(),
+  state: z.enum(['QUEUED', 'BUILDING', 'READY', 'FAILED', 'CANCELLED']),
+  /** For whoever waits for it: why it failed. */
+  failure: z.record(z.string(), z.unknown()).nullable(),
+})
+export type BuildOrder = z.infer<typeof BuildOrder>
+
+/** `POST /builds/:buildId/log`: output, each line once by its source and number. */
+export const BuildLog = z.object({
+  source: z.string().min(1).max(100),
+  lines: z.array(z.object({ line: z.number().int().min(1), text: z.string() })).max(500),
+})
+export type BuildLog = z.infer<typeof BuildLog>

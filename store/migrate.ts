@@ -8,6 +8,7 @@ import * as m0004 from './migrations/0004_workers.ts'
 import * as m0005 from './migrations/0005_checkpoints.ts'
 import * as m0006 from './migrations/0006_events_by_kind.ts'
 import * as m0007 from './migrations/0007_transcript_bytes.ts'
+import * as m0008 from './migrations/0008_environments.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
@@ -18,6 +19,7 @@ const migrations: Record<string, Migration> = {
   '0005_checkpoints': m0005,
   '0006_events_by_kind': m0006,
   '0007_transcript_bytes': m0007,
+  '0008_environments': m0008,
 }
 
 /**

@@ -123,6 +123,7 @@ export async function findOrder(
     run_id: runId,
     execution,
     environment: run.environment ?? { repos: [], setup_commands: [], env: {} },
+    prepared: null,
     former,
     has_checkpoint: Boolean(run.has_checkpoint),
   }

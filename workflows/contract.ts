@@ -1,4 +1,5 @@
 // What the rest of the system may know of the workflows: names and types. Imports nothing that does I/O.
+import type { BuildResult, BuildState } from '../domain/environment.ts'
 import type { RunFailure } from '../domain/failure.ts'
 import type { RunState, TimelineType } from '../domain/state.ts'
 
@@ -231,4 +232,29 @@ export interface HostActivities {
   ): Promise<void>
   /** Ends every process of the run. Keeps the workspace and the agent's state for a follow-up, or removes all. */
   dispose(input: ExecutionRef & { keepWorkspace: boolean }): Promise<void>
+}
+
+export const BUILD_WORKFLOW = 'environmentBuild'
+
+/** One build of an environment at a time on a host, whoever asks. */
+export const buildWorkflowId = (environmentId: string, hostId: string) => `build-${environmentId}-${hostId}`
+
+/** Input of `environmentBuild`. */
+export interface EnvironmentBuildInput {
+  buildId: string
+  hostId: string
+}
+
+export type BuildOutcome = { kind: 'ready'; result: BuildResult } | { kind: 'failed'; failure: RunFailure }
+
+/** Activities on one host's queue, for environments. */
+export interface BuildActivities {
+  /** Clones, sets up and keeps the result. A second call goes on where the first one ended. What the user has to mend is an outcome, not an error. */
+  buildEnvironment(input: { buildId: string }): Promise<BuildOutcome>
+}
+
+/** Carried out by the worker of the workflow itself. */
+export interface BuildRecords {
+  /** Idempotent; a build that has ended stays as it is. */
+  recordBuild(input: { buildId: string; state: BuildState; outcome?: BuildOutcome | undefined }): Promise<void>
 }

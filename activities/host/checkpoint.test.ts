@@ -87,6 +87,7 @@ async function at(
       policy: null,
       base_prompt: null,
       environment: { repos: [{ url: repository.url, path: 'project' }], setup_commands: [], env: {} },
+      prepared: null,
       former: null,
       has_checkpoint: saved > 0,
       transcript_bytes: null,

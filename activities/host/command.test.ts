@@ -54,6 +54,7 @@ async function execution(script: string, onOutput: () => void = () => {}): Promi
       policy: null,
       base_prompt: null,
       environment: { repos: [], setup_commands: [], env: {} },
+      prepared: null,
       former: null,
       has_checkpoint: false,
       transcript_bytes: null,

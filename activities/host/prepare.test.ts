@@ -88,6 +88,7 @@ async function worker(
       policy: null,
       base_prompt: null,
       environment: { repos: [{ url: repository.url, path: 'project' }], setup_commands: [], env: {} },
+      prepared: null,
       former: null,
       has_checkpoint: false,
       transcript_bytes: null,
