@@ -15,7 +15,7 @@ export interface ProcessExit {
   code: number
   /** True when the kernel killed it for its memory. */
   outOfMemory: boolean
-  /** True when it went down with its sandbox, so that nobody saw how it ended. Its code is 137 then. */
+  /** True when it went down with its sandbox: its code says nothing of it. */
   lost?: true
 }
 

@@ -56,7 +56,7 @@ export async function startJob(
     async exit() {
       // A reader asks after every piece of output; the daemon need not be asked that often.
       const isFresh = performance.now() - aliveAt < ALIVE_MS
-      const exit = isFresh ? await readExit(job.own) : await exitOf(docker, container, job)
+      const exit = isFresh ? await readExit(job.own) : await exitOf(docker, container, job, spec.id)
       if (exit === null && !isFresh) aliveAt = performance.now()
       return exit
     },
@@ -71,6 +71,9 @@ const startedUnder = (job: JobPaths) =>
     if (isErrno(error, 'ENOENT')) return null
     throw error
   })
+
+/** A job's directory as the container sees it. */
+const directoryInside = (id: string) => `${inside.jobs}/${id}`
 
 /** By the token of its gate, so that the one that won is found again after a restart. */
 const execFile = (token: string) => `exec-${token}`
@@ -89,7 +92,7 @@ async function execute(container: Docker.Container, job: JobPaths, spec: JobSpec
   const token = randomUUID()
   const exec = await ask('setup', () =>
     container.exec({
-      Cmd: ['/bin/sh', '-c', JOB_GATE, 'ambient', `${inside.jobs}/${spec.id}`],
+      Cmd: ['/bin/sh', '-c', JOB_GATE, 'ambient', directoryInside(spec.id)],
       AttachStdin: true,
       AttachStdout: true,
       AttachStderr: true,
@@ -122,24 +125,44 @@ async function execute(container: Docker.Container, job: JobPaths, spec: JobSpec
 }
 
 /** The gate's answer is in a file of a container that lives; that it has none is found by its exec. */
-async function exitOf(docker: Docker, container: Docker.Container, job: JobPaths): Promise<ProcessExit | null> {
+async function exitOf(
+  docker: Docker,
+  container: Docker.Container,
+  job: JobPaths,
+  id: string,
+): Promise<ProcessExit | null> {
   const early = await readExit(job.own)
   if (early !== null) return early
   const info = await askFor('setup', () => container.inspect())
-  if (info?.State.Running === true && (await isExecuting(docker, job))) return null
+  if (info?.State.Running === true && (await isExecuting(docker, container, job, id))) return null
   // Read again: it may have been written between the two looks.
   const late = await readExit(job.own)
   return late ?? { code: 137, outOfMemory: info?.State.OOMKilled === true }
 }
 
-async function isExecuting(docker: Docker, job: JobPaths): Promise<boolean> {
+async function isExecuting(
+  docker: Docker,
+  container: Docker.Container,
+  job: JobPaths,
+  id: string,
+): Promise<boolean> {
   const token = await startedUnder(job)
   // What stands in `started` comes from inside: only a name that the host itself gave is looked up.
   if (token === null || !/^[0-9a-f-]{36}$/.test(token)) return false
-  const id = await notedExec(job, token)
-  if (id === null) return false
-  const exec = await askFor('setup', () => docker.getExec(id).inspect())
-  return exec?.Running === true
+  const execId = await notedExec(job, token)
+  if (execId === null) return false
+  const exec = await askFor('setup', () => docker.getExec(execId).inspect())
+  return exec === null ? hasGate(container, id) : exec.Running
+}
+
+/**
+ * Containers outlive their daemon where it is set to (live-restore), and so do
+ * jobs; but the next daemon has forgotten every exec. The gate that waits for a
+ * job's program still names the job.
+ */
+async function hasGate(container: Docker.Container, id: string): Promise<boolean> {
+  const processes = await askFor('setup', () => container.top({ ps_args: '-eo pid,args' }))
+  return processes?.Processes.some((row: string[]) => row.at(-1)?.endsWith(` ${directoryInside(id)}`)) === true
 }
 
 function sandboxLost(log: string): RunFailureError {

@@ -150,8 +150,13 @@ export async function exitOf(container: Docker.Container): Promise<ProcessExit |
   const { Running, Status, ExitCode, OOMKilled } = found.State
   if (Running || Status === 'created') return null
   // The kernel takes the largest process, often a child whose parent then gives up with a code of its own.
-  return { code: ExitCode, outOfMemory: OOMKilled && ExitCode !== 0 }
+  const outOfMemory = OOMKilled && ExitCode !== 0
+  const wasStopped = !outOfMemory && STOPPED.includes(ExitCode)
+  return { code: ExitCode, outOfMemory, ...(wasStopped && { lost: true }) }
 }
+
+/** SIGTERM and SIGKILL, which the container's init passes on: somebody stops the container, or the daemon goes and takes all of them along. */
+const STOPPED = [143, 137]
 
 function containerGone(): RunFailureError {
   return new RunFailureError({
