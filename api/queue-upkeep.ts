@@ -38,11 +38,12 @@ export function attendQueue({ db, client, log }: { db: Db; client: Client; log: 
     for (const runId of runs) await seeTo(runId)
   }
 
-  async function seeTo(runId: string): Promise<'lives' | Awaited<ReturnType<typeof seeToAbandoned>>> {
+  async function seeTo(runId: string): Promise<'moves' | Awaited<ReturnType<typeof seeToAbandoned>>> {
     const end = await endOf(client, runId)
-    if (end === null) return 'lives'
+    if (end === null) return 'moves'
     const outcome = await seeToAbandoned(db, runId, end)
-    if (outcome !== 'is over') log.warn({ run: runId, reason: end.reason }, `a run without a workflow ${outcome}`)
+    if (outcome !== 'is over' && outcome !== 'moves')
+      log.warn({ run: runId, reason: end.reason }, `a run without a workflow ${outcome}`)
     return outcome
   }
 

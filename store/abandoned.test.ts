@@ -76,3 +76,11 @@ test.each([
   await seeToAbandoned(database.db, runId, end)
   expect(await undelivered(runId)).toEqual(mail)
 })
+
+test('one to which a message comes while it is looked at is left alone', async () => {
+  const runId = await given('INPROGRESS', { isRead: true })
+  await database.db.transaction().execute((tx) => insertMail(tx, runId, 'prompt', promptBody('More', 'queue')))
+  await database.db.updateTable('runs').set({ updated_at: new Date() }).where('id', '=', runId).execute()
+  expect(await seeToAbandoned(database.db, runId, lost)).toBe('moves')
+  expect(await undelivered(runId)).toEqual(['prompt'])
+})

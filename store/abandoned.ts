@@ -8,6 +8,8 @@ import { hasWaitingMessage, insertMail, pendingCancel } from './mail.ts'
 /** What has changed lately is in the hands of a workflow that has just begun, or has just ended. */
 const QUIET_SECONDS = 20
 
+const isQuiet = sql<boolean>`runs.updated_at < now() - make_interval(secs => ${QUIET_SECONDS})`
+
 /**
  * Runs that should have a workflow, because they are not over or a message
  * waits for them, and that have not changed for a while; by their ids, from
@@ -25,7 +27,7 @@ export async function quietRuns(
       union
       select run_id from mail where kind = 'prompt' and accepted_at is null
     ) as unfinished using (id)
-    where runs.updated_at < now() - make_interval(secs => ${QUIET_SECONDS})
+    where ${isQuiet}
       and not exists (select from mail where mail.run_id = runs.id and mail.dispatched_at is null)
       and (${after}::uuid is null or runs.id > ${after}::uuid)
     order by runs.id
@@ -38,15 +40,22 @@ export async function quietRuns(
  * Sees to a run whose workflow is gone, by having it begin another one: its
  * state is changed on a workflow's word alone. One that had not begun to work,
  * or is over and has a message, begins with it. One that was at work is
- * cancelled, and so is one that was `terminated`, for this reason.
+ * cancelled, and so is one that was `terminated`, for this reason. One to which
+ * something has happened since is left to the next look.
  */
 export async function seeToAbandoned(
   db: Db,
   runId: string,
   { terminated, reason }: { terminated: boolean; reason: string },
-): Promise<'begins anew' | 'is cancelled' | 'is over'> {
+): Promise<'begins anew' | 'is cancelled' | 'is over' | 'moves'> {
   return db.transaction().execute(async (tx) => {
     const run = await lockRun(tx, runId)
+    const { quiet } = await tx
+      .selectFrom('runs')
+      .select(isQuiet.as('quiet'))
+      .where('id', '=', runId)
+      .executeTakeFirstOrThrow()
+    if (!quiet) return 'moves'
     const isOver = isTerminal(run.state)
     if ((isOver || (run.state === 'QUEUED' && !terminated)) && (await hasWaitingMessage(tx, runId))) {
       await tx
