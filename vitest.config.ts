@@ -4,8 +4,14 @@ import { defineConfig } from 'vitest/config'
 const conformance = [
   '**/conformance.test.ts',
   'environments/checkpoint.test.ts',
+  'environments/checkpoint-git.test.ts',
   'environments/work-product.test.ts',
+  'environments/direct/bubblewrap.test.ts',
+  'environments/docker/daemon-restart.test.ts',
+  'environments/docker/egress.test.ts',
   'environments/docker/image-upkeep.test.ts',
+  'activities/host/environment.test.ts',
+  'activities/host/prepared.test.ts',
   'test/reaper.test.ts',
 ]
 const everywhere = ['**/node_modules/**', '**/.ambient/**']

@@ -16,7 +16,7 @@ const docker = new Docker({ socketPath })
 execFileSync('ip', ['link', 'set', 'lo', 'up'])
 let daemon = await startDaemon()
 try {
-  await (await docker.loadImage(image)).forEach(() => {})
+  for await (const _ of await docker.loadImage(image));
   const host = await createDockerHost({
     runsDirectory: join(directory, 'runs'),
     nodePath: process.execPath,

@@ -11,9 +11,15 @@ const MiB = 1024 ** 2
 describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
   let stack: Stack
   let repository: SampleRepository
+  let slow: string | null = null
   beforeAll(async () => {
     repository = await sampleRepository()
-    stack = await startStack({ host, env: { AMBIENT_TRANSCRIPT_MB: '2' } })
+    stack = await startStack({ host, env: { AMBIENT_TRANSCRIPT_MB: '2', AMBIENT_DISK_GB: '0.05' } })
+    // Its end is a minute away: the other tests need not wait for it. On one host, for it is the workflow's own affair.
+    if (host === 'direct') {
+      const command = ['sh', '-c', 'setsid sleep 987 & sleep 987']
+      slow = await start({ harness: { type: 'command', command }, max_turn_minutes: 1 })
+    }
   })
   afterAll(async () => {
     await stack?.stop()
@@ -80,10 +86,27 @@ describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
     expect(await leftovers(runId)).toEqual([])
   })
 
-  // On one host: it takes a minute, and is the workflow's own affair.
+  test('a run that fills the disk ends at the limit of its host, and a follow-up can clear it', async () => {
+    const command = ['sh', '-c', 'sh -c "$0"', '{prompt}']
+    const runId = await start(
+      { harness: { type: 'command', command } },
+      'head -c 80000000 /dev/urandom >large; sleep 987',
+    )
+    const run = await stack.until(runId, 'FAILED')
+    expect(run.failure).toMatchObject({
+      code: 'disk_limit',
+      phase: 'turn',
+      message: expect.stringMatching(/takes 0\.0[89] GiB of the disk; it may take 0\.05 GiB/),
+      next_step: expect.stringContaining('AMBIENT_DISK_GB'),
+    })
+    expect(run.execution).toBe(1)
+    expect(await leftovers(runId)).toEqual([])
+    await stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, { message: 'rm large' })
+    await stack.until(runId, 'SUCCEEDED', { execution: 2 })
+  })
+
   test.runIf(host === 'direct')('a turn that takes longer than its run allows is ended', async () => {
-    const command = ['sh', '-c', 'setsid sleep 987 & sleep 987']
-    const runId = await start({ harness: { type: 'command', command }, max_turn_minutes: 1 })
+    const runId = slow ?? ''
     const run = await stack.until(runId, 'FAILED')
     expect(run.failure).toMatchObject({ code: 'time_limit', phase: 'turn' })
     expect(await leftovers(runId)).toEqual([])

@@ -12,11 +12,14 @@ import type { RunEvent } from '../../domain/event.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
+import { unmountAll } from '../../environments/overlay.ts'
 import { type ModelServer, startModelServer } from './model-server.ts'
 import { temporalBinary } from './temporal.ts'
 
 /** Agents are installed once for all tests. */
 export const AGENT_CACHE = join(root, '.ambient', 'test-cache', 'agents')
+/** So are the workflows bundled and the parts compiled once: both go by the content of their sources. */
+const CODE_CACHE = join(root, '.ambient', 'test-cache', 'code')
 
 export type Part = 'server' | 'gateway' | 'worker' | 'host' | 'postgres' | 'temporal'
 
@@ -73,6 +76,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const agents = options.agents ?? AGENT_CACHE
   await mkdir(agents, { recursive: true })
   await symlink(agents, join(data, 'agents'))
+  await mkdir(CODE_CACHE, { recursive: true })
+  await symlink(CODE_CACHE, join(data, 'cache'))
   const model = await startModelServer()
   const env = await settings(data, model, options)
   const url = `http://127.0.0.1:${env.AMBIENT_PORT}`
@@ -177,7 +182,11 @@ export async function endKeptSandboxes(data: string): Promise<void> {
     nodePath: process.execPath,
     log: pino({ level: 'silent' }),
   })
-  for (const { runId } of await direct.list()) await direct.stop(runId)
+  for (const { runId } of await direct.list()) {
+    await direct.stop(runId)
+    // Nothing is to be removed through it.
+    await unmountAll(join(data, 'runs', runId))
+  }
 }
 
 /** Each part's process is remembered in the data: by the supervisor, and Postgres's by itself. */
