@@ -1,5 +1,6 @@
 // Runs the host's git, away from people, terminals and this process's environment.
 import { spawn } from 'node:child_process'
+import type { FileHandle } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
@@ -15,9 +16,25 @@ export interface GitOptions {
   /** A file that stands for the user's git configuration, see {@link globalConfig}. */
   config: string
   /** For the credential helper; never on a command line, where every process of the machine sees it. */
-  credentials: { username: string; password: string; host: string } | null
+  credentials: Credentials | null
+  /** The command that stands for ssh. */
+  ssh: string
   signal: AbortSignal
-  onLine?(line: string): void
+  onLine?: ((line: string) => void) | undefined
+  /** Held by git as well, so that it is free only when both we and git are done, or dead. */
+  lock?: FileHandle
+  /** Most characters of its output that are kept; more is an error. */
+  maxOutput?: number
+  /** Written to its stdin. */
+  input?: string
+}
+
+export interface Credentials {
+  username: string
+  password: string
+  /** The only ones that they are told: `https` or `http`, and a name with its port. */
+  protocol: string
+  host: string
 }
 
 /** Text of the file that stands for the user's configuration: theirs, and what clones by a service need besides. */
@@ -28,7 +45,8 @@ export const globalConfig = () => `[include]
 `
 
 const STDERR_CHARS = 16 * 1024
-const STDOUT_CHARS = 1024 * 1024
+/** Lists of refs are the longest output: a few hundred thousand of them fit. */
+const STDOUT_CHARS = 64 * 1024 * 1024
 /** How often a line of progress that overwrites itself is told. */
 const PROGRESS_MS = 2_000
 
@@ -40,12 +58,27 @@ const SETTINGS = [
   'http.lowSpeedLimit=1000',
   'http.lowSpeedTime=60',
   'advice.detachedHead=false',
+  // Nothing goes on in the background once a command has ended.
+  'gc.auto=0',
+  'maintenance.auto=false',
+  // Submodules and large files have rules of their own, see submodules.ts and large-files.ts.
+  'submodule.recurse=false',
+  'fetch.recurseSubmodules=no',
+  'filter.lfs.smudge=',
+  'filter.lfs.clean=',
+  'filter.lfs.process=',
+  'filter.lfs.required=false',
 ]
 
 // Git asks for whichever host wants credentials: after a redirect, or for the large files that a repository says are
-// elsewhere. Only the host of the URL gets them.
+// elsewhere. Only the host of the URL gets them, and by the URL's own protocol.
 const CREDENTIAL_HELPER =
-  '!f() { test "$1" = get && grep -qixF "host=$AMBIENT_GIT_HOST" && printf "username=%s\\npassword=%s\\n" "$AMBIENT_GIT_USERNAME" "$AMBIENT_GIT_PASSWORD"; }; f'
+  '!f() { test "$1" = get && asked=$(cat) && printf "%s\\n" "$asked" | grep -qixF "host=$AMBIENT_GIT_HOST" && printf "%s\\n" "$asked" | grep -qxF "protocol=$AMBIENT_GIT_PROTOCOL" && printf "username=%s\\npassword=%s\\n" "$AMBIENT_GIT_USERNAME" "$AMBIENT_GIT_PASSWORD"; }; f'
+
+/** Git said more than is kept of it. */
+export class GitOutputError extends Error {
+  override readonly name = 'GitOutputError'
+}
 
 /** Ends with its process group when the signal aborts, and throws the signal's reason. */
 export async function git(args: readonly string[], options: GitOptions): Promise<GitResult> {
@@ -56,7 +89,7 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   const child = spawn('git', [...settings.flatMap((setting) => ['-c', setting]), ...args], {
     cwd: options.cwd,
     env: environment(options),
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe', ...(options.lock ? [options.lock.fd] : [])],
     // A group of its own: git's transports are further processes.
     detached: true,
   })
@@ -70,23 +103,35 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   }
   options.signal.addEventListener('abort', end, { once: true })
   let stdout = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    if (stdout.length < STDOUT_CHARS) stdout += text
+  let isTooMuch = false
+  const { stdin, stdout: said, stderr: complained } = streamsOf(child)
+  stdin.on('error', () => {}) // It may end without having read.
+  stdin.end(options.input ?? '')
+  said.setEncoding('utf8').on('data', (text: string) => {
+    if (stdout.length + text.length <= (options.maxOutput ?? STDOUT_CHARS)) stdout += text
+    else isTooMuch = true
   })
-  const stderr = collectLines(child.stderr.setEncoding('utf8'), options.onLine)
+  const stderr = collectLines(complained.setEncoding('utf8'), options.onLine)
   try {
     const code = await new Promise<number>((resolve, reject) => {
       child.once('error', reject)
       child.once('close', (status) => resolve(status ?? 137))
     })
     options.signal.throwIfAborted()
+    if (isTooMuch) throw new GitOutputError(`git ${args[0]} said more than is kept of it`)
     return { code, stdout, stderr: stderr() }
   } finally {
     options.signal.removeEventListener('abort', end)
   }
 }
 
-function environment({ config, credentials }: GitOptions): Record<string, string> {
+/** All three are pipes, which the types of a list of unknown length do not tell. */
+function streamsOf({ stdin, stdout, stderr }: ReturnType<typeof spawn>) {
+  if (stdin === null || stdout === null || stderr === null) throw new TypeError('git was started without its pipes')
+  return { stdin, stdout, stderr }
+}
+
+function environment({ config, credentials, ssh }: GitOptions): Record<string, string> {
   return {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     // Of the machine's own user, so that keys, known hosts and helpers that a person set up here are found.
@@ -97,8 +142,11 @@ function environment({ config, credentials }: GitOptions): Record<string, string
     GIT_ASKPASS: '',
     SSH_ASKPASS: '',
     GIT_ALLOW_PROTOCOL: 'file:git:http:https:ssh',
-    GIT_SSH_COMMAND: 'ssh -o BatchMode=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=accept-new',
+    GIT_SSH_COMMAND: ssh,
+    // For git-lfs, which has filters of its own.
+    GIT_LFS_SKIP_SMUDGE: '1',
     ...(credentials && {
+      AMBIENT_GIT_PROTOCOL: credentials.protocol,
       AMBIENT_GIT_HOST: credentials.host,
       AMBIENT_GIT_USERNAME: credentials.username,
       AMBIENT_GIT_PASSWORD: credentials.password,
@@ -112,8 +160,9 @@ function collectLines(stream: NodeJS.ReadableStream, onLine: ((line: string) => 
   let partial = ''
   let told = 0
   stream.on('data', (text: string) => {
-    const pieces = (partial + text).split(/(?<=[\r\n])/)
-    partial = /[\r\n]$/.test(pieces.at(-1) ?? '') ? '' : (pieces.pop() ?? '')
+    // Ssh ends its lines with both: only a \r alone is for overwriting, which the next piece of text tells.
+    const pieces = (partial + text).split(/(?<=\n|\r(?!\n))/)
+    partial = (pieces.at(-1) ?? '').endsWith('\n') ? '' : (pieces.pop() ?? '')
     for (const piece of pieces) {
       const line = piece.trimEnd()
       if (line === '') continue

@@ -8,6 +8,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Repository } from '../domain/run.ts'
+import { testGitAccess } from '../test/support/git-access.ts'
+import type { GitAccess } from './git-access.ts'
 import { clonedCommits, cloneRepositories, repositoryPath } from './repositories.ts'
 import { createRunDirectory, type RunPaths } from './run-directory.ts'
 
@@ -21,9 +23,11 @@ let directory: string
 let source: string
 let firstCommit: string
 let paths: RunPaths
+let access: GitAccess
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'ambient-repositories-'))
+  access = await testGitAccess(directory)
   source = join(directory, 'source/project.git')
   await mkdir(source, { recursive: true })
   git(source, 'init', '-q')
@@ -43,7 +47,7 @@ beforeEach(async () => {
 })
 
 function clone(...repositories: Repository[]) {
-  return cloneRepositories({ repositories, paths, owner, signal: AbortSignal.timeout(60_000) })
+  return cloneRepositories({ repositories, paths, owner, access, team: 'default', signal: AbortSignal.timeout(60_000) })
 }
 const url = () => `file://${source}`
 const cloned = (path: string, ...args: string[]) => git(join(paths.workspace, path), '-c', 'safe.directory=*', ...args)
@@ -54,6 +58,8 @@ test('clones the default branch under its own name, owned by the user of the san
     repositories: [{ url: url() }],
     paths,
     owner,
+    access,
+    team: 'default',
     signal: AbortSignal.timeout(60_000),
     onProgress: (line) => lines.push(line),
   })
@@ -91,12 +97,16 @@ test('begins again at the commit that a run began with, whatever has become of t
       at: { project: at },
       paths,
       owner,
+      access,
+      team: 'default',
       signal: AbortSignal.timeout(60_000),
     })
   await from(firstCommit)
   expect(cloned('project', 'rev-parse', 'HEAD')).toBe(firstCommit)
   expect(cloned('project', 'status', '--short', '--branch')).toBe('## main...origin/main [behind 1]')
-  expect(await clonedCommits(paths, [{ path: 'project', url: url() }], AbortSignal.timeout(10_000))).toEqual({
+  expect(
+    await clonedCommits(paths, [{ path: 'project', url: url() }], { access, signal: AbortSignal.timeout(10_000) }),
+  ).toEqual({
     project: firstCommit,
   })
   await rm(join(paths.workspace, 'project'), { recursive: true })
@@ -166,7 +176,9 @@ test('an abort ends the clone with its reason', async () => {
   await once(silent, 'listening')
   const { port } = silent.address() as AddressInfo
   const repositories = [{ url: `http://127.0.0.1:${port}/x` }]
-  await expect(cloneRepositories({ repositories, paths, owner, signal: stop.signal })).rejects.toBe(reason)
+  await expect(
+    cloneRepositories({ repositories, paths, owner, access, team: 'default', signal: stop.signal }),
+  ).rejects.toBe(reason)
   silent.closeAllConnections()
   silent.close()
 })
@@ -191,6 +203,8 @@ test('credentials in a URL open the repository and are found nowhere afterwards'
     repositories: [{ url: `http://me:t%40ken@127.0.0.1:${port}/project.git` }],
     paths,
     owner,
+    access,
+    team: 'default',
     signal: AbortSignal.timeout(60_000),
     onProgress: (line) => lines.push(line),
   })

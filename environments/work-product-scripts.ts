@@ -25,12 +25,41 @@ tree_now() {
 }
 `
 
+// Notes what is there before an agent works: what a checkpoint need not hold, since a clone and the set-up commands bring
+// it again. Refs beside branches, what git ignores, and submodules, each of a repository that is named by its path.
+export const BASELINE = `
+tab=$(printf '\\t')
+refs_now() {
+  g for-each-ref --format='%(objectname) %(refname)' | grep -Ev '^[0-9a-f]* refs/(heads|remotes|ambient)/| refs/stash$'
+}
+ignored_now() {
+  g -c core.quotePath=false ls-files --others --ignored --exclude-standard --directory
+}
+# $1 is the repository, $2 an index with all its files where there is one.
+note_start() {
+  (
+    cd "$workspace/$1" 2>/dev/null && [ -z "$(g rev-parse --show-prefix 2>&1)" ] || exit 0
+    index=$2 facts=/dev/null
+    [ -e "$index" ] || tree_now >/dev/null 2>&1
+    name=$(printf '%s' "$1" | sed 's/[\\\\&|]/\\\\&/g')
+    refs_now | sed "s|^|ref $name$tab|"
+    GIT_INDEX_FILE=$index ignored_now | sed "s|^|ignored $name$tab|"
+    g ls-files --stage | sed -n "s/^160000 [0-9a-f]* 0$tab//p" | while IFS= read -r below; do
+      [ -e "$below/.git" ] && commit=$(cd "$below" && g rev-parse --verify --quiet 'HEAD^{commit}') || continue
+      printf 'link %s\\t%s\\t%s\\n' "$1" "$below" "$commit"
+      rm -f "$files/below.index"
+      note_start "$1/$below" "$files/below.index"
+    done
+  ) >>"$files/baseline" </dev/null
+}
+`
+
 /**
  * $1 the workspace, $2 unused, then the repositories' paths. Says per
  * repository: its number, its commit or `-`, the tree of its working directory
  * or `-`.
  */
-export const START_SCRIPT = `${COMMON}
+export const START_SCRIPT = `${COMMON}${BASELINE}
 number=0
 for path in "$@"; do
   index=$files/$number.index facts=$files/$number.facts
@@ -40,16 +69,21 @@ for path in "$@"; do
     tree=$(tree_now) || tree=-
   fi
   echo "start $number $base $tree"
+  note_start "$path" "$index"
   number=$((number + 1))
 done
 `
 
 /**
- * $1 the workspace, $2 the most bytes of one file, then per repository its path,
- * its commit at the start or `-`, and its tree at the start or `-`. Leaves
- * `<number>.facts`, `.log`, `.patch` and `.bundle` in AMBIENT_JOB_FILES.
+ * $1 the workspace, $2 the most bytes of one file, $3 those of commits to be
+ * pushed, then per repository its path, its commit at the start or `-`, its tree
+ * at the start or `-`, the branch that is to be pushed or `-`, and the commit
+ * that it was cloned at or `-`. Leaves `<number>.facts`, `.log`, `.patch`,
+ * `.bundle` and `.push` in AMBIENT_JOB_FILES.
  */
 export const COLLECT_SCRIPT = `${COMMON}
+push_limit=$1
+shift
 tab=$(printf '\\t')
 # What was there but not committed at the end, over the last commit: a file is
 # taken from the end where it differs from the start, so that what the set-up
@@ -101,12 +135,27 @@ collect() {
     [ -s "$files/$number.bundle" ] || echo 'note no bundle of its commits could be made' >>"$facts"
   fi
 }
+# The commits of a branch, in a bundle that leans on what the server has.
+collect_push() {
+  cd "$workspace/$path" 2>/dev/null || return
+  tip=$(g rev-parse --verify --quiet "refs/heads/$push^{commit}") || return
+  since=
+  g cat-file -e "$base^{commit}" 2>/dev/null && since="^$base"
+  [ "$(g rev-list --max-count=1 "$tip" $since)" ] || return
+  since=
+  g cat-file -e "$cloned^{commit}" 2>/dev/null && since="^$cloned"
+  echo "push $tip" >>"$facts"
+  g bundle create - "refs/heads/$push" $since 2>"$files/$number.errors" | head -c "$push_limit" >"$files/$number.push"
+}
 number=0
-while [ "$#" -ge 3 ]; do
-  path=$1 base=$2 start=$3
-  shift 3
+while [ "$#" -ge 5 ]; do
+  path=$1 base=$2 start=$3 push=$4 cloned=$5
+  shift 5
   index=$files/$number.index facts=$files/$number.facts
+  began=$base
   collect
+  base=$began
+  [ "$push" = - ] || collect_push
   number=$((number + 1))
 done
 exit 0

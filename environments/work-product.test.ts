@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { RepositoryResult } from '../domain/host-api.ts'
+import { testGitAccess } from '../test/support/git-access.ts'
 import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
 import type { Host, Sandbox } from './host.ts'
@@ -66,6 +67,8 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       repositories: [{ url: `file://${source}` }],
       paths,
       owner: host.owner,
+      access: await testGitAccess(directory),
+      team: 'default',
       signal: signal(),
     })
     await work(setup)
@@ -78,7 +81,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const job = await sandbox.job({
       id: `work-${++step}`,
       command,
-      env: commitIdentity(),
+      env: commitIdentity(null),
       cwd: `${workspace()}/project`,
     })
     let output = ''
@@ -119,6 +122,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       patch: '',
       bundle: null,
       note: null,
+      push: null,
     })
   })
 
@@ -136,6 +140,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       files_changed: 5,
       insertions: 3,
       note: null,
+      push: null,
     })
     const patch = text(result.patch)
     expect(patch).toContain('GIT binary patch')
@@ -218,6 +223,8 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       repositories: [{ url, path: 'project' }],
       paths,
       owner: host.owner,
+      access: await testGitAccess(directory),
+      team: 'default',
       signal: signal(),
     })
     await startSnapshot({ ...look(), repositories })
@@ -236,6 +243,17 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const patch = text((await collect()).patch)
     expect(patch).toContain('diff --git a/x b/x')
     expect(patch).toContain('+x')
+  })
+
+  // A pipe in the place of a file, a program that filters what is added: git waits for them.
+  test.each([
+    'rm .git/HEAD; mkfifo .git/HEAD',
+    'echo "* filter=slow" >.gitattributes; git config filter.slow.clean "sleep 987"',
+  ])('a repository that keeps git busy for ever is given up: %s', async (trap) => {
+    await begin()
+    await work(`echo x >kept; ${trap}`)
+    const [result] = await collectResult({ ...look(), id: `collect-${++step}`, maxBytes: MIB, seconds: 1 })
+    expect(result).toMatchObject({ patch: null, note: 'git was asked for 1 s what has become of it, and did not say' })
   })
 
   test('a link in place of what was collected is not read', async () => {

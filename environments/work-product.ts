@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { logTail, RunFailureError } from '../domain/failure.ts'
 import type { RepositoryResult } from '../domain/host-api.ts'
 import type { Journal } from '../domain/journal.ts'
+import { keepBaseline } from './baseline.ts'
 import type { Sandbox } from './host.ts'
 import { jobPaths, readBounded } from './job-directory.ts'
 import { UntrustedFileError } from './no-links.ts'
@@ -14,11 +15,17 @@ import { COLLECT_SCRIPT, START_SCRIPT } from './work-product-scripts.ts'
 
 /** A job that says 3 has found no git in the image. */
 export const NO_GIT = 3
+/** By this a job says that its time was over. */
+const TOO_LONG = 124
+/** Git has this long to say what became of the repositories: hostile settings can keep it busy for ever. In seconds. */
+const GIT_SECONDS = 300
 /** More commits than this are in the bundle, and not in the list. */
 const LISTED_COMMITS = 500
 const FACTS_BYTES = 64 * 1024
 const LOG_BYTES = 4 * 1024 * 1024
 const SUBJECT_CHARS = 1_000
+/** It stays on this machine until it is pushed; servers take less in one push. */
+export const PUSH_BYTES = 1024 ** 3
 /** Of what a look says, at most this is kept. */
 const OUTPUT_CHARS = 1024 * 1024
 
@@ -56,11 +63,14 @@ export async function startSnapshot(
   if (known !== null) return known
   const found = new Map<number, { base: string | null; tree: string | null }>()
   if (repositories.length > 0) {
+    // By its generation: a job that went down with its sandbox cannot be run again under its id.
+    const id = `start-snapshot-${options.sandbox.generation}`
+    const at = Date.now()
     const { code, lines } = await look(options, {
-      // By its generation: a job that went down with its sandbox cannot be run again under its id.
-      id: `start-snapshot-${options.sandbox.generation}`,
+      id,
       script: START_SCRIPT,
       args: ['0', ...repositories.map(({ path }) => path)],
+      seconds: GIT_SECONDS,
     })
     if (code !== 0 && code !== NO_GIT)
       throw lookFailed('The state of the repositories could not be noted.', code, lines)
@@ -68,6 +78,7 @@ export async function startSnapshot(
       const match = /^start (\d+) (\S+) (\S+)$/.exec(line)
       if (match) found.set(Number(match[1]), { base: hashOrNull(match[2]), tree: hashOrNull(match[3]) })
     }
+    await keepBaseline(paths, jobPaths(paths.jobs, id), at)
   }
   const start = repositories.map(({ path, url }, index) => ({
     path,
@@ -104,18 +115,35 @@ export async function readStart(paths: RunPaths): Promise<RepositoryStart[] | nu
  * collection needs one of its own.
  */
 export async function collectResult(
-  options: LookOptions & { id: string; maxBytes: number },
+  options: LookOptions & {
+    id: string
+    maxBytes: number
+    branches?: Readonly<Record<string, BranchToPush>>
+    /** How long git may take. */
+    seconds?: number
+  },
 ): Promise<RepositoryResult[]> {
   const start = await readStart(options.paths)
   if (start === null || start.length === 0) return []
+  const { seconds = GIT_SECONDS } = options
   const { code, lines } = await look(options, {
     id: options.id,
     script: COLLECT_SCRIPT,
     // One byte more than may be kept, so that what is too large is known for it.
-    args: [String(options.maxBytes + 1), ...start.flatMap(({ path, base, tree }) => [path, base ?? '-', tree ?? '-'])],
+    args: [
+      String(options.maxBytes + 1),
+      String(PUSH_BYTES + 1),
+      ...start.flatMap(({ path, base, tree }) => {
+        const push = options.branches?.[path]
+        return [path, base ?? '-', tree ?? '-', push?.branch ?? '-', push?.cloned ?? '-']
+      }),
+    ],
+    seconds,
   })
-  if (code === NO_GIT) {
-    return start.map((repository) => ({ ...nothingKnown(repository), note: 'the image has no git to ask' }))
+  if (code === NO_GIT) return start.map((each) => ({ ...nothingKnown(each), note: 'the image has no git to ask' }))
+  if (code === TOO_LONG) {
+    const note = `git was asked for ${seconds} s what has become of it, and did not say`
+    return start.map((each) => ({ ...nothingKnown(each), note }))
   }
   if (code !== 0) throw lookFailed('The changes could not be collected.', code, lines)
   const { own } = jobPaths(options.paths.jobs, options.id)
@@ -124,6 +152,30 @@ export async function collectResult(
     results.push(await readResult(join(own, String(index)), repository, options.maxBytes))
   }
   return results
+}
+
+/** The branch of a repository whose commits are to be pushed, and the commit that was cloned, which its server has. */
+export interface BranchToPush {
+  branch: string
+  cloned: string | null
+}
+
+/**
+ * What a collection has found to push in the repository at `path`: the branch's
+ * commit, and a bundle that the sandbox's user can write over. Null where there
+ * are no new commits.
+ */
+export async function collectedPush(
+  paths: RunPaths,
+  id: string,
+  path: string,
+): Promise<{ commit: string; bundle: string } | null> {
+  const start = await readStart(paths)
+  const index = start?.findIndex((repository) => repository.path === path) ?? -1
+  if (index < 0) return null
+  const prefix = join(jobPaths(paths.jobs, id).own, String(index))
+  const { push } = parseFacts(await readText(`${prefix}.facts`, FACTS_BYTES))
+  return push === null ? null : { commit: push, bundle: `${prefix}.push` }
 }
 
 interface Look {
@@ -198,6 +250,7 @@ function nothingKnown({ path, url, base }: RepositoryStart): RepositoryResult {
     patch: null,
     bundle: null,
     note: null,
+    push: null,
   }
 }
 
@@ -252,6 +305,7 @@ function parseFacts(text: string) {
   return {
     head: hashOrNull(values('head')[0]),
     branch: values('branch')[0] || null,
+    push: hashOrNull(values('push')[0]),
     stat: {
       files_changed: count(/(\d+) files? changed/),
       insertions: count(/(\d+) insertions?\(\+\)/),

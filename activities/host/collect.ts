@@ -1,8 +1,11 @@
 // Runs on the worker that holds the sandbox. The work product at the end of an execution.
+
+import type { RepositoryResult } from '../../domain/host-api.ts'
 import { withoutCredentials } from '../../domain/run.ts'
 import type { Sandbox } from '../../environments/host.ts'
+import { pushBranch } from '../../environments/push.ts'
 import { planRepositories } from '../../environments/repositories.ts'
-import { collectResult, startSnapshot } from '../../environments/work-product.ts'
+import { collectedPush, collectResult, startSnapshot } from '../../environments/work-product.ts'
 import type { Execution } from './execution.ts'
 import { usableSandbox } from './sandbox.ts'
 
@@ -21,24 +24,37 @@ export async function noteStart(execution: Execution, sandbox: Sandbox): Promise
   })
 }
 
-/** Diff, commits and branch of each repository, read inside a sandbox: what an agent has touched is not the host's to trust. */
-export async function collect(execution: Execution): Promise<void> {
+/**
+ * Diff, commits and branch of each repository, read inside a sandbox: what an
+ * agent has touched is not the host's to trust. Then `push`es the commits of
+ * branches for which that was asked.
+ */
+export async function collect(execution: Execution, push: boolean): Promise<void> {
   const { deps, ref, order, state, transcript, stop } = execution
   if (order.environment.repos.length === 0) return
   // An agent that was stopped took its sandbox with it; the files are still there for another one.
   const sandbox = await usableSandbox(execution)
-  const repositories = await collectResult({
+  const id = `collect-${ref.execution}-${sandbox.generation}`
+  const plan = planRepositories(order.environment.repos)
+  const collected = await collectResult({
     sandbox,
     paths: state.paths,
     workspace: deps.host.paths(ref.runId, null).workspace,
     signal: stop,
-    id: `collect-${ref.execution}-${sandbox.generation}`,
+    id,
     maxBytes: deps.resultBytes,
+    branches: Object.fromEntries(
+      plan.flatMap(({ path, repository: { push_branch: branch } }) =>
+        branch === undefined ? [] : [[path, { branch, cloned: state.get().cloned[path] ?? null }]],
+      ),
+    ),
   })
-  if (repositories.length === 0) return
-  await deps.server.result(ref.runId, ref.execution, { repositories }, stop)
+  if (collected.length === 0) return
+  // The server refuses it where a newer execution has begun, which is the one to push then.
+  await deps.server.result(ref.runId, ref.execution, { repositories: collected }, stop)
+  const repositories = push ? await pushCommits(execution, id, collected) : collected
   await transcript.notes(`result-${ref.execution}`).add('result', {
-    repos: repositories.map(({ path, branch, commits, files_changed, insertions, deletions, note }) => ({
+    repos: repositories.map(({ path, branch, commits, files_changed, insertions, deletions, note, push: pushed }) => ({
       path,
       branch,
       commits: commits.length,
@@ -46,6 +62,52 @@ export async function collect(execution: Execution): Promise<void> {
       insertions,
       deletions,
       ...(note === null ? {} : { note }),
+      ...(pushed === null ? {} : { push: pushed }),
     })),
   })
+}
+
+/** It has gone wrong again and again: an agent can see to that. */
+export const tellNotCollected = ({ transcript, ref }: Execution) =>
+  transcript.notes(`result-lost-${ref.execution}`).add('warning', {
+    code: 'result_not_collected',
+    message: 'What the run has done in its repositories could not be read. At the end of a follow-up it is read again.',
+  })
+
+/** The results, each with what became of its branch. A push that does not succeed fails nothing else: it is told. */
+async function pushCommits(
+  { deps, ref, order, state, transcript, stop }: Execution,
+  id: string,
+  collected: readonly RepositoryResult[],
+): Promise<RepositoryResult[]> {
+  const repositories: RepositoryResult[] = []
+  for (const result of collected) {
+    const { repository } = planRepositories(order.environment.repos).find(({ path }) => path === result.path) ?? {}
+    const found = repository?.push_branch ? await collectedPush(state.paths, id, result.path) : null
+    if (repository?.push_branch === undefined || found === null) {
+      repositories.push(result)
+      continue
+    }
+    const push = await pushBranch({
+      ...found,
+      url: repository.url,
+      branch: repository.push_branch,
+      cloned: state.get().cloned[result.path] ?? null,
+      isShallow: repository.depth !== undefined,
+      access: deps.git,
+      team: order.team,
+      staging: state.paths.staging,
+      signal: stop,
+    })
+    repositories.push({ ...result, push })
+  }
+  if (repositories.every(({ push }) => push === null)) return repositories
+  await deps.server.result(ref.runId, ref.execution, { repositories }, stop)
+  const notes = transcript.notes(`push-${ref.execution}`)
+  for (const { path, push } of repositories) {
+    if (push === null || push.outcome === 'pushed') continue
+    const message = `The commits in ${path} were not pushed to ${push.branch}. ${push.message ?? ''}`.trim()
+    await notes.add('warning', { code: `push_${push.outcome}`, message, path, branch: push.branch })
+  }
+  return repositories
 }

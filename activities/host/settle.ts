@@ -2,8 +2,9 @@
 import { Context } from '@temporalio/activity'
 import type { HostActivities } from '../../workflows/contract.ts'
 import type { StopSignals } from './attended.ts'
-import { checkpoint } from './checkpoint.ts'
-import { collect } from './collect.ts'
+import { tellBlockedHosts } from './blocked-hosts.ts'
+import { checkpoint, tellNotKept } from './checkpoint.ts'
+import { collect, tellNotCollected } from './collect.ts'
 import type { HostDeps } from './deps.ts'
 import { dispose } from './dispose.ts'
 import { type Execution, openExecution } from './execution.ts'
@@ -17,15 +18,34 @@ export async function settle(
   input: Parameters<HostActivities['settle']>[0],
   signals: StopSignals,
 ): Promise<void> {
-  const { stop, collect: hasWorked, sandbox, keepWorkspace, ...ref } = input
+  const { stop, collect: hasWorked, sandbox, keepWorkspace, push = true, ...ref } = input
   if (stop) await deps.host.stop(ref.runId)
   if (hasWorked) {
     const execution = await openExecution(deps, ref, signals)
-    await deps.metrics.phase('collect', () => unlessHopeless(execution, () => collect(execution)))
+    // Its last attempts may have come with the end of the last turn.
+    await tellBlockedHosts(execution, [])
+    let isCollected = false
+    await deps.metrics.phase('collect', () =>
+      unlessHopeless(execution, async () => {
+        await collect(execution, push)
+        isCollected = true
+      }),
+    )
+    if (!isCollected) await tellNotCollected(execution)
     // A follow-up may come when this host is gone.
-    if (keepWorkspace) await unlessHopeless(execution, () => checkpoint(execution))
+    if (keepWorkspace) await keepOffThisHost(execution)
   }
   if (sandbox === 'give_up') await deps.metrics.phase('dispose', () => dispose(deps, ref, keepWorkspace))
+}
+
+/** One that cannot be made is said to those who rely on it. */
+async function keepOffThisHost(execution: Execution): Promise<void> {
+  let isKept = false
+  await unlessHopeless(execution, async () => {
+    await checkpoint(execution)
+    isKept = true
+  })
+  if (!isKept) await tellNotKept(execution)
 }
 
 async function unlessHopeless({ deps, ref, stop }: Execution, work: () => Promise<void>): Promise<void> {

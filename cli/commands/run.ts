@@ -1,26 +1,32 @@
 // `ambient run`: starts a run, follows it, and brings its work home.
 import { callerVariable, typed } from '../../config.ts'
-import { type BranchWish, checkBranchName, refuseCheckedOut } from '../bring-home.ts'
+import type { CommitIdentity } from '../../domain/run.ts'
+import { checkBranchName, refuseCheckedOut } from '../bring-home.ts'
 import { connect, isLocal } from '../connect.ts'
-import { exitCodes, usageError } from '../exit.ts'
-import { follow } from '../follow.ts'
+import { usageError } from '../exit.ts'
 import { gitOrNull } from '../git.ts'
 import { quoted, readConcurrency, readEnv, readMetadata, readPrompt } from '../input.ts'
-import { shortId } from '../render/summary.ts'
 import { type NamedRepository, nameRepository } from '../repositories.ts'
 import { createScreen } from '../screen.ts'
-import { deliver } from './apply.ts'
+import { begin } from './begin.ts'
+import { findEnvironment } from './environments.ts'
 
 export interface RunOptions {
   file?: string
   repo?: string[]
   ref?: string
+  depth?: number
+  pushBranch?: string
+  author?: string | false
+  environment?: string
   agent?: string
   model?: string
   reasoning?: string
   image?: string
+  allowHost?: string[]
   setup?: string[]
   env?: string[]
+  devcontainer?: boolean
   permission?: 'allow' | 'ask' | 'deny'
   title?: string
   idle?: number
@@ -45,15 +51,16 @@ export interface RunOptions {
 /** `command` is what stood after `--`. */
 export async function run(argument: string | undefined, options: RunOptions, command: string[]): Promise<number> {
   const screen = createScreen()
-  const json = options.json === true
   // First: a prompt after --branch is taken for its name, and then the prompt is what seems to be missing.
   if (typeof options.branch === 'string') {
     const isPrompt = argument === undefined && options.file === undefined && command.length === 0
     await checkBranchName(options.branch, { isPrompt })
   }
   const prompt = await promptOf(argument, options, command)
+  refuseBesideEnvironment(options)
   const following = willFollow(options, process.stdout.isTTY === true)
   const repositories = await repositoriesOf(options)
+  const author = await authorOf(options.author, repositories)
   if (typeof options.branch === 'string') await refuseBranch(options.branch, repositories, options.force === true)
 
   const api = connect()
@@ -61,50 +68,17 @@ export async function run(argument: string | undefined, options: RunOptions, com
     if (warning) screen.note(`! ${warning}`)
     if (local && !isLocal(api.url)) screen.note(`! ${local} is on this machine: a host elsewhere cannot clone it.`)
   }
-  const started = await api.start(runRequest(prompt, options, repositories, command))
-  const current = await api.get(started.run_id)
-  const id = shortId(current)
-  if (json) screen.write(`${JSON.stringify(current)}\n`)
-  for (const warning of started.warnings ?? []) screen.note(`! ${warning}`)
-
-  if (!following) {
-    if (!json) {
-      screen.write(`${started.run_id}\n`)
-      if (started.at_capacity) screen.note(`The run waits in line. Its place: ${typed} runs show ${id}`)
-      screen.note(`Started. Follow it: ${typed} logs ${id} --follow`)
-    }
-    return exitCodes.succeeded
-  }
-  if (!json) {
-    const { colours } = screen.style
-    const harness = (current.agent_config.harness ?? {}) as { type?: string }
-    const agent = harness.type && harness.type !== 'oz' ? ` · ${harness.type}` : ''
-    screen.write(
-      `${colours.bold(`Run ${id}`)}${agent}${current.demo ? ' · demo: a scripted model, no model key is set' : ''}\n`,
-    )
-    // Its place comes with the transcript.
-    if (started.at_capacity) screen.write(colours.dim('The run waits in line.\n'))
-  }
-  const followed = await follow({ api, screen, run: current, after: 0, json, bringsHome: options.branch !== undefined })
-  if (options.branch === undefined && options.patch === undefined) return followed.exitCode
-  if (followed.exitCode === exitCodes.interrupted || followed.exitCode === exitCodes.blocked) {
-    screen.note(`Nothing is brought home yet. When the run has ended: ${typed} apply ${id} --branch`)
-    return followed.exitCode
-  }
-  const branch: BranchWish | null =
-    options.branch === undefined
-      ? null
-      : {
-          name: options.branch === true ? `ambient/${id}` : options.branch,
-          into: options.into ?? null,
-          force: options.force === true,
-        }
-  await deliver(api, screen, started.run_id, { branch, patch: options.patch ?? null, json })
-  return followed.exitCode
+  const environmentId =
+    options.environment === undefined ? undefined : (await findEnvironment(api, options.environment)).uid
+  const body = runRequest(prompt, { ...options, environmentId, author }, repositories, command)
+  return begin(api, screen, body, { ...options, following })
 }
 
 /** On a terminal, and wherever something was asked for that only the end of the run can give. */
-export function willFollow(options: RunOptions, isTerminal: boolean): boolean {
+export function willFollow(
+  options: Pick<RunOptions, 'branch' | 'patch' | 'follow' | 'detach' | 'json'>,
+  isTerminal: boolean,
+): boolean {
   const needsEnd = options.branch !== undefined || options.patch !== undefined
   if (options.follow === false || options.detach) {
     if (needsEnd) {
@@ -138,11 +112,63 @@ async function promptOf(argument: string | undefined, options: RunOptions, comma
   return prompt
 }
 
+/** They say what a stored environment says for all of its runs. */
+function refuseBesideEnvironment(options: RunOptions): void {
+  const { repo, depth, pushBranch, image, setup, env, allowHost } = options
+  const given = {
+    repo,
+    depth,
+    'push-branch': pushBranch,
+    image,
+    setup,
+    env,
+    'allow-host': allowHost,
+    'no-devcontainer': options.devcontainer === false,
+  }
+  const beside = Object.entries(given).find(([, value]) => value)
+  if (options.environment === undefined || !beside) return
+  throw usageError(
+    `--${beside[0]} cannot be given together with --environment, which says it itself.`,
+    `Change the environment: ${typed} environments update ${quoted(options.environment)} --${beside[0]} …`,
+  )
+}
+
 async function repositoriesOf(options: RunOptions): Promise<NamedRepository[]> {
   if (options.ref !== undefined && options.repo?.length !== 1) {
     throw usageError('--ref belongs to a single --repo.', 'With several, write --repo <url>#<ref>.')
   }
-  return Promise.all((options.repo ?? []).map((repository) => nameRepository(repository, options.ref)))
+  const { depth, pushBranch, repo = [] } = options
+  const without = Object.entries({ depth, 'push-branch': pushBranch }).find(([, value]) => value !== undefined)
+  if (without && repo.length === 0) throw usageError(`--${without[0]} needs a --repo.`)
+  if (pushBranch !== undefined) await checkBranchName(pushBranch, { isPrompt: false })
+  const named = await Promise.all(repo.map((repository) => nameRepository(repository, options.ref)))
+  return named.map((one) => ({
+    ...one,
+    repository: { ...one.repository, ...(depth && { depth }), ...(pushBranch && { push_branch: pushBranch }) },
+  }))
+}
+
+/** In whose name the agent commits: as git has it for the caller, unless told otherwise. */
+async function authorOf(
+  given: string | false | undefined,
+  repositories: readonly NamedRepository[],
+): Promise<CommitIdentity | undefined> {
+  if (given === false) return undefined
+  if (given !== undefined) {
+    const [, name, email] = /^\s*([^<>]*[^<>\s])\s*<\s*([^<>\s]+)\s*>\s*$/.exec(given) ?? []
+    if (name === undefined || email === undefined) {
+      throw usageError(
+        `--author ${quoted(given)} is no name with an address.`,
+        '--author "Ada Lovelace <ada@example.com>"',
+      )
+    }
+    return { name, email }
+  }
+  const cwd = repositories.find(({ local }) => local !== null)?.local ?? process.cwd()
+  const [name, email] = await Promise.all(
+    ['user.name', 'user.email'].map((key) => gitOrNull(['config', '--get', key], { cwd })),
+  )
+  return name && email ? { name, email } : undefined
 }
 
 /** What would fail at the end of the run fails before it. */
@@ -161,7 +187,10 @@ async function refuseBranch(branch: string, repositories: readonly NamedReposito
 
 export function runRequest(
   prompt: string,
-  options: RunOptions,
+  {
+    author,
+    ...options
+  }: Omit<RunOptions, 'author'> & { environmentId?: string | undefined; author?: CommitIdentity | undefined },
   repositories: readonly NamedRepository[],
   command: string[],
 ) {
@@ -183,13 +212,20 @@ export function runRequest(
       max_disk_gb: options.maxDisk,
       worker_host: options.pool,
       base_prompt: options.basePrompt,
+      environment_id: options.environmentId,
+      commit_identity: author,
     },
-    environment: {
-      image: options.image,
-      repos: repositories.map(({ repository }) => repository),
-      setup_commands: options.setup,
-      env: options.env && readEnv(options.env, callerVariable),
-    },
+    environment:
+      options.environmentId === undefined
+        ? {
+            image: options.image,
+            egress: options.allowHost && { allow: options.allowHost },
+            repos: repositories.map(({ repository }) => repository),
+            setup_commands: options.setup,
+            env: options.env && readEnv(options.env, callerVariable),
+            devcontainer: options.devcontainer === false ? false : undefined,
+          }
+        : undefined,
     metadata: options.metadata && readMetadata(options.metadata),
     priority: options.priority,
     concurrency: options.concurrency && readConcurrency(options.concurrency),
