@@ -92,7 +92,8 @@ export const strangerTo = (hostId: string) =>
     `The host id ${hostId} belongs to another machine. If this machine has lost its data directory, remove the old one: ambient workers remove ${hostId}`,
   )
 
-function refuseUnreported(response: Response): void {
+/** Before its first report a host can only report. */
+export function refuseUnreported(response: Response): void {
   const { access, caller } = localsOf(response)
   if (access.host === 'new') throw forbidden(`The host ${caller.hostId} has not reported yet.`)
   if (caller.keyPool !== null && access.pool !== caller.keyPool) throw ofAnotherPool(caller.keyPool)

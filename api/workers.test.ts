@@ -55,6 +55,7 @@ test('a connected host is listed with what it is and holds, until it has been go
     connected_at: expect.any(String),
     last_seen_at: expect.any(String),
     draining_at: null,
+    egress: null,
     key_uid: null,
   })
   await api.db

@@ -14,6 +14,7 @@ const worker: WorkerItem = {
   connected_at: '2026-11-21T10:00:00.000Z',
   last_seen_at: '2026-11-21T12:00:00.000Z',
   draining_at: '2026-11-21T11:59:00.000Z',
+  egress: 'public',
   key_uid: null,
 }
 

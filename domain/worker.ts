@@ -10,6 +10,8 @@ export const HostName = z
 
 export const workerStates = ['live', 'draining', 'drained', 'gone'] as const
 
+export const EgressState = z.enum(['public', 'open', 'failing'])
+
 export const WorkerItem = z
   .object({
     worker_id: z.string(),
@@ -26,6 +28,9 @@ export const WorkerItem = z
     connected_at: z.iso.datetime().describe('When it reported for the first time.'),
     last_seen_at: z.iso.datetime(),
     draining_at: z.iso.datetime().nullable(),
+    egress: EgressState.nullable().describe(
+      'What its sandboxes reach: `public`, the internet and nothing private; `open`, all that the machine does. `failing`: the rules against private networks could not be set at the last look, and it starts no sandbox until they are. Null: it does not say.',
+    ),
     key_uid: z.uuid().nullable().describe('The worker key of its last report. Null: AMBIENT_WORKER_KEY.'),
   })
   .meta({ id: 'Worker' })

@@ -47,6 +47,10 @@ export async function liveHostKinds(db: Queryable, pool: string): Promise<('dock
   return rows.map(({ kind }) => kind)
 }
 
+export async function isLiveHost(db: Queryable, id: string): Promise<boolean> {
+  return (await db.selectFrom('hosts').select('id').where('id', '=', id).where(isLive).executeTakeFirst()) !== undefined
+}
+
 export async function countReportingHosts(db: Queryable): Promise<number> {
   const row = await db
     .selectFrom('hosts')
@@ -88,6 +92,41 @@ export async function runsToRemove(db: Queryable, hostId: string, runIds: readon
 }
 
 /**
+ * Which of these runs another host has taken over, while somebody may still want
+ * to know what this one has of them: until nothing of the run is kept.
+ */
+export async function runsToSave(db: Queryable, hostId: string, runIds: readonly string[]): Promise<string[]> {
+  if (runIds.length === 0) return []
+  const { rows } = await sql<{ id: string }>`
+    select runs.id
+    from runs
+    where runs.id = any(${runIds}::uuid[])
+      and (
+        runs.state not in ('SUCCEEDED', 'FAILED', 'ERROR', 'CANCELLED')
+        or exists (select from checkpoints where run_id = runs.id and completed_at is not null)
+      )
+      and exists (
+        select from executions
+        where executions.run_id = runs.id and executions.host_id = ${hostId}
+          and executions.execution < runs.execution
+      )
+  `.execute(db)
+  return rows.map((row) => row.id)
+}
+
+/** A build has its sandbox under its own id, and so its host asks for it as for a run: nothing of it stays when it is over. */
+export async function buildsToRemove(db: Queryable, hostId: string, ids: readonly string[]): Promise<string[]> {
+  if (ids.length === 0) return []
+  const rows = await db
+    .selectFrom('builds')
+    .select('id')
+    .where(sql<boolean>`id = any(${ids}::uuid[])`)
+    .where((eb) => eb.or([eb('finished_at', 'is not', null), eb('host_id', '<>', hostId)]))
+    .execute()
+  return rows.map(({ id }) => id)
+}
+
+/**
  * Which of these runs may have files on a host, and nothing that runs. One that
  * is over and whose sandbox was given up: giving it up is recorded also where
  * the host could not be told. One that this server does not know: nobody could
@@ -99,7 +138,7 @@ export async function runsToStop(db: Queryable, hostId: string, runIds: readonly
     select here.id
     from unnest(${runIds}::uuid[]) as here (id)
     left join runs on runs.id = here.id
-    where runs.id is null
+    where runs.id is null and not exists (select from builds where builds.id = here.id)
       or runs.state in ('SUCCEEDED', 'FAILED', 'ERROR', 'CANCELLED')
         and runs.host_id = ${hostId}
         and not runs.sandbox_running

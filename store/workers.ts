@@ -42,6 +42,7 @@ const serve = (row: WorkerRow): WorkerItem => ({
   connected_at: row.created_at.toISOString(),
   last_seen_at: row.reported_at.toISOString(),
   draining_at: row.draining_at?.toISOString() ?? null,
+  egress: row.egress,
   key_uid: row.key_id,
 })
 

@@ -28,7 +28,7 @@ export async function workers({ json }: WorkersOptions): Promise<ExitCode> {
 
 export function renderWorkers(list: readonly WorkerItem[], { colours }: Style, now: number): string {
   const paint = { live: colours.green, draining: colours.yellow, drained: colours.yellow, gone: colours.dim }
-  return table(
+  const rows = table(
     ['HOST', 'POOL', 'KIND', 'STATE', 'RUNS', 'SEEN', 'VERSION'],
     list.map((worker) => [
       clean(worker.worker_id),
@@ -42,6 +42,11 @@ export function renderWorkers(list: readonly WorkerItem[], { colours }: Style, n
     colours.dim,
     (cell, column, row) => (column === 3 ? paint[list[row]?.state ?? 'gone'](cell) : cell),
   )
+  const failing = list.filter(({ egress, state }) => egress === 'failing' && state !== 'gone')
+  const notes = failing.map(
+    ({ worker_id: id }) => `! ${clean(id)} cannot close its sandboxes' network, and starts none. Its log says why.\n`,
+  )
+  return rows + notes.join('')
 }
 
 export async function drain(given: string, options: WorkersOptions & { wait?: boolean }): Promise<ExitCode> {

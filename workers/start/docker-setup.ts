@@ -4,10 +4,11 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import Docker from 'dockerode'
-import { loadConfig, root, Settings } from '../../config.ts'
+import { egressPolicy, loadConfig, root, Settings } from '../../config.ts'
 import { messageOf, statusOf } from '../../environments/docker/daemon.ts'
 import { ensureImage } from '../../environments/docker/image.ts'
-import { ensureNetwork } from '../../environments/docker/network.ts'
+import { ensureNetwork, networkName } from '../../environments/docker/network.ts'
+import { checkDaemon } from '../../environments/docker/requirements.ts'
 import { helperMain, helperSay } from './helper.ts'
 import type { DockerSetup } from './host-kind.ts'
 
@@ -21,7 +22,8 @@ async function setUp(): Promise<DockerSetup> {
   } catch (error) {
     return { daemon: false, reason: messageOf(error) }
   }
-  const gateway = await ensureNetwork(docker)
+  await checkDaemon(docker, config.AMBIENT_DOCKER_RUNTIME, helperSay)
+  const { gateway } = await ensureNetwork(docker, networkName(egressPolicy(config)))
   try {
     await image(config.AMBIENT_IMAGE)
     return { daemon: true, gateway, imageProblem: null }
