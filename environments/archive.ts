@@ -7,12 +7,10 @@ import { createGunzip, createGzip, constants as zlib } from 'node:zlib'
 import { extract, type Header, type Pack, pack } from 'tar-stream'
 import { CHECKPOINT_MB } from '../domain/limits.ts'
 import { isErrno } from './run-directory.ts'
-import { type Tree, walk } from './tree.ts'
+import { HEAD_BYTES, type Tree, walk } from './tree.ts'
 
 type NewHeader = Parameters<Pack['entry']>[0]
 
-/** The head of an entry, which counts towards an archive's size. */
-const HEAD_BYTES = 512
 const CHUNK_BYTES = 256 * 1024
 
 /** What was to be archived is larger than it may be. */
@@ -57,7 +55,7 @@ export async function writeArchive(
         if (kind === 'symlink') await add({ ...headers, linkname: target ?? '', size: 0 }, null)
         else if (kind === 'directory') await add({ ...headers, size: 0 }, null)
         else {
-          await using file = await openFile(at)
+          await using file = await openIfFile(at)
           if (file === null) onLost(below)
           else await add({ ...headers, size }, exactly(file, size))
         }
@@ -80,7 +78,7 @@ export async function writeArchive(
 }
 
 /** Null where there is no file that may be read any more. */
-async function openFile(path: string): Promise<FileHandle | null> {
+export async function openIfFile(path: string): Promise<FileHandle | null> {
   try {
     const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     if ((await file.stat()).isFile()) return file

@@ -1,5 +1,6 @@
-// How much of the disk a directory takes.
+// How much of the disk a directory takes, and what processes keep of it that is in no directory.
 import { execFile } from 'node:child_process'
+import { readdir, stat, statfs } from 'node:fs/promises'
 import { isErrno } from './run-directory.ts'
 
 /**
@@ -17,4 +18,28 @@ export async function directorySize(path: string): Promise<number> {
     })
   })
   return Number(/^\d+/.exec(said)?.[0] ?? 0)
+}
+
+const IN_MEMORY = 0x01021994
+
+/**
+ * In bytes: files that these processes have open and that were removed
+ * meanwhile, which the disk keeps until they are closed. Each counts once. What
+ * this user may not look at is left out.
+ */
+export async function removedButOpen(pids: readonly number[]): Promise<number> {
+  const sizes = new Map<string, number>()
+  for (const pid of pids) {
+    for (const name of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
+      const path = `/proc/${pid}/fd/${name}`
+      try {
+        const file = await stat(path)
+        if (!file.isFile() || file.nlink > 0) continue
+        if ((await statfs(path)).type !== IN_MEMORY) sizes.set(`${file.dev}:${file.ino}`, file.blocks * 512)
+      } catch {
+        // Closed meanwhile.
+      }
+    }
+  }
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0)
 }

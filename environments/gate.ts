@@ -118,13 +118,30 @@ printf '%s\\n' "$_ambient_code$_ambient_memory" >"$_ambient_job/own/exit"
 `
 
 /**
+ * The program's own variables on their way through {@link PROCESS_GATE}: under
+ * names that mean nothing to a shell or a linker, which may be outside of the
+ * sandbox and root's.
+ */
+export const wrapped = (env: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(env).map(([name, value], index) => [`AMBIENT_ENV_${index}`, `${name}=${value}`]))
+
+const UNWRAP = `_ambient_n=0
+while eval "[ -n \\"\\\${AMBIENT_ENV_$_ambient_n+x}\\" ]"; do
+  eval "export \\"\\$AMBIENT_ENV_$_ambient_n\\""
+  unset "AMBIENT_ENV_$_ambient_n"
+  _ambient_n=$((_ambient_n + 1))
+done
+unset _ambient_n`
+
+/**
  * Runs a program on the bare machine, at most once, and leaves its exit code in
  * a file. $1 is the directory of \`started\` and \`exit\`, $2 the working
- * directory, $3 a process whose namespaces the program enters (or empty), $4 a
- * process that ends with the program (or empty), $5 that process's start time.
+ * directory, $3 words that enter the sandbox (or empty), $4 a process that ends
+ * with the program (or empty), $5 that process's start time. Its environment is
+ * {@link wrapped}.
  */
 export const PROCESS_GATE = `
-_ambient_own=$1 _ambient_cwd=$2 _ambient_inside=$3 _ambient_ends=$4 _ambient_ends_since=$5
+_ambient_own=$1 _ambient_cwd=$2 _ambient_enter=$3 _ambient_ends=$4 _ambient_ends_since=$5
 shift 5
 # A SIGTERM is for the program; the gate stays to write its exit code.
 trap : TERM
@@ -135,12 +152,9 @@ set -C
 set +C
 # The shell has a word of its own about a program that was killed, which is not the program's output.
 exec 3>&2 2>/dev/null
-if [ -n "$_ambient_inside" ]; then
-  (exec 2>&3 3>&-; exec nsenter --target "$_ambient_inside" --mount --pid -- \\
-    /bin/sh -c 'cd -- "$1" || exit 126; shift; ${BEGIN}' sh "$_ambient_cwd" "$@")
-else
-  (exec 2>&3 3>&-; cd -- "$_ambient_cwd" || exit 126; ${BEGIN})
-fi
+(set -f; exec 2>&3 3>&-; exec $_ambient_enter /bin/sh -c 'cd -- "$1" || exit 126; shift
+${UNWRAP}
+${BEGIN}' sh "$_ambient_cwd" "$@")
 _ambient_code=$?
 if [ -n "$_ambient_ends" ] && [ "$(_ambient_since "$_ambient_ends")" = "$_ambient_ends_since" ]; then
   kill -9 "$_ambient_ends"

@@ -90,8 +90,12 @@ export async function until(condition: () => Promise<boolean>, deadlineMs: numbe
 export async function programOf(gate: number): Promise<number | null> {
   const child = await childOf(gate)
   if (child === null) return null
-  const name = await readFile(`/proc/${child}/comm`, 'utf8').catch(() => '')
-  return name.trim() === 'nsenter' ? childOf(child) : child
+  return (await nameOf(child)) === 'nsenter' ? childOf(child) : child
+}
+
+/** The program's name, as the kernel cuts it; empty when it has ended. */
+export async function nameOf(pid: number): Promise<string> {
+  return (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim()
 }
 
 /** The first child of a process; null when it has none. */

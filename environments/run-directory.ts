@@ -5,6 +5,7 @@ import { chmod, chown, link, lstat, mkdir, open, readdir, readFile, rename, rm, 
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { z } from 'zod'
+import { ensureMounted, unmountAll } from './overlay.ts'
 
 const run = promisify(execFile)
 
@@ -50,13 +51,15 @@ export function runPaths(runsDirectory: string, runId: string): RunPaths {
   }
 }
 
-/** Makes the run's directories where they are missing. Idempotent. */
+/** Makes the run's directories where they are missing, and lays them over its snapshot where it has one. Idempotent. */
 export async function createRunDirectory(runsDirectory: string, runId: string, owner: Owner): Promise<RunPaths> {
   const paths = runPaths(runsDirectory, runId)
   await mkdir(paths.root, { recursive: true, mode: 0o700 })
   for (const path of [paths.agents, paths.claims]) await mkdir(path, { recursive: true, mode: 0o700 })
   // The sandbox's user passes through it, and may not write in it.
   await mkdir(paths.jobs, { recursive: true, mode: 0o755 })
+  // A run that began from a snapshot has nothing in its own directories but where they are mounted.
+  await ensureMounted(paths.root)
   for (const path of [paths.workspace, paths.home, paths.tmp]) {
     const made = await mkdir(path, { recursive: true, mode: 0o755 })
     if (made !== undefined) await giveTo(path, owner)
@@ -81,6 +84,7 @@ export async function giveTo(path: string, owner: Owner): Promise<void> {
 /** Removes everything of the run. Idempotent. */
 export async function removeRunDirectory(runsDirectory: string, runId: string): Promise<void> {
   const { root } = runPaths(runsDirectory, runId)
+  await unmountAll(root)
   try {
     await rm(root, { recursive: true, force: true, maxRetries: 3 })
   } catch (error) {

@@ -10,7 +10,7 @@ export interface Tree {
   /** Below the root; empty for all of it. */
   path: string
   /** Paths below the root that are left out, with everything in them. */
-  skip?: ReadonlySet<string>
+  skip?: Pick<ReadonlySet<string>, 'has'>
 }
 
 export interface TreeEntry {
@@ -121,14 +121,39 @@ async function* entry(
   }
 }
 
-/** What stands for the state of all the trees: the same as long as nothing in them changes. */
-export async function keyOfTrees(trees: readonly Tree[], signal: AbortSignal): Promise<string> {
+/** What an entry takes in an archive beside its content. */
+export const HEAD_BYTES = 512
+
+/** What stands for the state of all the trees, the same as long as nothing in them changes; and what they take in an archive. */
+export async function lookAtTrees(
+  trees: readonly Tree[],
+  signal: AbortSignal,
+): Promise<{ key: string; bytes: number }> {
   const hash = createHash('sha256')
+  let bytes = 0
   for (const tree of trees) {
     hash.update(`${tree.path}\0\0`)
-    for await (const { path, mark } of walk(tree, signal)) hash.update(`${path}\0${mark}\0`)
+    for await (const { path, mark, kind, size } of walk(tree, signal)) {
+      hash.update(`${path}\0${mark}\0`)
+      bytes += HEAD_BYTES + (kind === 'file' ? size : 0)
+    }
   }
-  return hash.digest('hex')
+  return { key: hash.digest('hex'), bytes }
+}
+
+/** What a tree takes in an archive; null where that is more than `most`, or where there are too many files to say. */
+export async function sizeOfTree(tree: Tree, most: number, signal: AbortSignal): Promise<number | null> {
+  let bytes = 0
+  try {
+    for await (const { kind, size } of walk(tree, signal)) {
+      bytes += HEAD_BYTES + (kind === 'file' ? size : 0)
+      if (bytes > most) return null
+    }
+  } catch (error) {
+    if (error instanceof TreeTooLargeError) return null
+    throw error
+  }
+  return bytes
 }
 
 /** Null where there is no directory: nothing, a link, a file, or one that may not be read. */

@@ -1,9 +1,14 @@
 import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { execa } from 'execa'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import type { Host } from '../../environments/host.ts'
 import type { StopSignals } from './attended.ts'
 import { watchDisk } from './disk.ts'
+import { watchIdleDisks } from './idle-disks.ts'
 import { interruptible } from './limits.ts'
 
 const never = new AbortController().signal
@@ -13,6 +18,8 @@ const log = pino({ level: 'silent' })
 
 const machine = (sizes: (number | Error)[]) => ({
   log,
+  // As before the first run of a host.
+  runsDirectory: join(tmpdir(), 'not-there-yet'),
   host: {
     diskUsage: async () => {
       const size = sizes.length > 1 ? sizes.shift() : sizes[0]
@@ -64,4 +71,49 @@ test('people who want it to stop come first', async () => {
 
 test('a run that stays within its limit is left alone', async () => {
   expect(await withinDisk([100], async () => 'done')).toBe('done')
+})
+
+test('a disk that fills in an instant is noticed before the next look is due', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'ambient-disk-'))
+  try {
+    const deps = machine([50_000_000, 300_000_000])
+    let told: string | null = null
+    const stop = watchDisk(
+      { ...deps, runsDirectory: directory },
+      { ...run, maxBytes: 100_000_000 },
+      ({ code }) => {
+        told = code
+      },
+      600_000,
+    )
+    // Others use this disk as well, and may free what this one takes.
+    for (let file = 1; told === null; file = (file % 8) + 1) {
+      await rm(join(directory, String(file)), { force: true })
+      await execa('fallocate', ['-l', '250M', join(directory, String(file))])
+      await new Promise((resolve) => setTimeout(resolve, 600))
+    }
+    stop()
+    expect(told).toBe('disk_limit')
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+})
+
+test('a sandbox that nobody works in is ended when it takes too much, and one at work is left to its own watch', async () => {
+  const sizes: Record<string, number> = { small: 50, large: 150, busy: 150 }
+  const stopped: string[] = []
+  const host = {
+    list: async () => Object.keys(sizes).map((runId) => ({ runId, running: !stopped.includes(runId) })),
+    diskUsage: async (runId: string) => sizes[runId],
+    stop: async (runId: string) => void stopped.push(runId),
+  } as unknown as Host
+  const deps = { host, log, runsDirectory: tmpdir(), diskBytes: 100 }
+  const atWork = watchDisk(deps, { ...run, runId: 'busy' }, () => {}, 600_000)
+  const idle = watchIdleDisks(deps, 1)
+  await expect.poll(() => stopped).toEqual(['large'])
+  sizes.small = 101
+  await expect.poll(() => stopped).toEqual(['large', 'small'])
+  atWork()
+  await expect.poll(() => stopped).toEqual(['large', 'small', 'busy'])
+  idle()
 })

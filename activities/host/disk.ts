@@ -1,4 +1,5 @@
 // Runs on the worker that holds the sandbox. How much of the disk a run may take.
+import { statfs } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RunFailure } from '../../domain/failure.ts'
 import type { Phase } from '../../domain/state.ts'
@@ -7,9 +8,28 @@ import type { HostDeps } from './deps.ts'
 /** How often a run's disk usage is looked at, in milliseconds. */
 const EVERY_MS = 5_000
 /** Looking takes as long as there are files: a twentieth of the time at most goes into it. */
-const SHARE = 20
+export const SHARE = 20
 
-type DiskDeps = Pick<HostDeps, 'host' | 'log'>
+/** Whether the whole disk fills is looked at as often: it costs nothing. In milliseconds. */
+const GLANCE_MS = 500
+
+type DiskDeps = Pick<HostDeps, 'host' | 'log' | 'runsDirectory'>
+
+/** A run that took too much of the disk, and takes more than this many times what it may at its end, is not kept. */
+export const KEPT_TIMES = 2
+
+/** Runs that are looked at because they are at work. */
+const watched = new WeakMap<HostDeps['host'], Map<string, number>>()
+
+export const isWatched = (host: HostDeps['host'], runId: string): boolean => watched.get(host)?.has(runId) ?? false
+
+function noteWatched(host: HostDeps['host'], runId: string, change: 1 | -1): void {
+  const counts = watched.get(host) ?? new Map<string, number>()
+  watched.set(host, counts)
+  const count = (counts.get(runId) ?? 0) + change
+  if (count > 0) counts.set(runId, count)
+  else counts.delete(runId)
+}
 
 /** Calls `exceed` when the run takes more of the disk than `maxBytes`. Returns what ends the watch. */
 export function watchDisk(
@@ -19,6 +39,8 @@ export function watchDisk(
   everyMs = EVERY_MS,
 ): () => void {
   const over = new AbortController()
+  noteWatched(deps.host, runId, 1)
+  over.signal.addEventListener('abort', () => noteWatched(deps.host, runId, -1), { once: true })
   void watch(deps, runId, maxBytes, everyMs, over.signal).then((bytes) => {
     if (bytes !== null) exceed(tooLarge(bytes, maxBytes, phase))
   })
@@ -34,10 +56,13 @@ async function watch(
   over: AbortSignal,
 ): Promise<number | null> {
   let pause = everyMs
-  while (await passes(pause, over)) {
+  let bytes = 0
+  // A run may be over its limit in an instant. It cannot be without as much being gone from the disk.
+  const room = () => Math.max(maxBytes - bytes, maxBytes / 10)
+  while (await isDue(deps, pause, room(), over)) {
     const begun = performance.now()
     try {
-      const bytes = await deps.host.diskUsage(runId)
+      bytes = await deps.host.diskUsage(runId)
       if (bytes > maxBytes) return over.aborted ? null : bytes
     } catch (error) {
       deps.log.warn({ run: runId, err: error }, 'how much of the disk the run takes could not be found out')
@@ -47,16 +72,31 @@ async function watch(
   return null
 }
 
+/** After a pause, or when so much of the disk is gone meanwhile. @returns false when it is over before. */
+async function isDue({ runsDirectory }: DiskDeps, pauseMs: number, bytes: number, over: AbortSignal): Promise<boolean> {
+  const due = performance.now() + pauseMs
+  const before = await freeBytes(runsDirectory)
+  for (;;) {
+    const left = due - performance.now()
+    if (!(await passes(Math.max(0, Math.min(left, GLANCE_MS)), over))) return false
+    if (left <= GLANCE_MS || before - (await freeBytes(runsDirectory)) > bytes) return true
+  }
+}
+
+/** Not a number where there is no such directory yet: nothing is more or less than that. */
+async function freeBytes(path: string): Promise<number> {
+  const found = await statfs(path).catch(() => null)
+  return found === null ? Number.NaN : found.bavail * found.bsize
+}
+
 const passes = (milliseconds: number, over: AbortSignal): Promise<boolean> =>
   sleep(milliseconds, true, { signal: over }).catch(() => false)
 
 const gibibytes = (bytes: number) => `${Math.ceil((bytes / 1024 ** 3) * 100) / 100} GiB`
 
-const tooLarge = (bytes: number, limit: number, phase: Phase) =>
-  ({
-    code: 'disk_limit',
-    phase,
-    message: `The run takes ${gibibytes(bytes)} of the disk; it may take ${gibibytes(limit)}.`,
-    nextStep:
-      'Send a follow-up that begins with removing what is not needed, start the run anew, or raise its limit: max_disk_gb of the run, AMBIENT_DISK_GB of its host.',
-  }) as const
+const tooLarge = (bytes: number, limit: number, phase: Phase): RunFailure => ({
+  code: 'disk_limit',
+  phase,
+  message: `The run takes ${gibibytes(bytes)} of the disk; it may take ${gibibytes(limit)}.`,
+  nextStep: `Send a follow-up that begins with removing what is not needed, start the run anew, or raise its limit: max_disk_gb of the run, AMBIENT_DISK_GB of its host. Files of more than ${KEPT_TIMES} times the limit are not kept: a follow-up then begins with the run's last checkpoint.`,
+})

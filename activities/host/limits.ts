@@ -3,6 +3,7 @@ import { type RunFailure, RunFailureError } from '../../domain/failure.ts'
 import type { Phase } from '../../domain/state.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { StopSignals } from './attended.ts'
+import { watchBlockedHosts } from './blocked-hosts.ts'
 import type { HostDeps } from './deps.ts'
 import { watchDisk } from './disk.ts'
 import { type Execution, openExecution } from './execution.ts'
@@ -17,11 +18,18 @@ export async function withinLimits<T>(
   return await interruptible(signals, async (bounded, exceed) => {
     const execution = await openExecution(deps, ref, bounded, (bytes) => exceed(transcriptTooLarge(bytes, phase)))
     const maxBytes = Math.min(execution.order.disk_bytes ?? deps.diskBytes, deps.diskBytes)
-    const stopWatching = watchDisk(deps, { runId: ref.runId, phase, maxBytes }, exceed)
+    let exceeded: number | null = null
+    const stopWatching = watchDisk(deps, { runId: ref.runId, phase, maxBytes }, (failure) => {
+      exceeded = maxBytes
+      exceed(failure)
+    })
+    const stopTelling = watchBlockedHosts(execution)
     try {
       return await work(execution)
     } finally {
       stopWatching()
+      if (exceeded !== execution.state.get().exceeded) await execution.state.set({ exceeded })
+      await stopTelling()
     }
   })
 }

@@ -2,20 +2,23 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises'
+import { basename } from 'node:path'
 import type { Logger } from 'pino'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { Journal, ProcessExit } from '../../domain/journal.ts'
 import { fileJournal } from '../file-journal.ts'
-import { PROCESS_GATE } from '../gate.ts'
+import { PROCESS_GATE, wrapped } from '../gate.ts'
 import type { JobSpec, ProgramSpec, Sandbox, SandboxSpec } from '../host.ts'
+import { within } from '../inside-directory.ts'
 import { createJobDirectory, JOB_OUTPUT_BYTES, jobPaths, readExit, readMark } from '../job-directory.ts'
 import { firstProcess, holdNamespace, namespaceHolder } from '../namespace.ts'
-import { openRegular } from '../no-links.ts'
+import { openDirectory, openRegular } from '../no-links.ts'
 import { isAlive, parseProcessRef, until } from '../processes.ts'
-import { exists, isErrno, type Owner, type RunPaths, runPaths } from '../run-directory.ts'
+import { exists, giveTo, isErrno, type Owner, type RunPaths, runPaths } from '../run-directory.ts'
 import type { RunLocks } from '../run-locks.ts'
 import { serialWriter } from '../serial-writer.ts'
-import { type AgentPaths, agentPaths } from './paths.ts'
+import type { Boundary } from './boundary.ts'
+import { type AgentPaths, agentPaths, jobGate } from './paths.ts'
 import { makePipe, writeToPipe } from './pipe.ts'
 import { MARK } from './stop.ts'
 
@@ -28,7 +31,8 @@ export interface Machine {
   path: string
   log: Logger
   owner: Owner
-  namespaces: boolean
+  /** Null where this user may make no namespaces. */
+  boundary: Boundary | null
   locks: RunLocks
   /** The one writer of each agent's stdin, by the path of its pipe. */
   writers: Map<string, (text: string) => Promise<void>>
@@ -45,9 +49,11 @@ export async function createSandbox(
   await Promise.all([
     // Where an agent is to come its pipe is made meanwhile; a process of its own makes it.
     toolkit === null ? null : makePipe(agent.stdin, machine.path),
-    machine.namespaces ? holdNamespace(agent.namespace, machine.path) : null,
+    machine.boundary
+      ?.make({ paths, agent, toolkit })
+      .then((make) => holdNamespace(agent.namespace, machine.path, make)),
   ])
-  await writeFile(agent.complete, '')
+  await writeFile(agent.complete, machine.boundary?.kind ?? 'none')
 }
 
 export function sandboxOf(machine: Machine, runId: string, generation: number): Sandbox {
@@ -78,7 +84,9 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
   return {
     runId,
     generation,
+    owner: machine.owner,
     isRunning,
+    image: async () => null,
 
     startAgent: (program) =>
       locks.start(runId, async () => {
@@ -89,6 +97,8 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
           await using stdin = await open(agent.stdin, constants.O_RDWR)
           await using stdout = await open(agent.stdout, 'a', 0o600)
           await using stderr = await open(agent.stderr, 'a', 0o600)
+          // Programs open their streams by name as well (/dev/stderr).
+          for (const path of [agent.stdin, agent.stdout, agent.stderr]) await giveTo(path, machine.owner)
           await start(program, agent.own, [stdin, stdout, stderr], true)
         }
         return journal()
@@ -103,19 +113,28 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
     job: (spec: JobSpec) =>
       locks.start(runId, async () => {
         const job = jobPaths(paths.jobs, spec.id)
+        const gate = jobGate(paths, spec.id)
         if (!(await hasJob(paths, spec.id))) {
           await createJobDirectory(job, spec.stdin ?? '', machine.owner)
+          await mkdir(gate, { recursive: true, mode: 0o700 })
           await using stdin = await openRegular(job.stdin)
-          await using output = await open(job.output, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW)
-          await start(spec, job.own, [stdin, output, output], false)
+          await using directory = await openDirectory(job.root)
+          const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW
+          await using output = await open(within(directory, basename(job.output)), flags)
+          await start(
+            { ...spec, env: { ...spec.env, AMBIENT_JOB_FILES: job.own } },
+            gate,
+            [stdin, output, output],
+            false,
+          )
         }
         return fileJournal({
           name: spec.id,
           output: job.output,
           errors: job.output,
-          own: job.own,
+          own: gate,
           limit: JOB_OUTPUT_BYTES,
-          exit: () => exitOf(job.own),
+          exit: () => exitOf(gate),
         })
       }),
   }
@@ -150,9 +169,11 @@ async function startProgram(
   const inside = holder === null ? null : await firstProcess(holder)
   if (holder !== null && inside === null) throw sandboxLost(generation)
   const ends = endsSandbox && holder !== null ? [String(holder.pid), holder.since] : ['', '']
+  const marks = { AMBIENT_RUN: runId, [MARK]: paths.root }
+  const enter = inside === null || machine.boundary === null ? [] : machine.boundary.enter(inside)
   const child = spawn(
     '/bin/sh',
-    ['-c', PROCESS_GATE, 'ambient', own, program.cwd, String(inside ?? ''), ...ends, ...program.command],
+    ['-c', PROCESS_GATE, 'ambient', own, program.cwd, enter.join(' '), ...ends, ...program.command],
     {
       cwd: '/',
       // Nothing of the worker's own environment: it holds the worker's secrets.
@@ -161,10 +182,8 @@ async function startProgram(
         LANG: 'C.UTF-8',
         HOME: paths.home,
         TMPDIR: paths.tmp,
-        ...program.env,
-        ...(endsSandbox ? {} : { AMBIENT_JOB_FILES: own }),
-        AMBIENT_RUN: runId,
-        [MARK]: paths.root,
+        ...marks,
+        ...wrapped({ ...program.env, ...marks }),
       },
       detached: true,
       stdio: stdio.map((file) => file.fd),
@@ -181,7 +200,7 @@ async function startProgram(
 }
 
 const hasJob = async (paths: RunPaths, id: string): Promise<boolean> =>
-  (await readMark(jobPaths(paths.jobs, id).own, 'started').catch(missing)) !== null
+  (await readMark(jobGate(paths, id), 'started').catch(missing)) !== null
 
 const missing = (error: unknown): null => {
   if (isErrno(error, 'ENOENT')) return null

@@ -1,10 +1,12 @@
 // What of a run is alive on the bare machine, and its end.
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
+import { directorySize, removedButOpen } from '../disk-usage.ts'
 import { readMark } from '../job-directory.ts'
 import { endNamespace, namespaceHolder } from '../namespace.ts'
 import { isAlive, kill, markedProcesses, parseProcessRef, programOf, until } from '../processes.ts'
-import { isErrno, isRunId, runPaths } from '../run-directory.ts'
+import { isErrno, isRunId, listRunDirectories, runPaths } from '../run-directory.ts'
+import type { BoundaryKind } from './boundary.ts'
 import { type AgentPaths, agentPaths } from './paths.ts'
 
 /** In the environment of every process of a run on the bare machine: the run's directory. */
@@ -40,6 +42,14 @@ export async function startedFrom(runsDirectory: string, directories: readonly s
   return found
 }
 
+/** The run's directory, and files that its processes have removed and keep open. */
+export async function diskUsage(runsDirectory: string, runId: string): Promise<number> {
+  const { root } = runPaths(runsDirectory, runId)
+  const pids = (await markedProcesses(MARK)).get(root) ?? []
+  const sizes = await Promise.all([directorySize(root), removedButOpen(pids)])
+  return sizes.reduce((sum, size) => sum + size, 0)
+}
+
 /** Ends every process of the run. Its sandboxes must not be used again. Returns the pipes of its agents. */
 export async function endProcesses(runsDirectory: string, runId: string): Promise<string[]> {
   const { root } = runPaths(runsDirectory, runId)
@@ -55,6 +65,15 @@ export async function endProcesses(runsDirectory: string, runId: string): Promis
   }, KILL_MS)
   if (!gone) throw new Error(`processes of run ${runId} are still there ${KILL_MS} ms after they were killed`)
   return agents.map(({ stdin }) => stdin)
+}
+
+/** Ends every run that has a sandbox of another kind at work. Its files stay, for a sandbox of this one. */
+export async function endSandboxesUnlike(runsDirectory: string, kind: BoundaryKind): Promise<void> {
+  for (const runId of await aliveRuns(runsDirectory, await listRunDirectories(runsDirectory))) {
+    const agents = await generations(runsDirectory, runId)
+    const kinds = await Promise.all(agents.map(({ complete }) => readFile(complete, 'utf8').catch(() => null)))
+    if (kinds.some((each) => each !== null && each !== kind)) await endProcesses(runsDirectory, runId)
+  }
 }
 
 async function generations(runsDirectory: string, runId: string): Promise<AgentPaths[]> {

@@ -3,7 +3,7 @@ import type Docker from 'dockerode'
 import { AGENT_GATE } from '../gate.ts'
 import type { SandboxPaths } from '../host.ts'
 import type { Owner, RunPaths } from '../run-directory.ts'
-import { NETWORK } from './network.ts'
+import type { Way } from './restricted.ts'
 
 export interface Limits {
   memoryMb: number
@@ -25,6 +25,10 @@ export const labels = {
   generation: 'ambient.generation',
   /** Whose container it is, where several hosts share a daemon: each one's directory of runs. */
   directory: 'ambient.directory',
+  /** Whom its files belong to, where that is not the host's usual user: `uid:gid`. */
+  owner: 'ambient.owner',
+  /** Its environment names the hosts that it may reach. */
+  restricted: 'ambient.restricted',
 } as const
 
 export const containerName = (runId: string, generation: number) => `ambient-${runId}-${generation}`
@@ -44,10 +48,25 @@ export interface ContainerPlan {
   toolkit: string | null
   nodePath: string
   paths: RunPaths
+  /** The host's usual user. */
   owner: Owner
+  /** Another one, which the image names. */
+  user?: Owner | undefined
   limits: Limits
+  /** The OCI runtime that runs it; null takes the daemon's default. */
+  runtime: string | null
+  network: string
+  /** How it reaches the outside, where only through a proxy; it is then on another network. */
+  way?: Way | null | undefined
   runsDirectory: string
 }
+
+// Core dumps fill disks, or go to a program of the machine's. Open files are left to the daemon: a limit above its own
+// is refused by the kernel, and what they cost is memory of the container.
+const ULIMITS = [{ Name: 'core', Soft: 0, Hard: 0 }]
+
+/** When the machine itself is short of memory, sandboxes go before everything else on it. */
+const OOM_SCORE = 500
 
 export function containerOptions(plan: ContainerPlan): Docker.ContainerCreateOptions {
   const memory = plan.limits.memoryMb * 1024 * 1024
@@ -58,27 +77,39 @@ export function containerOptions(plan: ContainerPlan): Docker.ContainerCreateOpt
       [labels.run]: plan.runId,
       [labels.generation]: String(plan.generation),
       [labels.directory]: plan.runsDirectory,
+      ...(plan.user && { [labels.owner]: `${plan.user.uid}:${plan.user.gid}` }),
+      ...(plan.way && { [labels.restricted]: 'yes' }),
     },
     // The image's own entry point and health check are for its own program.
     Entrypoint: ['/bin/sh', '-c', AGENT_GATE],
     Cmd: [],
     Healthcheck: { Test: ['NONE'] },
-    User: `${plan.owner.uid}:${plan.owner.gid}`,
+    // One of the image's users has the groups that it has there.
+    User: plan.user ? String(plan.user.uid) : `${plan.owner.uid}:${plan.owner.gid}`,
     WorkingDir: inside.workspace,
-    Env: [`HOME=${inside.home}`, 'LANG=C.UTF-8', `AMBIENT_RUN=${plan.runId}`],
+    Env: [`HOME=${inside.home}`, 'LANG=C.UTF-8', `AMBIENT_RUN=${plan.runId}`, ...(plan.way?.env ?? [])],
     // The streams belong to the container: a client that goes leaves its stdin open.
     Tty: false,
     OpenStdin: true,
     StdinOnce: false,
     HostConfig: {
       Init: true,
+      ...(plan.runtime === null ? {} : { Runtime: plan.runtime }),
+      // The daemon's own seccomp profile and masked paths are what it gives to whoever names none.
       CapDrop: ['ALL'],
       SecurityOpt: ['no-new-privileges'],
+      Privileged: false,
+      IpcMode: 'private',
       Memory: memory,
       MemorySwap: memory,
+      // It counts as the container's memory, and must leave some to whoever is to clear it.
+      ShmSize: Math.floor(memory / 4),
+      OomScoreAdj: OOM_SCORE,
       NanoCpus: Math.round(plan.limits.cpus * 1e9),
       PidsLimit: plan.limits.pids,
-      NetworkMode: NETWORK,
+      Ulimits: ULIMITS,
+      NetworkMode: plan.way?.network ?? plan.network,
+      ...(plan.way && { Dns: plan.way.dns }),
       // A container is never started again: its log is the journal of one agent process.
       RestartPolicy: { Name: 'no' },
       LogConfig: JOURNAL_LOG,
@@ -87,6 +118,7 @@ export function containerOptions(plan: ContainerPlan): Docker.ContainerCreateOpt
         bind(plan.paths.home, inside.home),
         bind(plan.paths.jobs, inside.jobs),
         bind(plan.nodePath, inside.node, true),
+        ...(plan.way ? [bind(plan.way.resolver, '/etc/resolv.conf', true)] : []),
         ...(plan.toolkit === null ? [] : [bind(plan.toolkit, inside.toolkit, true)]),
       ],
     },

@@ -1,12 +1,16 @@
 // What a run takes of the disk, where it works in containers.
-import { stat } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import type Docker from 'dockerode'
-import { directorySize } from '../disk-usage.ts'
+import { directorySize, removedButOpen } from '../disk-usage.ts'
 import { runPaths } from '../run-directory.ts'
 import { ask, askFor } from './daemon.ts'
 import { containersOf, type Holder } from './end.ts'
 
-/** The run's directory, what its containers have changed of their images, and the daemon's logs of them where they can be seen. */
+/**
+ * The run's directory and what its containers have changed of their images; and
+ * where they can be seen, the daemon's logs of them, and files that their
+ * processes have removed and keep open.
+ */
 export async function diskUsage(holder: Holder, runId: string): Promise<number> {
   const { root } = runPaths(holder.runsDirectory, runId)
   const containers = await containersOf(holder, runId)
@@ -21,7 +25,16 @@ async function containerSize({ docker }: Holder, id: string): Promise<number> {
   const info = await askFor('turn', () => docker.getContainer(id).inspect())
   // The daemon's directory is root's, and may be on another machine's disk.
   const log = info === null ? null : await stat(info.LogPath).catch(() => null)
-  return (container?.SizeRw ?? 0) + (log?.size ?? 0)
+  const removed = info?.State.Running === true ? await removedButOpen(await processesOf(id)) : 0
+  return (container?.SizeRw ?? 0) + (log?.size ?? 0) + removed
+}
+
+/** None where the daemon is on another machine. */
+async function processesOf(id: string): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+  const isIn = async (pid: string) => (await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '')).includes(id)
+  const found = await Promise.all(pids.map(async (pid) => ((await isIn(pid)) ? [Number(pid)] : [])))
+  return found.flat()
 }
 
 /** Told where it is asked for; the client's types do not know. */

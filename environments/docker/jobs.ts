@@ -140,12 +140,7 @@ async function exitOf(
   return late ?? { code: 137, outOfMemory: info?.State.OOMKilled === true }
 }
 
-async function isExecuting(
-  docker: Docker,
-  container: Docker.Container,
-  job: JobPaths,
-  id: string,
-): Promise<boolean> {
+async function isExecuting(docker: Docker, container: Docker.Container, job: JobPaths, id: string): Promise<boolean> {
   const token = await startedUnder(job)
   // What stands in `started` comes from inside: only a name that the host itself gave is looked up.
   if (token === null || !/^[0-9a-f-]{36}$/.test(token)) return false

@@ -18,13 +18,17 @@ export type HostKind = { kind: 'docker'; gateway: string } | { kind: 'direct' }
 
 const direct = 'Agents run as processes of this machine and ask before they act.'
 
-/** Prepares what containers need. @throws when AMBIENT_HOST demands containers and no daemon answers. */
+/** Prepares what containers need. @throws when the settings demand containers and no daemon answers. */
 export async function chooseHostKind(config: Config, options: HelperOptions): Promise<HostKind> {
   if (config.AMBIENT_HOST === 'direct') return { kind: 'direct' }
-  const demanded = config.AMBIENT_HOST === 'docker'
+  // Whoever names a runtime wants containers: their absence must not mean less isolation.
+  const demanded = config.AMBIENT_HOST === 'docker' || config.AMBIENT_DOCKER_RUNTIME !== undefined
   const setup = DockerSetup.parse(await runHelper('docker-setup.ts', [], options))
   if (!setup.daemon) {
-    if (demanded) throw new Error(`AMBIENT_HOST is docker, and no Docker daemon answers: ${setup.reason}`)
+    if (demanded) {
+      const value = config.AMBIENT_HOST === 'docker' ? 'AMBIENT_HOST is docker' : 'AMBIENT_DOCKER_RUNTIME is set'
+      throw new Error(`${value}, and no Docker daemon answers: ${setup.reason}`)
+    }
     options.say(`no Docker daemon answers (${setup.reason}). ${direct}`)
     return { kind: 'direct' }
   }

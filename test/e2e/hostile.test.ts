@@ -1,0 +1,268 @@
+// Agents that mean harm, all at once on one host: each ends as its own run's failure, and nothing else notices.
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { networkInterfaces, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { execa } from 'execa'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { RunItem } from '../../domain/run.ts'
+import { isTerminal, type RunState } from '../../domain/state.ts'
+import { leftovers } from '../support/leftovers.ts'
+import { type SampleRepository, sampleRepository } from '../support/repository.ts'
+import { type Stack, startStack } from '../support/stack.ts'
+
+const NODE = '/opt/ambient/node'
+const MiB = 1024 ** 2
+/** What a run that fills the disk may take of it, in GiB. */
+const DISK = { max_disk_gb: 0.05 }
+
+interface Attack {
+  script: string
+  limits?: object
+}
+
+/** By name; all of them begin together. `host` is what an attacker could know of the machine. */
+const attacks = (host: { victim: string; ports: string; addresses: string }) =>
+  ({
+    'fork bomb': { script: 'bomb() { bomb | bomb & }; bomb; sleep 2; exit 3' },
+    'memory hog': { script: `exec ${NODE} -e 'const all = []; for (;;) all.push(Buffer.alloc(1e7, 1))'` },
+    'shared memory': { script: 'head -c 900000000 /dev/zero >/dev/shm/all; stat -c %s /dev/shm/all' },
+    'full workspace': { script: 'fallocate -l 200M all; sleep 987', limits: DISK },
+    'full home': { script: 'head -c 200000000 /dev/zero >~/all; sleep 987', limits: DISK },
+    'full image': { script: 'head -c 200000000 /dev/zero >/var/tmp/all; sleep 987', limits: DISK },
+    'long line': { script: 'head -c 1000000000 /dev/zero | tr "\\0" x; echo' },
+    flood: { script: 'exec yes "$(head -c 1000 /dev/zero | tr "\\0" y)"', limits: { max_transcript_mb: 1 } },
+    'end of everything': { script: 'kill -9 -1; sleep 987' },
+    daemon: {
+      script: `trap '' TERM; setsid sh -c '(trap "" TERM; while :; do sleep 987; done) &'; echo up; while :; do sleep 987; done`,
+    },
+    // What is open is said; a line that says nothing else is a refusal.
+    look: {
+      script: `
+        for path in /var/run/docker.sock /run/docker.sock ${host.victim}; do [ ! -e "$path" ] || echo "sees $path"; done
+        cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep '^AMBIENT_RUN=' | grep -vx "AMBIENT_RUN=$AMBIENT_RUN"
+        ${NODE} - ${host.addresses} 127.0.0.1 169.254.169.254 -- ${host.ports} 80 <<'END'
+          const words = process.argv.slice(2), cut = words.indexOf('--')
+          for (const host of words.slice(0, cut)) for (const port of words.slice(cut + 1)) {
+            const socket = require('node:net').connect({ host, port, timeout: 3000 }, () => {
+              console.log('reaches ' + host + ':' + port)
+              socket.destroy()
+            })
+            socket.on('timeout', () => socket.destroy()).on('error', () => {})
+          }
+END
+        for token in none "$OLD_CREDENTIAL"; do
+          curl -s -o /dev/null -w "gateway %{http_code}\\n" -m 5 -H "authorization: Bearer $token" "$OPENAI_BASE_URL/models"
+        done`,
+    },
+    strange: {
+      script: `
+        mkfifo project/fifo fifo; ln -s fifo project/link; mknod device c 1 3 2>/dev/null && echo device
+        python3 -c 'import socket; s = socket.socket(socket.AF_UNIX); s.bind("socket"); t = socket.socket(socket.AF_UNIX); t.bind("project/socket")'
+        cp /bin/sh project/setuid; chmod 6755 project/setuid; chown 0:0 project/setuid 2>/dev/null && echo owner
+        mkdir project/closed; echo x >project/closed/x; chmod 000 project/closed; mkdir -p "$(printf 'deep/%.0s' $(seq 500))"
+        echo work >project/work.txt`,
+    },
+    // Whatever is read on the host after the agent has ended could be a link by then.
+    links: {
+      script: `
+        cd project && echo work >work.txt && git config core.hooksPath /workspace/hooks && git config core.fsmonitor 'touch ~/ran'
+        ln -s ${host.victim} beside; ln -s ${host.victim} ../beside; ln -sf ${host.victim} ~/.codex
+        cat >/tmp/swap.sh <<'END'
+          while :; do for files in /run/ambient/jobs/c[!o]*/own /run/ambient/jobs/collect*/own; do
+            for name in 0.patch 0.bundle 0.log 0.facts 0.pack exit; do ln -sf ${host.victim} "$files/$name" 2>/dev/null; done
+          done; done
+END
+        setsid sh /tmp/swap.sh >/dev/null 2>&1 &
+        sleep 1`,
+    },
+    'repository that is a link': {
+      script: `mv project away; ln -s ${host.victim}/.. project; cd away && rm -rf .git && echo 'gitdir: ${host.victim}' >.git`,
+    },
+  }) satisfies Record<string, Attack>
+
+let stack: Stack
+let repository: SampleRepository
+let directory: string
+let victim: string
+let neighbour: string
+let hostPid: number
+let memoryBefore: number
+let runs: Record<keyof ReturnType<typeof attacks>, string>
+
+async function start({ script, limits = {} }: Attack, env = {}): Promise<string> {
+  return await stack.start({
+    prompt: 'Go',
+    config: {
+      harness: { type: 'command', command: ['sh', '-c', `cd /workspace\n${script}`] },
+      permission_policy: 'allow',
+      idle_timeout_minutes: 0,
+      ...limits,
+    },
+    environment: { repos: [{ url: repository.url, path: 'project' }], env },
+  })
+}
+
+/** Once it has ended, in one way and for good. */
+async function ended(name: keyof typeof runs, ...expected: RunState[]): Promise<RunItem> {
+  const runId = runs[name]
+  await stack.untilEvent(runId, ({ kind, data }) => kind === 'state' && isTerminal(data.state as RunState))
+  const run = await stack.item(runId)
+  const states = (await stack.events(runId)).filter(({ kind }) => kind === 'state').map(({ data }) => data.state)
+  expect(states.filter((each) => isTerminal(each as RunState))).toEqual([run.state])
+  expect(expected).toContain(run.state)
+  await expect.poll(() => leftovers(runId)).toEqual([])
+  return run
+}
+
+const output = async (runId: string) =>
+  (await stack.events(runId)).filter(({ kind }) => kind === 'output').map(({ data }) => String(data.text))
+const diffOf = async (runId: string) => (await stack.call<string>('GET', `/api/v1/agent/runs/${runId}/diff`)).body
+
+/** The most memory that a process ever had, in bytes. */
+async function mostMemory(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) * 1024
+}
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'ambient-hostile-'))
+  victim = join(directory, 'victim')
+  await writeFile(victim, 'the secret of this machine\n')
+  repository = await sampleRepository()
+  stack = await startStack({
+    host: 'docker',
+    env: { AMBIENT_MEMORY_MB: '256', AMBIENT_PIDS: '128', AMBIENT_CPUS: '0.5' },
+  })
+  hostPid = await stack.pid('host')
+  // One that has ended leaves a credential that is worth nothing.
+  const former = await start({ script: 'echo "$OPENAI_API_KEY"' })
+  await stack.until(former, 'SUCCEEDED')
+  const credential = (await output(former))[0] ?? ''
+  expect(credential.length).toBeGreaterThan(20)
+  neighbour = await start({
+    script:
+      'until [ -e /workspace/go ]; do git -C project status >/dev/null && echo step; sleep 1; done; echo work >project/work.txt',
+  })
+  await stack.untilEvent(neighbour, ({ kind }) => kind === 'output')
+  memoryBefore = await mostMemory(hostPid)
+  const own = Object.values(networkInterfaces()).flatMap((each) => each ?? [])
+  const plan = attacks({
+    victim,
+    ports: Object.entries(stack.env)
+      .flatMap(([name, value]) => (name.endsWith('_PORT') ? [value] : []))
+      .join(' '),
+    addresses: own
+      .flatMap(({ family, address, internal }) => (family === 'IPv4' && !internal ? [address] : []))
+      .join(' '),
+  })
+  const started = Object.entries(plan).map(async ([name, attack]) => [
+    name,
+    await start(attack, { OLD_CREDENTIAL: credential }),
+  ])
+  runs = Object.fromEntries(await Promise.all(started))
+})
+
+afterAll(async () => {
+  await stack?.stop()
+  await repository?.remove()
+  await rm(directory, { recursive: true, force: true })
+})
+
+describe('contained', () => {
+  test('a fork bomb', async () => {
+    const { failure } = await ended('fork bomb', 'FAILED')
+    expect(failure).toMatchObject({ code: 'command_failed' })
+  })
+
+  test('a program that takes all the memory', async () => {
+    const { failure } = await ended('memory hog', 'FAILED')
+    expect(failure).toMatchObject({ code: 'command_failed', message: 'The command ran out of memory and was killed.' })
+  })
+
+  test('files in memory', async () => {
+    await ended('shared memory', 'SUCCEEDED')
+    const lines = await output(runs['shared memory'])
+    expect(lines).toContainEqual(expect.stringContaining('No space left on device'))
+    expect(Number(lines.at(-1))).toBeLessThanOrEqual(64 * MiB)
+  })
+
+  test.each(['workspace', 'home', 'image'] as const)('a disk that is filled: %s', async (where) => {
+    const { failure } = await ended(`full ${where}`, 'FAILED')
+    expect(failure).toMatchObject({ code: 'disk_limit', phase: 'turn' })
+    // What was over the limit by far before anybody could look is not kept for a follow-up either.
+    if (where === 'workspace') expect(await readdir(join(stack.data, 'runs'))).not.toContain(runs['full workspace'])
+  })
+
+  test('a line of a gigabyte', async () => {
+    await ended('long line', 'SUCCEEDED')
+    const said = await stack.events(runs['long line'])
+    expect(said.filter(({ kind }) => kind === 'warning')).toMatchObject([{ data: { code: expect.any(String) } }])
+  })
+
+  test('output without end', async () => {
+    const { failure } = await ended('flood', 'FAILED')
+    expect(failure).toMatchObject({ code: 'transcript_limit' })
+  })
+
+  test('a program that kills all that it may', async () => {
+    // It is tried again as one whose sandbox was lost, or not: by what of it went first.
+    const { state, failure } = await ended('end of everything', 'FAILED', 'ERROR')
+    expect([state, failure?.code]).toEqual(state === 'ERROR' ? ['ERROR', 'sandbox_lost'] : ['FAILED', 'command_failed'])
+  })
+
+  test('daemons that heed no signal, at a cancel', async () => {
+    await stack.untilEvent(runs.daemon, ({ kind }) => kind === 'output')
+    const before = performance.now()
+    await stack.call('POST', `/api/v1/agent/runs/${runs.daemon}/cancel`)
+    await ended('daemon', 'CANCELLED')
+    expect(performance.now() - before).toBeLessThan(20_000)
+  })
+
+  test('a look around: no socket of the daemon, no other run, none of our ports, no model without a credential that is good', async () => {
+    await ended('look', 'SUCCEEDED')
+    const said = await output(runs.look)
+    const reached = said.flatMap((line) => /^reaches .*:(\d+)$/.exec(line)?.[1] ?? [])
+    expect(new Set(reached)).toEqual(new Set([stack.env.AMBIENT_GATEWAY_PORT]))
+    expect(said.filter((line) => !line.startsWith('reaches'))).toEqual(['gateway 401', 'gateway 401'])
+  })
+
+  test('pipes, sockets, devices, closed directories and files with rights in the workspace', async () => {
+    await ended('strange', 'SUCCEEDED')
+    expect(await output(runs.strange)).toEqual([])
+    expect(await diffOf(runs.strange)).toContain('+work')
+  })
+
+  test('links in the place of what the host reads and collects', async () => {
+    await ended('links', 'SUCCEEDED')
+    const answers = [await diffOf(runs.links), await stack.events(runs.links), await stack.item(runs.links)]
+    expect(JSON.stringify(answers)).not.toContain('the secret of this machine')
+  })
+
+  test('a link in the place of the repository itself', async () => {
+    const name = 'repository that is a link'
+    await ended(name, 'SUCCEEDED')
+    expect(await diffOf(runs[name])).not.toContain('the secret of this machine')
+  })
+})
+
+describe('unharmed', () => {
+  test('a neighbour that was at work all the time', async () => {
+    await writeFile(join(stack.data, 'runs', neighbour, 'workspace', 'go'), '')
+    const run = await stack.until(neighbour, 'SUCCEEDED')
+    expect(run.execution).toBe(1)
+    expect(await diffOf(neighbour)).toContain('+work')
+  })
+
+  test('the host: the same process, with little more memory than before', async () => {
+    expect(await stack.pid('host')).toBe(hostPid)
+    expect(await mostMemory(hostPid)).toBeLessThan(memoryBefore + 400 * MiB)
+    expect(await leftovers(neighbour, ...Object.values(runs))).toEqual([])
+  })
+
+  test('the machine: nothing that was pointed at is changed, and nothing is left elsewhere', async () => {
+    expect(await readFile(victim, 'utf8')).toBe('the secret of this machine\n')
+    expect(await readdir(directory)).toEqual(['victim'])
+    const { stdout } = await execa('df', ['--output=pcent', stack.data])
+    expect(Number(/(\d+)%/.exec(stdout)?.[1])).toBeLessThan(95)
+  })
+})
