@@ -5,10 +5,13 @@ import { RunFailureError } from '../../domain/failure.ts'
 import type { ProviderName } from '../../domain/harness.ts'
 import type { Journal } from '../../domain/journal.ts'
 import type { Sandbox } from '../../environments/host.ts'
+import { commitIdentity } from '../../environments/repositories.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnOutcome } from '../../workflows/contract.ts'
+import { environmentOf } from './environment.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { usableSandbox } from './sandbox.ts'
+import { runStart } from './setup.ts'
 
 /** Each provider's usual names for its key and its address, by which command-line tools find a model. */
 const modelVariables: Record<ProviderName, { key: string; url: string }> = {
@@ -30,6 +33,7 @@ export async function runCommand(
   await endFormerCommand(execution)
   const { generation: former } = execution.state.get()
   const sandbox = await usableSandbox(execution)
+  await runStart(execution, sandbox)
   const takesArgument = rest.some((argument) => argument.includes('{prompt}'))
   // A command that was lost with its sandbox is started again.
   const id = attempt === 1 ? `command-${messageId}` : `command-${messageId}-${attempt}`
@@ -41,8 +45,12 @@ export async function runCommand(
     env: wasStarted
       ? {}
       : {
-          ...order.environment.env,
-          ...modelEnvironment(deps.gatewayUrl, await deps.server.credential(ref.runId, ref.execution, stop)),
+          ...commitIdentity(order.commit_identity),
+          ...environmentOf(execution).env,
+          ...modelEnvironment(
+            sandbox.gateway ?? deps.gatewayUrl,
+            await deps.server.credential(ref.runId, ref.execution, stop),
+          ),
         },
     cwd: workingDirectory(deps.host.paths(ref.runId, null).workspace, order),
     ...(takesArgument ? {} : { stdin: prompt }),

@@ -74,7 +74,7 @@ function imageNotFound(image: string, log: string, cause: unknown): RunFailureEr
 /** An image may have been made by anyone, and its users are read into memory. */
 const PASSWD_BYTES = 1024 * 1024
 
-/** What is appended to /etc/passwd for images that do not know the sandbox's user; null for those that do, or whose list of users is too large to be one. By image id: an image never changes. */
+/** What is appended to /etc/passwd for images that do not know the sandbox's user; null for those that do, or whose list of users is too large to be one. By image id and user: an image never changes. */
 export type PasswdCache = Map<string, string | null>
 
 /**
@@ -88,11 +88,12 @@ export async function nameUser(
   home: string,
   cache: PasswdCache,
 ): Promise<void> {
-  let passwd = cache.get(imageId)
+  const key = `${imageId} ${owner.uid}`
+  let passwd = cache.get(key)
   if (passwd === undefined) {
     const there = await readPasswd(container)
     passwd = there === null ? null : completedPasswd(there, owner, home)
-    cache.set(imageId, passwd)
+    cache.set(key, passwd)
   }
   if (passwd === null) return
   const archive = await buffer(packed('passwd', passwd))
@@ -115,7 +116,7 @@ function completedPasswd(passwd: string, { uid, gid }: Owner, home: string): str
 }
 
 /** Empty where the image has none; null where it is larger than any list of users. */
-async function readPasswd(container: Docker.Container): Promise<string | null> {
+export async function readPasswd(container: Docker.Container): Promise<string | null> {
   const archive = await askFor('workspace', () => container.getArchive({ path: '/etc/passwd' }))
   if (archive === null) return ''
   const parts: Buffer[] = []
