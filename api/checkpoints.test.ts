@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createHostServer, FencedError, type HostServer, ServerRefusal } from '../activities/host/server.ts'
-import { dropOldCheckpoints } from '../store/checkpoints.ts'
+import { dropOldCheckpoints } from '../store/checkpoint-history.ts'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
@@ -16,7 +16,10 @@ let directory: string
 let host: HostServer
 beforeAll(async () => {
   postgres = await startTestPostgres()
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl(), env: { AMBIENT_CHECKPOINT_MB: '8' } })
+  api = await startTestApi({
+    databaseUrl: await postgres.databaseUrl(),
+    env: { AMBIENT_CHECKPOINT_MB: '8', AMBIENT_CHECKPOINTS: '4', AMBIENT_CHECKPOINTS_MB: '2' },
+  })
   directory = await mkdtemp(join(tmpdir(), 'ambient-checkpoints-'))
   host = hostNamed(HOST.id, HOST.secret)
 })
@@ -37,9 +40,17 @@ async function heldRun(): Promise<string> {
   return runId
 }
 
-async function save(runId: string, content: Buffer, execution = 1, as = host): Promise<void> {
+const summary = {
+  taken_at: '2026-01-02T03:04:05.678Z',
+  message_id: null,
+  session: true,
+  repositories: [{ path: 'project', head_commit: 'a'.repeat(40), branch: 'refs/heads/main', files_changed: 3 }],
+  left_out: [],
+}
+
+async function save(runId: string, content: Buffer, execution = 1, as = host, late = false): Promise<void> {
   await writeFile(file('sent'), content)
-  await as.saveCheckpoint(runId, execution, file('sent'), signal())
+  await as.saveCheckpoint(runId, execution, { file: file('sent'), summary, late }, signal())
 }
 
 async function load(runId: string, execution = 1, as = host): Promise<Buffer | null> {
@@ -58,7 +69,7 @@ const rows = async (runId: string) => {
   return { checkpoints: checkpoints.length, largest: pieces.largest }
 }
 
-test('a checkpoint comes back byte for byte, kept in pieces, and the newest takes the place of the one before', async () => {
+test('a checkpoint comes back byte for byte, kept in pieces, and the newest counts', async () => {
   const runId = await heldRun()
   expect(await load(runId)).toBeNull()
   const first = randomBytes(5_000_001)
@@ -67,6 +78,7 @@ test('a checkpoint comes back byte for byte, kept in pieces, and the newest take
   const second = randomBytes(10)
   await save(runId, second)
   expect((await load(runId))?.equals(second)).toBe(true)
+  // Both together would be more than the run may have.
   expect(await rows(runId)).toEqual({ checkpoints: 1, largest: 10 })
   await save(runId, first)
   expect((await rows(runId)).largest).toBeLessThan(2 * 1024 * 1024)
@@ -154,4 +166,66 @@ test('a checkpoint is kept as long as a workspace is, after the end of its run',
   expect(await dropOldCheckpoints(api.db, 24)).toBe(1)
   const left = await Promise.all([open, fresh, old, waiting].map(async (runId) => (await rows(runId)).checkpoints))
   expect(left).toEqual([1, 1, 0, 1])
+})
+
+const listed = async (runId: string, query = '') =>
+  (await api.call('GET', `/agent/runs/${runId}/checkpoints${query}`)).body
+
+test('the checkpoints of a run are listed, the newest first, in pages', async () => {
+  const runId = await heldRun()
+  expect(await listed(runId)).toEqual({ checkpoints: [], page_info: { has_next_page: false } })
+  for (const text of ['one', 'two', 'three']) await save(runId, Buffer.from(text))
+  const { checkpoints, page_info } = await listed(runId, '?limit=2')
+  expect(checkpoints).toMatchObject([
+    { number: 3, newest: true, late: false, bytes: 5, execution: 1, files_changed: 3, session: true },
+    { number: 2, newest: false, repositories: summary.repositories, taken_at: summary.taken_at },
+  ])
+  expect(page_info).toEqual({ has_next_page: true, next_cursor: '2' })
+  const rest = await listed(runId, `?limit=2&cursor=${page_info.next_cursor}`)
+  expect(rest.checkpoints.map(({ number }: { number: number }) => number)).toEqual([1])
+  expect(rest.page_info).toEqual({ has_next_page: false })
+  expect((await api.call('GET', `/agent/runs/${runId}`)).body.checkpoint).toEqual({
+    number: 3,
+    taken_at: summary.taken_at,
+  })
+  expect(await listed(runId, '?cursor=x')).toMatchObject({ status: 400, detail: 'cursor: is not one of this list' })
+})
+
+test('only so many are kept, and so much of them together; the oldest go first, the newest never', async () => {
+  const runId = await heldRun()
+  const numbers = async () => (await listed(runId)).checkpoints.map(({ number }: { number: number }) => number)
+  for (let i = 1; i <= 6; i++) await save(runId, Buffer.from(`${i}`))
+  expect(await numbers()).toEqual([6, 5, 4, 3])
+  await save(runId, randomBytes(1_200_000))
+  await save(runId, randomBytes(1_200_000))
+  expect(await numbers()).toEqual([8])
+  expect((await load(runId))?.length).toBe(1_200_000)
+})
+
+test('what a host still has of an execution that is over joins the history, and never counts for the run', async () => {
+  const runId = await heldRun()
+  await save(runId, Buffer.from('of the first'))
+  await api.hold(runId, { execution: 2, as: { id: 'machine-4', secret: 'secret-of-machine-4' } })
+  const next = hostNamed('machine-4', 'secret-of-machine-4')
+  await save(runId, Buffer.from('of the second'), 2, next)
+  const noteHost = (execution: number, hostId: string) =>
+    api.db
+      .updateTable('executions')
+      .set({ host_id: hostId })
+      .where('run_id', '=', runId)
+      .where('execution', '=', execution)
+      .execute()
+  await noteHost(1, HOST.id)
+  await noteHost(2, 'machine-4')
+  // Asked what it may remove, it is told to hand over what it has first.
+  expect(await host.sweep([runId], signal())).toEqual({ remove: [runId], stop: [], save: [runId] })
+  await save(runId, Buffer.from('what came late'), 1, host, true)
+  expect((await load(runId, 2, next))?.toString()).toBe('of the second')
+  expect((await listed(runId)).checkpoints).toMatchObject([
+    { number: 3, execution: 1, late: true, newest: false },
+    { number: 2, execution: 2, newest: true },
+    { number: 1, execution: 1 },
+  ])
+  expect(await host.lateOrder(runId, 1, signal())).toMatchObject({ execution: 1 })
+  await expect(host.order(runId, 1, signal())).rejects.toThrow(FencedError)
 })

@@ -2,20 +2,16 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { logTail } from '../domain/failure.ts'
 import { ArchiveTooLargeError, writeArchive } from './archive.ts'
-import { TAKE_SCRIPT } from './checkpoint-scripts.ts'
+import { askGit, CheckpointError, type GitSays, sizeOf } from './checkpoint-facts.ts'
 import type { Sandbox } from './host.ts'
-import { jobPaths, removeJob } from './job-directory.ts'
+import { removeJob } from './job-directory.ts'
 import { openRegular } from './no-links.ts'
-import { parseRepositoryFacts, RepositoryFacts } from './repository-facts.ts'
+import { RepositoryFacts } from './repository-facts.ts'
 import { isErrno, type RunPaths } from './run-directory.ts'
-import { keyOfTrees, type Tree, TreeTooLargeError, walk } from './tree.ts'
-import { look, NO_GIT, RepositoryStart, readStart, readText } from './work-product.ts'
+import { lookAtTrees, sizeOfTree, type Tree, TreeTooLargeError } from './tree.ts'
+import { RepositoryStart, readStart } from './work-product.ts'
 
-/** Git has this long to say what has changed: hostile settings can keep it busy for ever. In seconds. */
-const GIT_SECONDS = 300
-const FACTS_BYTES = 8 * 1024 * 1024
 /** So often a checkpoint is taken again because files changed meanwhile. */
 const TRIES = 3
 
@@ -43,6 +39,8 @@ export const Manifest = z.object({
   repositories: z.array(RepositoryFacts),
   /** The files beside the repositories are in it. */
   beside: z.boolean(),
+  /** What of the workspace is not in it, each said for people. */
+  left_out: z.array(z.string()).default([]),
   /** How many paths of the home are in it, by their numbers. */
   state_paths: z.number().int().min(0),
   /** What the caller wants to know again. */
@@ -85,16 +83,10 @@ export type Taken =
       kind: 'taken'
       file: string
       mark: CheckpointMark
+      manifest: Manifest
       /** The files beside the repositories are too large, and are not in it. */
       withoutBeside: boolean
-      /** Files that could not be read. */
-      lost: string[]
     }
-
-/** The checkpoint could not be taken; the run itself is as well as it was. */
-export class CheckpointError extends Error {
-  override readonly name = 'CheckpointError'
-}
 
 /**
  * Takes a checkpoint into a file of the host's own, which the caller removes.
@@ -102,7 +94,7 @@ export class CheckpointError extends Error {
  */
 export async function takeCheckpoint(options: TakeOptions): Promise<Taken> {
   const { known, repositories, signal } = options
-  const isSame = known !== null && (await keyOf(treesOf(options, known), signal)) === known.trees
+  const isSame = known !== null && (await keyOf(treesOf(options, known), signal))?.key === known.trees
   if (repositories.length === 0) {
     return isSame ? { kind: 'unchanged' } : archive(options, { name: null, facts: [], directory: '' })
   }
@@ -114,93 +106,6 @@ export async function takeCheckpoint(options: TakeOptions): Promise<Taken> {
   } finally {
     await removeJob(options.paths.jobs, id)
   }
-}
-
-interface GitSays {
-  /** What stands for all of it. */
-  name: string | null
-  facts: RepositoryFacts[]
-  /** Where the packs are. */
-  directory: string
-}
-
-async function askGit(
-  options: TakeOptions,
-  sandbox: Sandbox,
-  id: string,
-  known: string | null,
-): Promise<GitSays | 'unchanged'> {
-  const { paths, workspace, repositories, maxBytes } = options
-  const start = (await readStart(paths)) ?? []
-  const late = AbortSignal.timeout((GIT_SECONDS + 30) * 1000)
-  const signal = AbortSignal.any([options.signal, late])
-  const { code, lines } = await look(
-    { sandbox, paths, workspace, signal },
-    {
-      id,
-      script: TAKE_SCRIPT,
-      // One byte more than may be kept, so that what is too large is known for it.
-      args: [
-        String(maxBytes + 1),
-        known ?? '-',
-        ...repositories.flatMap(({ path, cloned }) => {
-          const { base = null, tree = null } = start.find((each) => each.path === path) ?? {}
-          return [path, cloned ?? '-', base ?? '-', tree ?? '-']
-        }),
-      ],
-      seconds: GIT_SECONDS,
-    },
-  ).catch((error: unknown) => {
-    if (late.aborted && !options.signal.aborted) throw new CheckpointError(`git took longer than ${GIT_SECONDS} s`)
-    throw error
-  })
-  if (code === NO_GIT) throw new CheckpointError('the image has no git to ask')
-  if (code !== 0) throw new CheckpointError(`git could not be asked (exit code ${code}): ${logTail(lines.join('\n'))}`)
-  const name = lines.map((line) => /^facts ([0-9a-f]+)$/.exec(line)?.[1]).find((found) => found !== undefined)
-  if (name !== undefined && name === known) return 'unchanged'
-  const { own } = jobPaths(paths.jobs, id)
-  const facts: RepositoryFacts[] = []
-  for (const [number, repository] of repositories.entries()) {
-    const text = await readText(join(own, `${number}.facts`), FACTS_BYTES)
-    facts.push(await withNested(paths, understood(repository, text)))
-  }
-  const failed = lines.filter((line) => line.startsWith('failed '))
-  // A pack that is too large breaks off, too, and is told by its size.
-  for (const line of failed) {
-    const size = await sizeOf(join(own, `${line.slice('failed '.length)}.pack`))
-    if (size <= maxBytes) throw new CheckpointError(`git could not pack: ${logTail(lines.join('\n'))}`)
-  }
-  return { name: name ?? null, facts, directory: own }
-}
-
-function understood(repository: TakeOptions['repositories'][number], text: string): RepositoryFacts {
-  try {
-    return parseRepositoryFacts(repository, text)
-  } catch (error) {
-    throw new CheckpointError(`what git says of ${repository.path} is not understood`, { cause: error })
-  }
-}
-
-async function sizeOf(path: string): Promise<number> {
-  await using file = await openRegular(path)
-  return (await file.stat()).size
-}
-
-/** Git keeps only the name of the commit of a repository in a repository. */
-async function withNested(paths: RunPaths, facts: RepositoryFacts): Promise<RepositoryFacts> {
-  const plain = [...facts.plain]
-  const links: string[] = []
-  for (const path of facts.links) {
-    const kind = await kindOf({ root: paths.workspace, path: `${facts.path}/${path}/.git` })
-    if (kind === 'directory') plain.push(path)
-    else if (kind !== null) links.push(path)
-  }
-  return { ...facts, plain, links }
-}
-
-async function kindOf(tree: Tree): Promise<string | null> {
-  for await (const { kind } of walk(tree, new AbortController().signal)) return kind
-  return null
 }
 
 interface Trees {
@@ -219,9 +124,12 @@ function treesOf({ paths, statePaths }: TakeOptions, { kept, plain }: Pick<Check
 }
 
 /** Null where there are too many files to say. */
-async function keyOf({ state, beside, plain }: Trees, signal: AbortSignal): Promise<string | null> {
+async function keyOf(
+  { state, beside, plain }: Trees,
+  signal: AbortSignal,
+): Promise<{ key: string; bytes: number } | null> {
   try {
-    return await keyOfTrees([...state, beside, ...plain], signal)
+    return await lookAtTrees([...state, beside, ...plain], signal)
   } catch (error) {
     if (error instanceof TreeTooLargeError) return null
     throw error
@@ -230,45 +138,93 @@ async function keyOf({ state, beside, plain }: Trees, signal: AbortSignal): Prom
 
 async function archive(options: TakeOptions, { name, facts, directory }: GitSays): Promise<Taken> {
   const { signal } = options
-  const sets = {
-    kept: facts.filter(({ is_plain }) => !is_plain).map(({ path }) => path),
-    plain: facts.flatMap((each) => each.plain.map((path) => `${each.path}/${path}`)),
-  }
-  const trees = treesOf(options, sets)
+  const kept = facts.filter(({ is_plain, is_submodule }) => !is_plain && !is_submodule).map(({ path }) => path)
+  const plain = facts.flatMap((each) => each.plain.map((path) => `${each.path}/${path}`))
+  let { chosen, tooLarge } = await chooseIgnored(options, { kept, plain }, { facts, directory })
   // A workspace that is nothing but such files is not worth keeping without them.
-  const canDoWithout = facts.length > 0 && facts.every(({ is_plain }) => !is_plain)
+  const canDoWithout = facts.length > 0 && facts.every(({ is_plain, is_submodule }) => !is_plain || is_submodule)
   let withoutBeside = false
   for (let attempt = 1; ; attempt++) {
+    const sets = { kept, plain: [...plain, ...chosen] }
+    const trees = treesOf(options, sets)
     const before = await keyOf(trees, signal)
-    const written = await write(options, { facts, directory, trees, withoutBeside })
+    const leftOut = leftOutOf(facts, tooLarge, withoutBeside)
+    const written = await write(options, { facts, directory, trees, chosen, withoutBeside, leftOut })
     if (written === null) {
+      if (chosen.length > 0) {
+        tooLarge = [...chosen, ...tooLarge]
+        chosen = []
+        continue
+      }
       if (withoutBeside || !canDoWithout) return { kind: 'too_large' }
       withoutBeside = true
       continue
     }
     // What was read while it was being written may be torn: a database, say.
-    const isTorn = before !== null && before !== (await keyOf(trees, signal))
+    const isTorn = before !== null && before.key !== (await keyOf(trees, signal))?.key
     if (isTorn && attempt < TRIES) continue
-    const mark = { ...sets, facts: name, trees: before ?? 'too many files' }
+    const mark = { ...sets, facts: name, trees: before?.key ?? 'too many files' }
     return { kind: 'taken', mark, withoutBeside, ...written }
   }
+}
+
+/** What git ignores and the agent has made: the smallest first, as long as there is room beside everything else. */
+async function chooseIgnored(
+  options: TakeOptions,
+  sets: Pick<CheckpointMark, 'kept' | 'plain'>,
+  { facts, directory }: Pick<GitSays, 'facts' | 'directory'>,
+): Promise<{ chosen: string[]; tooLarge: string[] }> {
+  const { paths, signal, maxBytes } = options
+  const found = facts.flatMap((each) => each.ignored.map((path) => `${each.path}/${path}`))
+  if (found.length === 0) return { chosen: [], tooLarge: [] }
+  let room = maxBytes - ROOM_FOR_MANIFEST - ((await keyOf(treesOf(options, sets), signal))?.bytes ?? maxBytes)
+  for (const [number, { is_plain }] of facts.entries()) {
+    if (!is_plain) room -= await sizeOf(join(directory, `${number}.pack`))
+  }
+  const sizes: { path: string; bytes: number | null }[] = []
+  for (const path of found) sizes.push({ path, bytes: await sizeOfTree({ root: paths.workspace, path }, room, signal) })
+  const chosen: string[] = []
+  const tooLarge: string[] = []
+  for (const { path, bytes } of sizes.toSorted((a, b) => (a.bytes ?? Infinity) - (b.bytes ?? Infinity))) {
+    if (bytes !== null && bytes <= room) {
+      room -= bytes
+      chosen.push(path)
+    } else tooLarge.push(path)
+  }
+  return { chosen, tooLarge }
+}
+
+/** Its facts name what is in it. */
+const ROOM_FOR_MANIFEST = 256 * 1024
+
+function leftOutOf(facts: readonly RepositoryFacts[], tooLarge: readonly string[], withoutBeside: boolean): string[] {
+  return [
+    ...tooLarge.map((path) => `${path}, which git ignores: too large`),
+    ...(withoutBeside ? ['files beside the repositories: too large'] : []),
+    ...facts.flatMap(({ path, links }) => links.map((link) => `${path}/${link}: what git has of it is elsewhere`)),
+    ...facts.flatMap(({ path, lost }) => lost.map((name) => `${path}: ${name}`)),
+  ]
 }
 
 interface Contents {
   facts: RepositoryFacts[]
   directory: string
   trees: Trees
+  /** Of what git ignores. */
+  chosen: readonly string[]
   withoutBeside: boolean
+  leftOut: readonly string[]
 }
 
 /** Null when it is too large. */
 async function write(
   options: TakeOptions,
-  { facts, directory, trees, withoutBeside }: Contents,
-): Promise<{ file: string; lost: string[] } | null> {
+  { facts, directory, trees, chosen, withoutBeside, leftOut }: Contents,
+): Promise<{ file: string; manifest: Manifest } | null> {
   const { paths, signal, maxBytes } = options
   const file = join(paths.root, 'checkpoint.archive')
-  const lost = facts.flatMap((each) => each.lost)
+  const lost: string[] = []
+  const isChosen = new Set(chosen)
   const manifest: Manifest = {
     version: 1,
     taken_at: new Date().toISOString(),
@@ -276,14 +232,18 @@ async function write(
     workspace: options.workspace,
     home: options.home,
     start: await readStart(paths),
-    repositories: facts,
+    repositories: facts.map((each) => ({
+      ...each,
+      ignored: each.ignored.filter((path) => isChosen.has(`${each.path}/${path}`)),
+    })),
     beside: !withoutBeside,
+    left_out: [...leftOut],
     state_paths: trees.state.length,
     record: options.record,
   }
   try {
     await writeArchive(file, { maxBytes, signal }, async (archive) => {
-      const onLost = (path: string) => lost.push(path)
+      const onLost = (path: string) => lost.push(`${path}: could not be read`)
       await archive.text(entryNames.manifest, JSON.stringify(manifest))
       for (const [number, tree] of trees.state.entries()) await archive.tree(entryNames.state(number), tree, onLost)
       for (const [number, { is_plain }] of facts.entries()) {
@@ -295,7 +255,8 @@ async function write(
       if (!withoutBeside) await archive.tree(workspace, trees.beside, onLost)
       for (const tree of trees.plain) await archive.tree(`${workspace}/${tree.path}`, tree, onLost)
     })
-    return { file, lost }
+    // What could not be read is known only now: whoever restores it finds that it is not there.
+    return { file, manifest: { ...manifest, left_out: [...manifest.left_out, ...lost] } }
   } catch (error) {
     await rm(file, { force: true })
     if (error instanceof ArchiveTooLargeError || error instanceof TreeTooLargeError) return null

@@ -4,11 +4,14 @@ import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { logTail } from '../domain/failure.ts'
 import { readArchive } from './archive.ts'
-import { CheckpointError, entryNames, Manifest } from './checkpoint.ts'
-import { CLEAR_SCRIPT, RESTORE_SCRIPT } from './checkpoint-scripts.ts'
+import { keepBaseline } from './baseline.ts'
+import { entryNames, Manifest } from './checkpoint.ts'
+import { CheckpointError } from './checkpoint-facts.ts'
+import { CLEAR_SCRIPT, RELINK_SCRIPT, RESTORE_SCRIPT } from './checkpoint-scripts.ts'
 import type { Sandbox } from './host.ts'
 import { createJobFile, jobPaths, removeJob } from './job-directory.ts'
 import { type Replacement, replacePaths } from './replace-paths.ts'
+import type { RepositoryFacts } from './repository-facts.ts'
 import type { Owner, RunPaths } from './run-directory.ts'
 import { createUnpacker } from './unpack.ts'
 import { look, writeStart } from './work-product.ts'
@@ -31,6 +34,13 @@ export interface RestoreOptions {
   paths: RunPaths
   owner: Owner
   signal: AbortSignal
+}
+
+interface WorkOptions extends RestoreOptions {
+  sandbox: Sandbox
+  /** As the sandbox sees it. */
+  workspace: string
+  id: string
 }
 
 /**
@@ -61,12 +71,11 @@ export async function restoreHome(
  * that has been cloned and set up anew.
  * @throws {CheckpointError}
  */
-export async function restoreWork(
-  options: RestoreOptions & { sandbox: Sandbox; workspace: string; id: string },
-): Promise<void> {
+export async function restoreWork(options: WorkOptions): Promise<void> {
   const { file, manifest, paths, owner, signal, sandbox } = options
   // Of each sandbox one: a job that went down with its sandbox cannot be run again under its id.
   const id = `${options.id}-${sandbox.generation}`
+  const begun = Date.now()
   if (!(await sandbox.hasJob(id))) await putPacks(options, id)
   const { code, lines } = await look(
     { sandbox, paths, workspace: options.workspace, signal },
@@ -76,17 +85,20 @@ export async function restoreWork(
       args: [
         '0',
         manifest.beside ? 'clear' : 'leave',
-        ...manifest.repositories.flatMap(({ path, branch, head, worktree, staged }) => [
-          path,
-          branch ?? head ?? '-',
-          worktree ?? '-',
-          staged ?? '-',
+        ...manifest.repositories.flatMap((facts) => [
+          facts.path,
+          facts.branch ?? facts.head ?? '-',
+          facts.worktree ?? (facts.is_submodule ? 'gone' : '-'),
+          facts.staged ?? '-',
+          facts.unmerged ?? '-',
+          facts.going ?? '-',
         ]),
       ],
       seconds: GIT_SECONDS,
     },
   )
   if (code !== 0) throw new CheckpointError(`exit code ${code}: ${logTail(lines.join('\n'))}`)
+  await keepBaseline(paths, jobPaths(paths.jobs, id), begun)
   await removeJob(paths.jobs, id)
   const unpacker = createUnpacker({ root: paths.workspace, owner })
   const { workspace } = entryNames
@@ -95,8 +107,25 @@ export async function restoreWork(
     else if (entry.name.startsWith(`${workspace}/`)) await unpacker.put(entry.name.slice(workspace.length + 1), entry)
   }
   await unpacker.finish()
+  await relink(options, `relink-${id}`)
   if (manifest.start !== null) await writeStart(paths, manifest.start)
 }
+
+/** Linked worktrees and their repositories know each other by their paths. */
+async function relink({ manifest, paths, signal, sandbox, workspace }: WorkOptions, id: string): Promise<void> {
+  const linked = manifest.repositories.filter(({ is_linked }) => is_linked).map(({ path }) => path)
+  if (linked.length === 0) return
+  const { code, lines } = await look(
+    { sandbox, paths, workspace, signal },
+    { id, script: RELINK_SCRIPT, args: ['0', manifest.workspace, ...linked], seconds: GIT_SECONDS },
+  )
+  if (code !== 0) throw new CheckpointError(`exit code ${code}: ${logTail(lines.join('\n'))}`)
+  await removeJob(paths.jobs, id)
+}
+
+/** What is not to be where the set-up has put it: it comes as files, or not at all. */
+const othersOf = ({ plain, ignored, vanished }: RepositoryFacts): string =>
+  [...plain, ...ignored, ...vanished].map((path) => `${path}\n`).join('')
 
 /** What the job reads, before it is started. */
 async function putPacks({ file, manifest, paths, owner, signal }: RestoreOptions, id: string): Promise<void> {
@@ -108,7 +137,14 @@ async function putPacks({ file, manifest, paths, owner, signal }: RestoreOptions
   const packs = new Set<string>()
   for (const [number, facts] of manifest.repositories.entries()) {
     packs.add(entryNames.pack(number))
-    await put(`${number}.refs`, facts.branches.map(({ name, commit }) => `create ${name} ${commit}\n`).join(''))
+    await put(
+      `${number}.refs`,
+      [
+        ...facts.branches.map(({ name, commit }) => `create ${name} ${commit}\n`),
+        ...facts.refs.map(({ name, object }) => (object === null ? `delete ${name}\n` : `update ${name} ${object}\n`)),
+      ].join(''),
+    )
+    if (facts.is_submodule) await put(`${number}.submodule`, '')
     await put(
       `${number}.stash`,
       facts.stash
@@ -116,7 +152,7 @@ async function putPacks({ file, manifest, paths, owner, signal }: RestoreOptions
         .map((commit) => `${commit}\n`)
         .join(''),
     )
-    await put(`${number}.other`, facts.plain.map((path) => `${path}\n`).join(''))
+    await put(`${number}.other`, othersOf(facts))
   }
   for await (const { name, content } of readArchive(file, signal)) {
     if (packs.has(name)) await put(name.slice(name.lastIndexOf('/') + 1), content)

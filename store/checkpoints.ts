@@ -1,50 +1,90 @@
-// The newest checkpoint of each run: what another host needs to go on with it. Kept in pieces, so that nobody holds one whole in memory.
+// Checkpoints of runs, on their way in and out: what another host, or another run, needs to go on. Kept in pieces, so that nobody holds one whole in memory.
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
+import type { CheckpointSummary } from '../domain/checkpoint.ts'
 import type { ExecutionRef } from '../workflows/contract.ts'
-import type { Db, Queryable } from './database.ts'
+import { type HistoryLimits, trimHistory } from './checkpoint-history.ts'
+import type { Db, Queryable, Tx } from './database.ts'
+import { jsonb } from './json.ts'
 import { lockRun, RunNotFoundError, refuseOlder } from './locking.ts'
 
 /** Large enough that a statement for each costs little, small enough that many at once fit into memory. */
 const PIECE_BYTES = 1024 * 1024
-
-/** No upload takes as long: what is older and not whole was left by a sender that died. */
-const ABANDONED_HOURS = 6
 
 export interface StoredCheckpoint {
   id: string
   bytes: number
 }
 
+export interface NewCheckpoint {
+  content: AsyncIterable<Buffer>
+  /** Null: of a host that is older than summaries. */
+  summary: CheckpointSummary | null
+  /** What an execution had that another one has taken over from: it joins the history, and is never the newest. */
+  late: boolean
+}
+
 /**
- * Stores a checkpoint in place of the run's former one, which counts until this
- * one is whole.
- * @throws {FencedError} when a newer execution has begun; {RunNotFoundError}
+ * Stores a checkpoint. It becomes the run's newest once it is whole; the former
+ * one joins the history, of which the oldest are dropped beyond the limits.
+ * @throws {FencedError} when a newer execution has begun, unless it is a late one; {RunNotFoundError}
  */
 export async function saveCheckpoint(
   db: Db,
   { runId, execution }: ExecutionRef,
-  content: AsyncIterable<Buffer>,
+  { content, summary, late }: NewCheckpoint,
+  limits: HistoryLimits,
 ): Promise<StoredCheckpoint> {
   const id = randomUUID()
+  const lock = async (tx: Tx) => {
+    const run = await lockRun(tx, runId)
+    if (!late) refuseOlder(run, execution)
+  }
   await db.transaction().execute(async (tx) => {
-    refuseOlder(await lockRun(tx, runId), execution)
-    await tx.insertInto('checkpoints').values({ id, run_id: runId, execution, completed_at: null }).execute()
+    await lock(tx)
+    await tx.insertInto('checkpoints').values({ id, run_id: runId, execution, late, completed_at: null }).execute()
   })
+  let bytes: number
   try {
-    const bytes = await storePieces(db, id, content)
+    bytes = await storePieces(db, id, content)
     await db.transaction().execute(async (tx) => {
-      refuseOlder(await lockRun(tx, runId), execution)
-      await tx.updateTable('checkpoints').set({ completed_at: null }).where('run_id', '=', runId).execute()
-      await tx.updateTable('checkpoints').set({ bytes, completed_at: sql`now()` }).where('id', '=', id).execute()
+      await lock(tx)
+      const whole = { bytes, summary: summary === null ? null : jsonb(summary), number: await nextNumber(tx, runId) }
+      if (late) {
+        const joins = { ...whole, replaced_at: sql<Date>`now()` }
+        await tx.updateTable('checkpoints').set(joins).where('id', '=', id).execute()
+        return
+      }
+      await tx
+        .updateTable('checkpoints')
+        .set({ completed_at: null, replaced_at: sql`now()` })
+        .where('run_id', '=', runId)
+        .where('completed_at', 'is not', null)
+        .execute()
+      await tx
+        .updateTable('checkpoints')
+        .set({ ...whole, completed_at: sql<Date>`now()` })
+        .where('id', '=', id)
+        .execute()
     })
-    // After the lock is given back: removing many pieces takes a moment.
-    await db.deleteFrom('checkpoints').where('run_id', '=', runId).where('completed_at', 'is', null).execute()
-    return { id, bytes }
   } catch (error) {
-    await db.deleteFrom('checkpoints').where('id', '=', id).where('completed_at', 'is', null).execute()
+    await db.deleteFrom('checkpoints').where('id', '=', id).where('number', 'is', null).execute()
     throw error
   }
+  // After the lock is given back: removing many pieces takes a moment.
+  await trimHistory(db, runId, execution, limits)
+  return { id, bytes }
+}
+
+/** The caller holds the run's lock. A fork that has a checkpoint of its own needs the one it began with no more. */
+async function nextNumber(tx: Tx, runId: string): Promise<number> {
+  const { checkpoints } = await tx
+    .updateTable('runs')
+    .set({ checkpoints: sql`checkpoints + 1`, forked_checkpoint_id: null })
+    .where('id', '=', runId)
+    .returning('checkpoints')
+    .executeTakeFirstOrThrow()
+  return checkpoints
 }
 
 async function storePieces(db: Db, id: string, content: AsyncIterable<Buffer>): Promise<number> {
@@ -72,26 +112,37 @@ async function storePieces(db: Db, id: string, content: AsyncIterable<Buffer>): 
 }
 
 /**
- * The run's checkpoint; null when there is none.
+ * What the run goes on from: its newest checkpoint, or the one that it was
+ * forked from while it has none of its own; null when there is neither.
  * @throws {FencedError} when a newer execution has begun; {RunNotFoundError}
  */
 export async function findCheckpoint(
   db: Queryable,
   { runId, execution }: ExecutionRef,
 ): Promise<StoredCheckpoint | null> {
-  const run = await db.selectFrom('runs').select('execution').where('id', '=', runId).executeTakeFirst()
+  const run = await db
+    .selectFrom('runs')
+    .select(['execution', 'forked_checkpoint_id'])
+    .where('id', '=', runId)
+    .executeTakeFirst()
   if (!run) throw new RunNotFoundError(runId)
   refuseOlder(run, execution)
-  const found = await db
+  const own = await db
     .selectFrom('checkpoints')
     .select(['id', 'bytes'])
     .where('run_id', '=', runId)
     .where('completed_at', 'is not', null)
     .executeTakeFirst()
-  return found ?? null
+  if (own !== undefined || run.forked_checkpoint_id === null) return own ?? null
+  const forked = await db
+    .selectFrom('checkpoints')
+    .select(['id', 'bytes'])
+    .where('id', '=', run.forked_checkpoint_id)
+    .executeTakeFirst()
+  return forked ?? null
 }
 
-/** A checkpoint's content, a piece at a time. @throws when it was replaced or removed meanwhile. */
+/** A checkpoint's content, a piece at a time. @throws when it was removed meanwhile. */
 export async function* readCheckpoint(db: Queryable, { id, bytes }: StoredCheckpoint): AsyncGenerator<Buffer> {
   let left = bytes
   for (let number = 1; left > 0; number++) {
@@ -101,36 +152,8 @@ export async function* readCheckpoint(db: Queryable, { id, bytes }: StoredCheckp
       .where('checkpoint_id', '=', id)
       .where('number', '=', number)
       .executeTakeFirst()
-    if (!piece) throw new Error(`the checkpoint ${id} was replaced while it was read`)
+    if (!piece) throw new Error(`the checkpoint ${id} was removed while it was read`)
     left -= piece.bytes.length
     yield piece.bytes
   }
-}
-
-/**
- * Removes the checkpoints that nobody will come back to: of runs that have been
- * over for as long as workspaces are kept, and those that never became whole.
- * Returns how many.
- */
-export async function dropOldCheckpoints(db: Db, workspaceHours: number): Promise<number> {
-  const { rows } = await sql`
-    delete from checkpoints
-    using runs
-    where runs.id = checkpoints.run_id
-      and case
-        when checkpoints.completed_at is null
-          then checkpoints.created_at < now() - make_interval(hours => ${ABANDONED_HOURS}::integer)
-        else runs.state in ('SUCCEEDED', 'FAILED', 'ERROR', 'CANCELLED')
-          and runs.finished_at < now() - make_interval(hours => ${workspaceHours}::integer)
-          and coalesce(runs.workspace_until < now(), true)
-          -- A sandbox is kept an hour at most; one that is noted longer has lost its workflow.
-          and not (runs.sandbox_running and runs.finished_at > now() - interval '2 hours')
-          and not exists (
-            select from mail
-            where mail.run_id = runs.id and mail.kind = 'prompt' and mail.accepted_at is null
-          )
-      end
-    returning 1
-  `.execute(db)
-  return rows.length
 }

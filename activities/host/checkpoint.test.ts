@@ -10,14 +10,18 @@ import type { AgentName } from '../../domain/harness.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
+import { testGitAccess } from '../../test/support/git-access.ts'
 import { type SampleRepository, sampleRepository } from '../../test/support/repository.ts'
 import { checkpoint } from './checkpoint.ts'
 import { type HostDeps, openRunState } from './deps.ts'
+import { checkpointBeforeEnd } from './dispose.ts'
 import type { Execution } from './execution.ts'
+import { handOverLateRun } from './late.ts'
 import { prepare } from './prepare.ts'
 import { restoreWorkspace } from './restore.ts'
 import { usableSandbox } from './sandbox.ts'
 import { type HostServer, ServerRefusal } from './server.ts'
+import { carryOutTurn } from './turn.ts'
 import { prepareWorkspace } from './workspace.ts'
 
 const log = pino({ level: 'silent' })
@@ -31,6 +35,7 @@ let hosts: HostDeps['host'][]
 let kept: string
 let saved: number
 let refuses: number | null
+let cameLate: object[]
 let said: { journal: string; code: unknown; data: Record<string, unknown> }[]
 
 beforeEach(async () => {
@@ -41,6 +46,7 @@ beforeEach(async () => {
   kept = join(directory, 'kept')
   saved = 0
   refuses = null
+  cameLate = []
   said = []
 })
 afterEach(async () => {
@@ -50,10 +56,13 @@ afterEach(async () => {
 })
 
 const server = {
-  async saveCheckpoint(_runId, _execution, file) {
+  async saveCheckpoint(_runId, execution, { file, late, summary }) {
     if (refuses !== null) throw new ServerRefusal(refuses, 'no')
-    await copyFile(file, kept)
-    saved += 1
+    if (late) cameLate.push({ execution, files_changed: summary.repositories[0]?.files_changed })
+    else {
+      await copyFile(file, kept)
+      saved += 1
+    }
   },
   async loadCheckpoint(_runId, _execution, file) {
     await copyFile(kept, file)
@@ -66,8 +75,9 @@ async function machine(hostId: string): Promise<HostDeps> {
   await mkdir(runsDirectory)
   const host = await createDirectHost({ runsDirectory, nodePath: process.execPath, log, path: process.env.PATH })
   hosts.push(host)
+  const git = await testGitAccess(runsDirectory)
   const metrics = createHostMetrics(new Registry(), async () => ({ capacity: 1, held: 0, draining: false }))
-  return { hostId, host, server, log, metrics, runsDirectory, checkpointBytes: 1024 * 1024 } as HostDeps
+  return { hostId, host, server, log, metrics, runsDirectory, checkpointBytes: 1024 * 1024, git } as HostDeps
 }
 
 async function at(
@@ -90,8 +100,12 @@ async function at(
       prepared: null,
       former: null,
       has_checkpoint: saved > 0,
+      forked_from: null,
+      begins_forked: false,
       transcript_bytes: null,
       disk_bytes: null,
+      team: 'default',
+      commit_identity: null,
       ...order,
     },
     agent: agents[agent],
@@ -103,7 +117,7 @@ async function at(
       notes: (journal) => ({
         async add(kind, data) {
           // As the server does: the same line of a journal is stored once.
-          if (kind === 'warning' && !said.some((each) => each.journal === journal)) {
+          if ((kind === 'warning' || data.step === 'fork') && !said.some((each) => each.journal === journal)) {
             said.push({ journal, code: data.code, data })
           }
         },
@@ -214,7 +228,12 @@ test('a checkpoint is put back once, by whoever comes to it, and says what is no
   expect(said).toMatchObject([
     {
       code: 'workspace_restored',
-      data: { repositories: ['project'], files: true, session: false, message: expect.stringContaining('git ignores') },
+      data: {
+        repositories: ['project'],
+        files: true,
+        session: false,
+        message: expect.stringContaining('Not in it: what was done after'),
+      },
     },
   ])
 })
@@ -243,4 +262,130 @@ test("a database of an agent does not go to another directory: the agent's sessi
   expect(said).toMatchObject([{ code: 'workspace_restored', data: { session: false } }])
   expect(String(said[0]?.data.message)).toContain('it does not know what was said before')
   expect(await readdir(join(two.runsDirectory, runId, 'home'))).toEqual([])
+})
+
+test('no turn begins before what the former one did is kept, however that ended', async () => {
+  const deps = await machine('one')
+  const talking: HostServer = {
+    ...server,
+    message: async (_runId, id) => ({ message_id: id, text: 'go on', decision: null }),
+    credential: async () => 'a token',
+  }
+  const execution = () =>
+    at({ ...deps, server: talking }, { command: ['sh', '-c', 'echo x >>README.md; echo $0', 'x'] })
+  await prepare(await execution())
+  const turn = async () => carryOutTurn(await execution(), { kind: 'prompt', messageId: randomUUID() })
+  await turn()
+  expect(saved).toBe(0)
+  // The first one's end was an interrupt: the workflow has asked for no checkpoint.
+  await turn()
+  expect(saved).toBe(1)
+  await checkpoint(await execution())
+  expect(saved).toBe(2)
+  await turn()
+  expect(saved).toBe(2)
+})
+
+test('a sandbox is not given up before there is a checkpoint of what it has done meanwhile', async () => {
+  const deps = await machine('one')
+  const order = (await at(deps)).order
+  const asked = { ...deps, server: { ...server, order: async () => ({ ...order, has_checkpoint: saved > 0 }) } }
+  const end = () => checkpointBeforeEnd(asked, { runId, execution: 1 }, { interrupt: never, detach: never })
+  await prepare(await at(deps))
+  await checkpoint(await at(deps))
+  await end()
+  expect(saved).toBe(1)
+  await writeFile(file(deps, 'project/README.md'), 'by a program that went on\n')
+  await end()
+  expect(saved).toBe(2)
+  // One that cannot be made is no reason to keep a sandbox.
+  refuses = 400
+  await writeFile(file(deps, 'project/README.md'), 'and on\n')
+  await end()
+  expect(saved).toBe(2)
+})
+
+test('what only this host had of a run is handed over before it makes way for what another one has', async () => {
+  const [one, two] = [await machine('one'), await machine('two')]
+  await prepare(await at(one))
+  await checkpoint(await at(one))
+  await writeFile(file(one, 'project/README.md'), 'never kept\n')
+  const onTwo = { execution: 2, former: { execution: 1, host_id: 'one' } }
+  await prepare(await at(two, onTwo))
+  await writeFile(file(two, 'project/other'), 'by the second\n')
+  await checkpoint(await at(two, onTwo))
+  const backOnOne = { execution: 3, former: { execution: 2, host_id: 'two' } }
+  expect(await prepare(await at(one, backOnOne))).toBe('restored')
+  expect(cameLate).toEqual([{ execution: 1, files_changed: 1 }])
+  expect(await readFile(file(one, 'project/other'), 'utf8')).toBe('by the second\n')
+  expect(await readFile(file(one, 'project/README.md'), 'utf8')).not.toBe('never kept\n')
+
+  // The same where the server says that it is to be removed; nothing is handed over that is stored already.
+  const order = (await at(two, onTwo)).order
+  const swept = { ...two, server: { ...server, lateOrder: async () => order } }
+  await handOverLateRun(swept, runId, never)
+  expect(cameLate).toHaveLength(1)
+  await writeFile(file(two, 'project/other'), 'and more\n')
+  await handOverLateRun(swept, runId, never)
+  expect(cameLate).toEqual([expect.anything(), { execution: 2, files_changed: 1 }])
+})
+
+test('what could not be handed over is said by the execution that takes its place', async () => {
+  const [one, two] = [await machine('one'), await machine('two')]
+  await prepare(await at(one))
+  await checkpoint(await at(one))
+  await prepare(await at(two, { execution: 2, former: { execution: 1, host_id: 'one' } }))
+  await writeFile(file(one, 'project/README.md'), 'never kept\n')
+  refuses = 400
+  said = []
+  await prepare(await at(one, { execution: 3, former: { execution: 2, host_id: 'two' } }))
+  expect(said[0]).toMatchObject({ code: 'checkpoint_failed', journal: 'late-3' })
+  expect(String(said[0]?.data.message)).toContain('What execution 1 did on this host after its last checkpoint')
+})
+
+test('a fork begins with the files of the other run, and says where it comes from', async () => {
+  const [one, two] = [await machine('one'), await machine('two')]
+  await prepare(await at(one))
+  await writeFile(file(one, 'project/README.md'), 'as it was then\n')
+  await checkpoint(await at(one))
+  const source = runId
+  runId = randomUUID()
+  saved = 0
+  const forked_from = { run_id: source, checkpoint: 1, session: 'continue' } as const
+  const order = { forked_from, begins_forked: true }
+  expect(await prepare(await at(two, order))).toBe('restored')
+  expect(await readFile(file(two, 'project/README.md'), 'utf8')).toBe('as it was then\n')
+  expect(said).toMatchObject([{ data: { step: 'fork', forked_from } }])
+  expect(String(said[0]?.data.text)).toContain(`Forked from run ${source}, checkpoint 1 of `)
+  // Its own first one is made though nothing has changed: from then on it does without the other run's.
+  await checkpoint(await at(two, order))
+  expect(saved).toBe(1)
+  for (const host of hosts) await host.remove(source)
+})
+
+test('a fork has the session of the other run, unless it is to be fresh', async () => {
+  const [one, two] = [await machine('one'), await machine('two')]
+  const agent = 'claude'
+  await prepareWorkspace(await at(one, { agent }))
+  const execution = await at(one, { agent })
+  await execution.state.set({ setupDone: true, sessionId: 'a-session', greetedSession: 'a-session' })
+  const sessions = join(one.runsDirectory, runId, 'home/.claude/projects/here')
+  await mkdir(sessions, { recursive: true })
+  await writeFile(join(sessions, 'a-session.jsonl'), `{"cwd":"${one.runsDirectory}/${runId}/workspace"}`)
+  await one.host.open({ runId, generation: 1, image: null, toolkit: null })
+  await execution.state.set({ generation: 1 })
+  await checkpoint(await at(one, { agent }))
+  const source = runId
+  saved = 0
+  for (const session of ['continue', 'fresh'] as const) {
+    runId = randomUUID()
+    const forked_from = { run_id: source, checkpoint: 1, session }
+    await prepareWorkspace(await at(two, { agent, forked_from, begins_forked: true }))
+    const { sessionId, restoring } = (await at(two, { agent })).state.get()
+    expect([sessionId, restoring]).toEqual([session === 'continue' ? 'a-session' : null, true])
+    const home = join(two.runsDirectory, runId, 'home')
+    expect(await readdir(home)).toEqual(session === 'continue' ? ['.claude'] : [])
+    for (const host of hosts) await host.remove(runId)
+  }
+  for (const host of hosts) await host.remove(source)
 })

@@ -1,8 +1,10 @@
-// Runs on the worker that holds the sandbox. Keeps off this host what another one needs to go on with the run.
+// Runs on the worker that holds the sandbox. Keeps off this host what another one, or another run, needs to go on from here.
 import { rm } from 'node:fs/promises'
 import { z } from 'zod'
+import type { CheckpointSummary } from '../../domain/checkpoint.ts'
 import { AgentName } from '../../domain/harness.ts'
-import { CheckpointError, CheckpointMark, type Taken, takeCheckpoint } from '../../environments/checkpoint.ts'
+import { CheckpointMark, type Manifest, type Taken, takeCheckpoint } from '../../environments/checkpoint.ts'
+import { CheckpointError } from '../../environments/checkpoint-facts.ts'
 import { planRepositories } from '../../environments/repositories.ts'
 import { readState, writeState } from '../../environments/run-directory.ts'
 import { type Execution, workingDirectory } from './execution.ts'
@@ -26,6 +28,8 @@ const Progress = z.object({
   /** Of the one that the server has; null when that is not this host's. */
   mark: CheckpointMark.nullable(),
   record: z.string(),
+  /** The message whose turn was the last before one was tried. */
+  messageId: z.string().nullable().default(null),
 })
 
 /** Where the agent keeps its sessions, in its home. */
@@ -34,31 +38,60 @@ export const sessionPaths = ({ deps, ref, agent, order }: Execution): readonly s
     ? []
     : agent.sessions.paths(workingDirectory(deps.host.paths(ref.runId, null).workspace, order))
 
+/** Whether a checkpoint was tried since the last turn ended; also where there was none. */
+export async function isAfterTurn({ state }: Execution): Promise<boolean> {
+  const { messageId } = state.get()
+  if (messageId === null) return true
+  return (await readState(state.paths, Progress, 'checkpoint'))?.messageId === messageId
+}
+
+/** The server has a checkpoint of what is here: it has come from there. */
+export async function noteRestored({ state }: Execution): Promise<void> {
+  const { messageId } = state.get()
+  await writeState(state.paths, Progress, { count: 0, mark: null, record: '', messageId }, 'checkpoint')
+}
+
+/** Before another turn: whatever ended the former one, it is not to be lost with this one. */
+export async function checkpointFormerTurn(execution: Execution): Promise<void> {
+  if (!(await isAfterTurn(execution))) await checkpoint(execution)
+}
+
 /**
  * Stores a checkpoint with the server when anything has changed since the last
  * one. One that is too large or cannot be taken is said in the transcript: the
- * run goes on without.
+ * run goes on without. A late one is of an execution that another one has taken
+ * over from; nobody hears of it but who asks for the run's checkpoints.
+ * @returns what became of it.
  */
-export async function checkpoint(execution: Execution): Promise<void> {
+export async function checkpoint(
+  execution: Execution,
+  { late = false } = {},
+): Promise<'unchanged' | 'stored' | 'not stored'> {
   const { deps, ref, state, order, stop } = execution
   // Half of a workspace is worth less than the checkpoint that it is being made of.
-  if (!state.get().setupDone || state.get().restoring) return
+  if (!state.get().setupDone || state.get().restoring) return 'unchanged'
   const { paths } = state
   const former = await readState(paths, Progress, 'checkpoint')
   const count = (former?.count ?? 0) + 1
   const record = recordOf(execution)
-  const isKnown = order.has_checkpoint && former?.record === JSON.stringify(record)
+  const { messageId } = record
+  const isKnown = (order.has_checkpoint || late) && former?.record === JSON.stringify(record)
   try {
     const taken = await take(execution, { count, record, known: isKnown ? former.mark : null })
-    if (taken.kind === 'unchanged') return
+    if (taken.kind === 'unchanged') {
+      if (former) await writeState(paths, Progress, { ...former, count, messageId }, 'checkpoint')
+      return 'unchanged'
+    }
     if (taken.kind === 'too_large') await tellTooLarge(execution, 'Nothing of the run is kept outside this host')
     else {
+      const sent = { file: taken.file, summary: summaryOf(taken.manifest, record), late }
       await deps.server
-        .saveCheckpoint(ref.runId, ref.execution, taken.file, stop)
+        .saveCheckpoint(ref.runId, ref.execution, sent, stop)
         .finally(() => rm(taken.file, { force: true }))
-      await writeState(paths, Progress, { count, mark: taken.mark, record: JSON.stringify(record) }, 'checkpoint')
-      await tellWhatIsLeft(execution, taken)
-      return
+      const progress = { count, mark: taken.mark, record: JSON.stringify(record), messageId }
+      await writeState(paths, Progress, progress, 'checkpoint')
+      if (!late) await tellWhatIsLeft(execution, taken)
+      return 'stored'
     }
   } catch (error) {
     if (error instanceof ServerRefusal && error.status === 413) {
@@ -74,12 +107,42 @@ export async function checkpoint(execution: Execution): Promise<void> {
     } else throw error
   }
   // The next one is another job, whatever became of this one.
-  await writeState(paths, Progress, { count, mark: null, record: '' }, 'checkpoint')
+  await writeState(paths, Progress, { count, mark: null, record: '', messageId }, 'checkpoint')
+  return 'not stored'
 }
 
 function recordOf({ order, state }: Execution): z.infer<typeof CheckpointRecord> {
   const { sessionId, greetedSession, messageId, previousMessageId, opensSession } = state.get()
   return { agent: order.agent, session: sessionId, greetedSession, messageId, previousMessageId, opensSession }
+}
+
+const MessageId = z.uuid()
+
+function summaryOf(manifest: Manifest, record: z.infer<typeof CheckpointRecord>): CheckpointSummary {
+  return {
+    taken_at: manifest.taken_at,
+    message_id: MessageId.safeParse(record.messageId).data ?? null,
+    session: record.session !== null,
+    repositories: manifest.repositories
+      .filter(({ is_submodule }) => !is_submodule)
+      .map(({ path, head, branch, files_changed }) => ({
+        path,
+        head_commit: head,
+        branch: branch?.replace(/^refs\/heads\//, '') ?? null,
+        files_changed,
+      })),
+    left_out: shortened(manifest.left_out),
+  }
+}
+
+const SAID = 50
+
+/** Each as a line. Of very many the number says more than the names. */
+function shortened(leftOut: readonly string[]): string[] {
+  const said = leftOut
+    .slice(0, SAID)
+    .map((text) => (text.length > 500 ? `${text.slice(0, 500)}…` : text).toWellFormed())
+  return leftOut.length > SAID ? [...said, `${leftOut.length - SAID} more`] : said
 }
 
 function take(
@@ -118,6 +181,7 @@ const tellTooLarge = (execution: Execution, consequence: string) =>
   )
 
 async function tellWhatIsLeft(execution: Execution, taken: Extract<Taken, { kind: 'taken' }>): Promise<void> {
+  const { left_out: leftOut } = taken.manifest
   if (taken.withoutBeside) {
     await warn(
       execution,
@@ -125,15 +189,20 @@ async function tellWhatIsLeft(execution: Execution, taken: Extract<Taken, { kind
       `With the files beside the repositories, what the run has changed is larger than ${megabytes(execution)}. They are not kept outside this host.`,
     )
   }
-  if (taken.lost.length > 0) {
-    const names = taken.lost.slice(0, 10).join(', ')
-    await warn(
-      execution,
-      'checkpoint_incomplete',
-      `${taken.lost.length} files could not be read, and are not kept outside this host: ${names}.`,
-    )
+  if (leftOut.length > 0) {
+    const names = shortened(leftOut).slice(0, 10).join('; ')
+    const more = leftOut.length > 10 ? `; and ${leftOut.length - 10} more` : ''
+    await warn(execution, 'checkpoint_incomplete', `Not kept outside this host: ${names}${more}.`)
   }
 }
+
+/** Something else than the checkpoint itself has gone wrong, again and again. */
+export const tellNotKept = (execution: Execution) =>
+  warn(
+    execution,
+    'checkpoint_failed',
+    'What the run has done since its last checkpoint could not be kept outside this host. Its workspace is kept here.',
+  )
 
 /** Once for an execution: it would be said after each turn. */
 async function warn({ transcript, ref }: Execution, code: string, message: string): Promise<void> {

@@ -3,13 +3,16 @@ import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { RunFailureError } from '../../domain/failure.ts'
-import { CheckpointError, type Manifest } from '../../environments/checkpoint.ts'
+import type { ExecutionOrder } from '../../domain/host-api.ts'
+import type { Manifest } from '../../environments/checkpoint.ts'
+import { CheckpointError } from '../../environments/checkpoint-facts.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { planRepositories } from '../../environments/repositories.ts'
 import { readManifest, restoreHome, restoreWork } from '../../environments/restore.ts'
 import { exists, type RunPaths } from '../../environments/run-directory.ts'
-import { CheckpointRecord, sessionPaths } from './checkpoint.ts'
+import { CheckpointRecord, noteRestored, sessionPaths } from './checkpoint.ts'
 import type { RunState } from './deps.ts'
+import { environmentOf, ownerOf } from './environment.ts'
 import type { Execution } from './execution.ts'
 
 const archiveOf = (paths: RunPaths) => join(paths.root, 'restore.archive')
@@ -18,7 +21,7 @@ const archiveOf = (paths: RunPaths) => join(paths.root, 'restore.archive')
 export async function fetchCheckpoint({ deps, ref, order, state, stop }: Execution): Promise<Manifest | null> {
   const file = archiveOf(state.paths)
   if (!(await exists(file))) {
-    if (!order.has_checkpoint) return null
+    if (!order.has_checkpoint && !order.begins_forked) return null
     const draft = `${file}.draft`
     if (!(await deps.server.loadCheckpoint(ref.runId, ref.execution, draft, stop))) return null
     await rename(draft, file)
@@ -26,7 +29,9 @@ export async function fetchCheckpoint({ deps, ref, order, state, stop }: Executi
   try {
     const manifest = await readManifest(file, stop)
     const known = planRepositories(order.environment.repos).map(({ path }) => path)
-    const strange = manifest.repositories.find(({ path }) => !known.includes(path))
+    const isKnown = ({ path, is_submodule }: Manifest['repositories'][number]) =>
+      is_submodule ? known.some((each) => path.startsWith(`${each}/`)) : known.includes(path)
+    const strange = manifest.repositories.find((each) => !isKnown(each))
     if (strange) throw new CheckpointError(`it has the repository ${strange.path}, which is none of the run's`)
     return manifest
   } catch (error) {
@@ -45,7 +50,7 @@ export async function restoreState(execution: Execution, manifest: Manifest): Pr
     file: archiveOf(state.paths),
     manifest,
     paths: state.paths,
-    owner: deps.host.owner,
+    owner: ownerOf(execution),
     signal: stop,
     statePaths: sessionPaths(execution),
     moved: [
@@ -57,11 +62,15 @@ export async function restoreState(execution: Execution, manifest: Manifest): Pr
   return { ...record, sessionId: session, restoring: true }
 }
 
+/** The checkpoint is another run's. */
+const isForkOf = ({ has_checkpoint, begins_forked }: ExecutionOrder) => begins_forked && !has_checkpoint
+
 /** Agents note where they work. What is text is told the new place; nothing else can be. */
 function canResume({ deps, ref, agent, order }: Execution, manifest: Manifest): boolean {
   const here = deps.host.paths(ref.runId, null)
   const record = CheckpointRecord.safeParse(manifest.record)
   if (!record.success || record.data.agent !== order.agent || agent.protocol === 'command') return false
+  if (isForkOf(order) && order.forked_from?.session === 'fresh') return false
   return agent.sessions.isText || (manifest.workspace === here.workspace && manifest.home === here.home)
 }
 
@@ -76,7 +85,7 @@ export async function restoreWorkspace(execution: Execution, sandbox: Sandbox): 
       file,
       manifest,
       paths: state.paths,
-      owner: deps.host.owner,
+      owner: sandbox.owner,
       signal: stop,
       sandbox,
       workspace: deps.host.paths(ref.runId, null).workspace,
@@ -86,6 +95,7 @@ export async function restoreWorkspace(execution: Execution, sandbox: Sandbox): 
     throw error instanceof CheckpointError ? unusable(error) : error
   }
   await tell(execution, manifest)
+  await noteRestored(execution)
   await state.set({ restoring: false })
   await rm(file, { force: true })
 }
@@ -93,26 +103,35 @@ export async function restoreWorkspace(execution: Execution, sandbox: Sandbox): 
 async function tell(execution: Execution, manifest: Manifest): Promise<void> {
   const { ref, order, transcript } = execution
   const { repositories, beside } = manifest
-  const kept = repositories.filter(({ is_plain }) => !is_plain).map(({ path }) => path)
+  const kept = repositories.filter(({ is_plain, is_submodule }) => !is_plain && !is_submodule).map(({ path }) => path)
   const hadSession = CheckpointRecord.safeParse(manifest.record).data?.session != null
   const hasSession = hadSession && canResume(execution, manifest)
+  const origin = isForkOf(order) ? order.forked_from : null
+  const isFresh = origin?.session === 'fresh'
   const missing = [
-    `what was done after ${manifest.taken_at}`,
-    ...(kept.length > 0 ? ['what git ignores, but for what the set-up commands make'] : []),
-    ...(beside ? [] : ['files beside the repositories, which were too large, but for what the set-up commands make']),
-    ...(hasSession || !hadSession ? [] : ["the agent's session: it does not know what was said before"]),
+    ...(origin === null ? [`what was done after ${manifest.taken_at}`] : []),
+    ...(hasSession || !hadSession || isFresh ? [] : ["the agent's session: it does not know what was said before"]),
+    ...manifest.left_out,
     ...repositories.flatMap(({ path, unfinished }) => unfinished.map((what) => `${path}: that ${what} was going on`)),
-    ...repositories.flatMap(({ path, links }) => links.map((link) => `${path}: what was changed in ${link}`)),
   ]
-  await transcript.notes(`restored-${ref.execution}`).add('warning', {
-    code: 'workspace_restored',
-    message: `The run goes on in a new workspace, from its checkpoint of ${manifest.taken_at}. Not in it: ${missing.join('; ')}.`,
+  const notes = transcript.notes(`restored-${ref.execution}`)
+  if (origin !== null) {
+    const session = hadSession ? `, ${hasSession ? 'with' : 'without'} the agent's session` : ''
+    const text = `Forked from run ${origin.run_id}, checkpoint ${origin.checkpoint} of ${manifest.taken_at}${session}.`
+    await notes.add('setup', { step: 'fork', stream: 'stdout', text, forked_from: origin })
+    if (missing.length === 0) return
+  }
+  const what =
+    origin === null ? `The run goes on in a new workspace, from its checkpoint of ${manifest.taken_at}. ` : ''
+  await notes.add('warning', {
+    code: origin === null ? 'workspace_restored' : 'checkpoint_incomplete',
+    message: `${what}Not in ${origin === null ? 'it' : 'the checkpoint'}: ${missing.join('; ')}.`,
     taken_at: manifest.taken_at,
     from_execution: manifest.execution,
     repositories: kept,
     files: beside,
     session: hasSession,
-    set_up_again: order.environment.setup_commands.length > 0,
+    set_up_again: environmentOf(execution).setupSteps.length > 0,
     missing,
   })
 }

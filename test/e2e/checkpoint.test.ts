@@ -21,8 +21,10 @@ import { createDockerHost } from '../../environments/docker/host.ts'
 import { insertMail, promptBody } from '../../store/mail.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
 import { HOST, startTestApi, type TestApi } from '../support/api.ts'
+import { testGitAccess } from '../support/git-access.ts'
 import { type ModelServer, type ScriptStep, script, startModelServer } from '../support/model-server.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { testPrepared } from '../support/prepared.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
 import { givenRun } from '../support/runs.ts'
 import { AGENT_CACHE } from '../support/stack.ts'
@@ -64,7 +66,10 @@ describe.each(cases)('on the %s host, %s', (kind, agent) => {
     machines = [await machine('machine-1'), await machine('machine-2')]
     gateway = await modelGateway(model)
     const { port } = gateway.address() as AddressInfo
-    for (const deps of machines) deps.gatewayUrl = `http://${deps.host.loopback}:${port}`
+    for (const deps of machines) {
+      deps.gatewayUrl = `http://${deps.host.loopback}:${port}`
+      await deps.host.setGateway(deps.gatewayUrl)
+    }
     const given = await givenRun(api.db, {
       agent,
       policy: 'allow',
@@ -110,6 +115,8 @@ describe.each(cases)('on the %s host, %s', (kind, agent) => {
       runsDirectory,
       agentsDirectory: join(directory, hostId, 'agents'),
       gatewayUrl: '',
+      git: await testGitAccess(join(directory, hostId)),
+      ...testPrepared(runsDirectory, host),
       capacity: 10,
       metrics: createHostMetrics(new Registry(), async () => ({ capacity: 10, held: 0, draining: false })),
       onDraining: () => {},
@@ -185,7 +192,7 @@ describe.each(cases)('on the %s host, %s', (kind, agent) => {
     expect(await prepare(await at(1, 2))).toBe('restored')
     expect(git(1, 'log', '--format=%H %s')).toBe(before)
     expect(git(1, 'status', '--porcelain').split('\n').toSorted()).toEqual(['?? untracked', '?? where', 'M README.md'])
-    expect(await readFile(join(project(1), 'ignored'), 'utf8')).toBe('by the set-up\n')
+    expect(await readFile(join(project(1), 'ignored'), 'utf8')).toBe('ignored\n')
     expect(await readFile(join(project(1), '../beside'), 'utf8')).toBe('beside\n')
     expect(await warnings()).toMatchObject([
       { code: 'workspace_restored', from_execution: 1, repositories: ['project'], files: true, session: true },
@@ -218,6 +225,42 @@ describe.each(cases)('on the %s host, %s', (kind, agent) => {
       'workspace_restored',
     ])
   })
+
+  // Two agents tell: one whose notes name another path then, one whose database stays as it is.
+  test.runIf(agent === 'claude' || agent === 'opencode')(
+    'a fork knows what was said up to its checkpoint, has the work of then, and leaves the run alone',
+    async () => {
+      const source = runId
+      const { body: before } = await api.call('GET', `/agent/runs/${source}/checkpoints`)
+      const prompt = script('forked', [{ text: 'Another way.', shell: 'echo forked >>README.md' }, { text: 'Done.' }])
+      const config = { permission_policy: 'allow' }
+      const asked = { prompt, config, fork_from: { run_id: source, checkpoint: 1 } }
+      const { status, body } = await api.call('POST', '/agent/runs', asked)
+      expect(status, JSON.stringify(body)).toBe(200)
+      runId = body.run_id
+      try {
+        const mail = api.db.selectFrom('mail').select('id').where('run_id', '=', runId)
+        await claim(1, 1)
+        expect(await prepare(await at(1, 1))).toBe('restored')
+        expect(git(1, 'log', '-1', '--format=%s')).toBe('work')
+        expect(await readFile(join(project(1), 'README.md'), 'utf8')).not.toContain('more')
+        const { id } = await mail.executeTakeFirstOrThrow()
+        expect(await turn(1, 1, id)).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+        expect(model.requests.at(-1)?.history).toEqual(['first', 'forked'])
+        expect(git(1, 'diff', '--', 'README.md')).toContain('+forked')
+        await checkpoint(await at(1, 1))
+        expect(await stored()).toHaveLength(1)
+        const { body: events } = await api.call('GET', `/agent/runs/${runId}/events?kind=setup`)
+        const said = events.events.map(({ data }: { data: { text?: string } }) => data.text)
+        expect(said).toContainEqual(expect.stringContaining(`Forked from run ${source}, checkpoint 1 of `))
+        expect(await warnings()).toEqual([])
+      } finally {
+        for (const { host } of machines) await host.remove(runId)
+        runId = source
+      }
+      expect((await api.call('GET', `/agent/runs/${source}/checkpoints`)).body).toEqual(before)
+    },
+  )
 })
 
 /** Stands where sandboxes of both kinds find it, and passes on to the model what they ask of a provider. */

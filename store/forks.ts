@@ -1,0 +1,28 @@
+// What a forked run takes over from the run that it comes from.
+import type { Selectable } from 'kysely'
+import type { Tx } from './database.ts'
+import type { RunsTable } from './schema.ts'
+
+const taken = [
+  'id',
+  'agent',
+  'model',
+  'reasoning_level',
+  'command',
+  'pool',
+  'priority',
+  'concurrency_group',
+  'concurrency_limit',
+  'config',
+  'environment',
+  'environment_id',
+  'metadata',
+  'checkpoints',
+] as const
+
+export type ForkSource = Pick<Selectable<RunsTable>, (typeof taken)[number]>
+
+/** Null when there is no such run. */
+export async function findForkSource(tx: Tx, runId: string): Promise<ForkSource | null> {
+  return (await tx.selectFrom('runs').select(taken).where('id', '=', runId).executeTakeFirst()) ?? null
+}
