@@ -1,10 +1,12 @@
 // Runs on orchestrator workers. What the workflow has written down, each as one transaction.
 import type { Config } from '../config.ts'
+import type { BuiltEnvironment } from '../domain/figures.ts'
+import { recordBuild } from '../store/builds.ts'
 import type { Db } from '../store/database.ts'
 import { beginExecution, endAbandoned, recordSandbox } from '../store/executions.ts'
 import { acceptMail } from '../store/mail.ts'
 import { recordStates } from '../store/states.ts'
-import type { OrchestratorActivities, StateChange } from '../workflows/contract.ts'
+import type { BuildRecords, OrchestratorActivities, StateChange } from '../workflows/contract.ts'
 
 export interface OrchestratorDeps {
   db: Db
@@ -20,13 +22,16 @@ export interface OrchestratorDeps {
   >
   /** Called for each change of state that is news. The run does not wait for what is made of it. */
   onRecorded?: (change: StateChange) => void
+  /** Called for the end of each build. */
+  onBuilt?: (build: BuiltEnvironment) => void
 }
 
 export function makeOrchestratorActivities({
   db,
   config,
   onRecorded = () => {},
-}: OrchestratorDeps): OrchestratorActivities {
+  onBuilt = () => {},
+}: OrchestratorDeps): OrchestratorActivities & BuildRecords {
   const defaults = {
     idleMinutes: config.AMBIENT_IDLE_MINUTES,
     turnMinutes: config.AMBIENT_TURN_MINUTES,
@@ -44,5 +49,9 @@ export function makeOrchestratorActivities({
     acceptMail: (input) => acceptMail(db, input),
     recordSandbox: (input) => recordSandbox(db, input, workspaceHours),
     endAbandoned: (input) => endAbandoned(db, input),
+    async recordBuild(input) {
+      const built = await recordBuild(db, input)
+      if (built !== null) onBuilt(built)
+    },
   }
 }

@@ -1,4 +1,4 @@
-// A run's transcript as server-sent events: each one once, in order, from where the reader asks.
+// Rows as server-sent events, such as a run's transcript: each one once, in order, from where the reader asks.
 import { once } from 'node:events'
 import type { Request, Response } from 'express'
 import type { RunEvent } from '../domain/event.ts'
@@ -9,34 +9,72 @@ import type { ApiDeps } from './deps.ts'
 const KEEP_ALIVE_MS = 15_000
 /** Should a notification be lost, the table is looked into this often. */
 const SAFETY_POLL_MS = 5_000
-/** Events of one read. */
+/** Rows of one read. */
 const PAGE = 200
 
-export interface StreamRequest {
+export interface RowStream<T> {
+  /** What the listener is told when there is more. */
+  topic: string
+  after: number
+  /** Go on when all is over: more may come. */
+  endless: boolean
+  read(after: number, limit: number): Promise<T[]>
+  positionOf(row: T): number
+  /** Whether all may be over with this row, so that it is worth a look. Null: no row tells, and each word of the listener is. */
+  endsWith: ((row: T) => boolean) | null
+  /** How it stands; null when it is not there any more. `tell`: what the reader is told after the last row. */
+  end(): Promise<{ isOver: boolean; last: number; tell(sent: number): unknown } | null>
+}
+
+export interface EventStream {
   runId: string
   after: number
-  /** Go on when the run is over: a follow-up may come. */
   endless: boolean
 }
 
-/**
- * Sends what there is, then what comes, until the run is over and everything is
- * sent, the reader goes, or the server stops. Of two readers that come back at
- * any point, both get the same.
- */
-export async function streamEvents(
+/** A run's transcript. With `endless` it goes on when the run is over: a follow-up may come. */
+export function streamEvents(
   deps: ApiDeps,
   request: Request,
   response: Response,
-  { runId, after, endless }: StreamRequest,
+  { runId, after, endless }: EventStream,
 ): Promise<void> {
+  return streamRows<RunEvent>(deps, request, response, {
+    topic: runId,
+    after,
+    endless,
+    read: (from, limit) => readEvents(deps.db, runId, from, limit),
+    positionOf: ({ sequence }) => sequence,
+    // While an agent talks it is not over: only a change of state, or silence, is worth a look.
+    endsWith: ({ kind }) => kind === 'state',
+    async end() {
+      const end = await transcriptEnd(deps.db, runId)
+      if (end === null) return null
+      const { state, isOver, lastSequence: last } = end
+      return { isOver, last, tell: (sent) => ({ state, last_sequence: sent }) }
+    },
+  })
+}
+
+/**
+ * Sends what there is, then what comes, until all is over and sent, the reader
+ * goes, or the server stops. Of two readers that come back at any point, both
+ * get the same.
+ */
+export async function streamRows<T>(
+  deps: ApiDeps,
+  request: Request,
+  response: Response,
+  rows: RowStream<T>,
+): Promise<void> {
+  const { endless } = rows
   const gone = new AbortController()
   response.once('close', () => gone.abort())
-  // It may have gone while the run was looked up; a close that is over is not told again.
+  // It may have gone while the rows were looked up; a close that is over is not told again.
   if (response.destroyed) gone.abort()
   const stop = AbortSignal.any([gone.signal, deps.closing])
   const bell = createBell()
-  const unsubscribe = deps.listener.subscribe(runId, bell.ring)
+  const unsubscribe = deps.listener.subscribe(rows.topic, bell.ring)
   request.socket.setNoDelay(true)
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
@@ -46,20 +84,19 @@ export async function streamEvents(
   response.write('retry: 500\n\n')
   const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS)
   try {
-    let sent = after
+    let sent = rows.after
     let lookForEnd = !endless
     while (!stop.aborted) {
       // Asked before reading, so that nothing stored up to this answer is missed by the read that follows.
-      const end = lookForEnd ? await transcriptEnd(deps.db, runId) : null
-      const read = await sendFrom(deps, response, stop, runId, sent)
+      const end = lookForEnd ? await rows.end() : null
+      const read = await sendFrom(response, stop, rows, sent)
       sent = read.sent
-      if (end?.isOver && sent >= end.lastSequence) {
-        response.write(`event: end\ndata: ${JSON.stringify({ state: end.state, last_sequence: sent })}\n\n`)
+      if (end?.isOver && sent >= end.last) {
+        response.write(`event: end\ndata: ${JSON.stringify(end.tell(sent))}\n\n`)
         break
       }
-      // While an agent talks it is not over: only a change of state, or silence, is worth a look.
-      if (read.hasState && !endless) lookForEnd = true
-      else lookForEnd = !(await bell.heard(stop, SAFETY_POLL_MS)) && !endless
+      if (read.mayEnd && !endless) lookForEnd = true
+      else lookForEnd = (!(await bell.heard(stop, SAFETY_POLL_MS)) || rows.endsWith === null) && !endless
     }
     response.end()
   } finally {
@@ -68,30 +105,28 @@ export async function streamEvents(
   }
 }
 
-/** Sends everything after a sequence. Tells the last one sent, and whether a change of state was among them. */
-async function sendFrom(
-  deps: ApiDeps,
+/** Sends everything after a position. Tells the last one sent, and whether all may be over with one of them. */
+async function sendFrom<T>(
   response: Response,
   stop: AbortSignal,
-  runId: string,
+  { read, positionOf, endsWith }: RowStream<T>,
   after: number,
-): Promise<{ sent: number; hasState: boolean }> {
+): Promise<{ sent: number; mayEnd: boolean }> {
   let sent = after
-  let hasState = false
+  let mayEnd = false
+  const frame = (row: T) => `id: ${positionOf(row)}\ndata: ${JSON.stringify(row)}\n\n`
   while (!stop.aborted) {
-    const events = await readEvents(deps.db, runId, sent, PAGE)
-    const last = events.at(-1)
+    const page = await read(sent, PAGE)
+    const last = page.at(-1)
     if (!last) break
     // A slow reader holds this loop up, not the memory of the process.
-    if (!response.write(events.map(frame).join(''))) await drained(response, stop)
-    sent = last.sequence
-    hasState ||= events.some(({ kind }) => kind === 'state')
-    if (events.length < PAGE) break
+    if (!response.write(page.map(frame).join(''))) await drained(response, stop)
+    sent = positionOf(last)
+    mayEnd ||= endsWith !== null && page.some(endsWith)
+    if (page.length < PAGE) break
   }
-  return { sent, hasState }
+  return { sent, mayEnd }
 }
-
-const frame = (event: RunEvent) => `id: ${event.sequence}\ndata: ${JSON.stringify(event)}\n\n`
 
 async function drained(response: Response, stop: AbortSignal): Promise<void> {
   await once(response, 'drain', { signal: stop }).catch(() => {

@@ -1,11 +1,10 @@
 // A stored environment: where runs of a team work, under a name; and its builds, each a prepared start on one host.
 import { z } from 'zod'
-import { AgentConfig, InlineEnvironment } from './run.ts'
+import { AgentConfig, Failure, InlineEnvironment } from './run.ts'
+import { runStates } from './state.ts'
+import { HostName } from './worker.ts'
 
 const text = (max: number) => z.string().max(max)
-
-/** What a run may name in `config.environment_id`. 22 letters and digits. */
-export const EnvironmentId = z.string().regex(/^[A-Za-z0-9]{22}$/, 'must be 22 letters and digits')
 
 /** Body of `POST /agent/environments`, and of `PUT`, which replaces everything. */
 export const EnvironmentConfig = InlineEnvironment.extend({
@@ -65,3 +64,78 @@ export const BuildResult = z.object({
   commits: z.record(z.string(), z.string()),
 })
 export type BuildResult = z.infer<typeof BuildResult>
+
+/** Body of `POST …/environments/{uid}/builds`. */
+export const StartBuild = z
+  .object({
+    reason: z.enum(['manual', 'push']).default('manual'),
+    force: z.boolean().default(false).describe('Build anew even where the same has been built.'),
+    worker_id: HostName.nullish().describe('The only host that builds. Absent: every one that runs may come to.'),
+  })
+  .meta({ id: 'StartBuild' })
+export type StartBuild = z.infer<typeof StartBuild>
+
+/** A build as it is served. */
+export const BuildItem = z
+  .object({
+    build_id: z.uuid(),
+    environment_id: z.string(),
+    worker_id: z.string().describe('The host that builds it, and on which runs start from it.'),
+    reason: z.enum(buildReasons),
+    force: z.boolean(),
+    state: z.enum(buildStates),
+    created_at: z.iso.datetime(),
+    started_at: z.iso.datetime().nullable(),
+    finished_at: z.iso.datetime().nullable(),
+    used_at: z.iso.datetime().nullable().describe('When a run last started from it.'),
+    result: BuildResult.nullable(),
+    failure: Failure.nullable(),
+  })
+  .meta({ id: 'EnvironmentBuild' })
+export type BuildItem = z.infer<typeof BuildItem>
+
+/** A line that the set-up of a build has written, or that says what it is at. */
+export const BuildLogLine = z
+  .object({
+    position: z.number().int().describe('Grows from line to line, with holes.'),
+    time: z.iso.datetime(),
+    source: z.string().describe('What wrote it.'),
+    line: z.number().int().describe('Counts from 1 within its source.'),
+    text: z.string(),
+  })
+  .meta({ id: 'BuildLogLine' })
+export type BuildLogLine = z.infer<typeof BuildLogLine>
+
+/** A stored environment as it is served: Oz's fields, and our own beside them. */
+export const EnvironmentItem = z
+  .object({
+    uid: z.string(),
+    config: z.looseObject({
+      name: z.string(),
+      description: z.string(),
+      docker_image: z.string().describe('The same as `image`; empty where there is none.'),
+      github_repos: z.array(z.object({ owner: z.string(), repo: z.string() })).describe('Those of `repos` on GitHub.'),
+      setup_commands: z.array(z.string()),
+    }),
+    created_at: z.iso.datetime(),
+    last_updated: z.iso.datetime(),
+    setup_failed: z.boolean().describe('On one host at least, the newest finished build failed.'),
+    // These two as Oz has them: left out where there is none.
+    last_task_run_timestamp: z.iso.datetime().optional(),
+    last_task_created: z
+      .object({
+        id: z.uuid(),
+        title: z.string(),
+        state: z.enum(runStates),
+        created_at: z.iso.datetime(),
+        updated_at: z.iso.datetime(),
+        started_at: z.iso.datetime().optional(),
+      })
+      .optional(),
+    team: z.string(),
+    runs_at_work: z.number().int().describe('What `run_limit` counts.'),
+    builds: z.array(BuildItem).describe('The newest one of each host.'),
+    warnings: z.array(z.string()).optional().describe('Fields of the request that are not known and had no effect.'),
+  })
+  .meta({ id: 'Environment' })
+export type EnvironmentItem = z.infer<typeof EnvironmentItem>

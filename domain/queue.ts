@@ -25,9 +25,9 @@ export const QueuePlace = z
     position: z.number().int().min(1).describe('Its place among those that wait for the same; 1 is next.'),
     reason: z.enum(['at_capacity', 'no_host']),
     scope: z
-      .enum(['pool', 'host', 'team', 'group'])
+      .enum(['pool', 'host', 'team', 'group', 'environment'])
       .describe('Whose limit it waits for. `host`: its workspace is on that host, and it can go to no other.'),
-    name: z.string().describe('Which pool, host, team or group.'),
+    name: z.string().describe('Which pool, host, team, group or environment.'),
     limit: z.number().int().describe('How many runs there may be at once.'),
     in_use: z.number().int().describe('How many there are. A sandbox that is kept for a follow-up counts on its host.'),
     message: z.string(),

@@ -30,9 +30,10 @@ async function joinLine(tx: Tx, { runId, execution, heldBy, mail }: Parameters<t
   await sql`
     insert into places (
       run_id, execution, stage, takes_capacity, host_id,
-      pool, team, priority, concurrency_group, concurrency_limit, arrival
+      pool, team, priority, concurrency_group, concurrency_limit, environment_id, arrival
     )
     select id, ${execution}, 'waiting', false, ${heldBy}, pool, team, priority, concurrency_group, concurrency_limit,
+      environment_id,
       (select coalesce(min(position), 0) from mail where mail.run_id = runs.id and mail.id = any(${mail}::uuid[])
         and mail.kind = 'prompt' and mail.accepted_at is null)
     from runs

@@ -3,7 +3,7 @@ import { type RawBuilder, type SqlBool, sql } from 'kysely'
 import { isLive } from './hosts.ts'
 
 /** What a waiting run waits for. `no_host`: for any host of its pool to be there. */
-export type Blocker = 'no_host' | 'group' | 'team' | 'pool' | 'host'
+export type Blocker = 'no_host' | 'environment' | 'group' | 'team' | 'pool' | 'host'
 
 /**
  * What is in use, as table expressions. A host that is not live, or drains, has
@@ -35,6 +35,11 @@ export const inUse = sql`
     from places
     where stage = 'working' and concurrency_group is not null
     group by team, concurrency_group
+  ), in_environments as (
+    select environment_id, count(*)::integer as working
+    from places
+    where stage = 'working' and environment_id is not null
+    group by environment_id
   )`
 
 /**
@@ -52,12 +57,16 @@ export const lineOf = (which: RawBuilder<SqlBool> = sql`true`) => sql`
       teams.run_limit as team_limit,
       coalesce(at_work.runs, 0) as team_working,
       coalesce(groups.working, 0) as group_working,
+      environments.name as environment_name,
+      environments.run_limit as environment_limit,
+      coalesce(in_environments.working, 0) as environment_working,
       coalesce(pools.capacity, 0) as pool_capacity,
       coalesce(pools.capacity - pools.free, 0) as pool_in_use,
       machines.capacity as host_capacity,
       machines.in_use + coalesce(unclaimed.runs, 0) as host_in_use,
       case
         when not takes_capacity and host_id is null and pools.pool is null then 'no_host'
+        when coalesce(in_environments.working, 0) >= environments.run_limit then 'environment'
         when coalesce(groups.working, 0) >= concurrency_limit then 'group'
         when coalesce(at_work.runs, 0) >= teams.run_limit then 'team'
         when takes_capacity then null
@@ -71,6 +80,8 @@ export const lineOf = (which: RawBuilder<SqlBool> = sql`true`) => sql`
     left join machines on machines.id = places.host_id
     left join unclaimed on unclaimed.pool = machines.pool
     left join groups on groups.team = places.team and groups.concurrency_group = places.concurrency_group
+    left join environments on environments.id = places.environment_id and environments.deleted_at is null
+    left join in_environments on in_environments.environment_id = places.environment_id
     where stage = 'waiting' and ${which}
   )`
 

@@ -12,9 +12,10 @@ export async function noteHost(tx: Tx, runId: string, execution: number, hostId:
   await sql`
     insert into places (
       run_id, execution, stage, takes_capacity, host_id,
-      pool, team, priority, concurrency_group, concurrency_limit, arrival
+      pool, team, priority, concurrency_group, concurrency_limit, environment_id, arrival
     )
-    select id, ${execution}, 'working', true, ${hostId}, pool, team, priority, concurrency_group, concurrency_limit, 0
+    select id, ${execution}, 'working', true, ${hostId}, pool, team, priority, concurrency_group, concurrency_limit,
+      environment_id, 0
     from runs
     where id = ${runId}
     on conflict (run_id) do update set

@@ -2,11 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { makeOrchestratorActivities } from '../activities/orchestrator.ts'
 import { loadConfig } from '../config.ts'
+import { EnvironmentConfig } from '../domain/environment.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
 import type { OrchestratorActivities } from '../workflows/contract.ts'
 import { keepLineMoving } from './admission.ts'
-import { createDatabase, type Database } from './database.ts'
+import { createDatabase, type Database, type Tx } from './database.ts'
+import { deleteEnvironment, insertEnvironment, replaceEnvironment } from './environments.ts'
 import { readEvents } from './events.ts'
 import { insertMail, promptBody } from './mail.ts'
 import { dropPlace, heldPlaces, noteHost } from './places.ts'
@@ -285,6 +287,43 @@ describe('a limit', () => {
     expect(await told('admit')).toEqual([])
   })
 
+  test('of an environment is counted over its runs, and lets more in at once when it is raised or gone', async () => {
+    await hosts({ id: 'a', capacity: 10 })
+    const config = EnvironmentConfig.parse({ name: 'web', run_limit: 1, prepare: false })
+    const inTx = <T>(work: (tx: Tx) => Promise<T>) => database.db.transaction().execute(work)
+    const { uid } = await inTx((tx) => insertEnvironment(tx, 'default', config, 'default'))
+    const limited = { environment_id: uid }
+    const asked = { pool: 'default', team: 'default', concurrency: null, environmentId: uid }
+    expect(await wouldWait(database.db, asked)).toBe(false)
+    const first = await begin(limited)
+    expect(await wouldWait(database.db, asked)).toBe(true)
+    const [second, third, fourth, other] = [
+      await begin(limited),
+      await begin(limited),
+      await begin(limited),
+      await begin(),
+    ]
+    expect([first, second, third, other].map(({ plan }) => plan.admitted)).toEqual([true, false, false, true])
+    expect(await queueOf(third.runId)).toMatchObject({
+      position: 2,
+      scope: 'environment',
+      name: 'web',
+      limit: 1,
+      in_use: 1,
+      message: 'Place 2 in line: limit of the environment "web", 1 of 1.',
+    })
+    await first.claimed('a')
+    // Its sandbox is kept: that is no work.
+    await first.finish()
+    expect(await told('admit')).toEqual([second.runId])
+    await inTx((tx) =>
+      replaceEnvironment(tx, { team: 'default', id: uid, pool: 'default' }, () => ({ ...config, run_limit: 2 })),
+    )
+    expect(await told('admit')).toEqual([second.runId, third.runId])
+    await inTx((tx) => deleteEnvironment(tx, 'default', uid))
+    expect(await told('admit')).toEqual([second.runId, third.runId, fourth.runId])
+  })
+
   test('of a pool is what its live hosts hold together', async () => {
     await hosts({ id: 'a', capacity: 1 }, { id: 'b', capacity: 2 }, { id: 'dead', capacity: 50, silent: true })
     const plans = []
@@ -438,7 +477,7 @@ describe('a follow-up whose workspace is on a host', () => {
 
 test('a new run is told whether it would wait, those that have not begun counted', async () => {
   const wait = (concurrency: { group: string; limit: number } | null = null) =>
-    wouldWait(database.db, { pool: 'default', team: 'default', concurrency })
+    wouldWait(database.db, { pool: 'default', team: 'default', concurrency, environmentId: null })
   expect(await wait()).toBe(true)
   await hosts({ id: 'a', capacity: 3 })
   expect(await wait()).toBe(false)

@@ -16,6 +16,9 @@ interface PlaceRow {
   team_limit: number
   team_working: number
   group_working: number
+  environment_name: string | null
+  environment_limit: number | null
+  environment_working: number
   pool_capacity: number
   pool_in_use: number
   host_capacity: number | null
@@ -41,6 +44,7 @@ export async function queuePlaces(db: Queryable, runIds: readonly string[]): Pro
           when 'team' then team
           when 'group' then team || ' ' || concurrency_group
           when 'host' then host_id
+          when 'environment' then environment_id
           else pool
         end
         order by priority desc, share, arrival, run_id
@@ -74,6 +78,14 @@ function limitOf(row: PlaceRow): Omit<QueuePlace, 'position' | 'message'> {
       }
     case 'team':
       return { reason, scope: 'team', name: row.team, limit: row.team_limit, in_use: row.team_working }
+    case 'environment':
+      return {
+        reason,
+        scope: 'environment',
+        name: row.environment_name ?? '',
+        limit: row.environment_limit ?? 0,
+        in_use: row.environment_working,
+      }
     case 'group':
       return {
         reason,
@@ -88,11 +100,12 @@ function limitOf(row: PlaceRow): Omit<QueuePlace, 'position' | 'message'> {
 /** True when a run that is written down now would have to wait. Runs whose workflow has not begun yet are counted as if it had. */
 export async function wouldWait(
   db: Queryable,
-  { pool, team, concurrency }: { pool: string; team: string; concurrency: Concurrency | null },
+  asked: { pool: string; team: string; concurrency: Concurrency | null; environmentId: string | null },
 ): Promise<boolean> {
+  const { pool, team, concurrency, environmentId } = asked
   const { rows } = await sql<{ waits: boolean }>`
     ${inUse}, coming as (
-      select runs.pool, runs.team, runs.concurrency_group
+      select runs.pool, runs.team, runs.concurrency_group, runs.environment_id
       from runs
       where runs.state = 'QUEUED' and not exists (select from places where places.run_id = runs.id)
     )
@@ -108,6 +121,9 @@ export async function wouldWait(
           select count(*) from coming
           where coming.team = ${team} and concurrency_group = ${concurrency?.group ?? null}
         ) >= ${concurrency?.limit ?? null}::integer
+      or coalesce((select working from in_environments where environment_id = ${environmentId}), 0)
+        + (select count(*) from coming where environment_id = ${environmentId})
+        >= (select run_limit from environments where id = ${environmentId} and deleted_at is null)
       as waits
   `.execute(db)
   return rows[0]?.waits === true
