@@ -15,9 +15,9 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
 
 FROM ${BASE_IMAGE}
 # Hosts clone repositories.
-RUN command -v git >/dev/null && command -v ssh >/dev/null || { \
+RUN command -v git >/dev/null && command -v ssh >/dev/null && command -v git-lfs >/dev/null || { \
       apt-get update \
-      && apt-get install --yes --no-install-recommends git ca-certificates openssh-client \
+      && apt-get install --yes --no-install-recommends git git-lfs ca-certificates openssh-client \
       && rm -rf /var/lib/apt/lists/*; }
 # The user of sandboxes has the same number, so that a host can read what agents write.
 RUN id 1000 >/dev/null 2>&1 || useradd --uid 1000 --create-home --shell /bin/sh ambient

@@ -1,5 +1,6 @@
 // The only reader of the process's environment: parsed once, checked, frozen.
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
@@ -182,13 +183,41 @@ export const Settings = z.object({
     .min(64)
     .default(1024)
     .describe('Limit of processes and threads in one container.'),
+  AMBIENT_DOCKER_RUNTIME: z
+    .string()
+    .regex(/^[\w.-]{1,100}$/, 'must be the name of a runtime of the Docker daemon')
+    .optional()
+    .describe(
+      "Runtime that runs the containers, as the Docker daemon names it: `runsc` for gVisor. Unset: the daemon's default.",
+    ),
+  AMBIENT_DIRECT_SANDBOX: z
+    .enum(['none', 'bwrap'])
+    .default('none')
+    .describe(
+      "What is put around agents that run as processes of this machine: nothing, or bubblewrap, by which they see the system's directories and their own run's, and no other file and process of this machine.",
+    ),
+  AMBIENT_EGRESS: z
+    .enum(['public', 'open'])
+    .default('public')
+    .describe(
+      'What containers reach beside the model gateway and name servers: the internet (`public`), or private networks, metadata services and this machine as well (`open`). An environment may name the only hosts that it reaches.',
+    ),
+  AMBIENT_EGRESS_ALLOW: z
+    .string()
+    .default('')
+    .refine((value) => egressEntries(value).every(isAddressRange), {
+      error: 'must be addresses and ranges such as 10.1.2.0/24, separated by commas',
+    })
+    .describe(
+      'Private addresses and ranges that containers reach all the same, separated by commas: 10.1.2.0/24,192.168.1.10. An address of this machine itself is opened by that address, never by a range.',
+    ),
   AMBIENT_DISK_GB: z.coerce
     .number()
     .min(0.01)
     .max(1_000_000)
     .default(20)
     .describe(
-      'Most of the disk that one run may take, in GiB: workspace, home, and what its agent has printed. It is looked at every 5 s while the run is at work; beyond it the run ends as FAILED, `disk_limit`.',
+      'Most of the disk that one run may take, in GiB: workspace, home, what it has written elsewhere, and what its agent has printed. It is looked at every 5 s while the run is at work, and at once when that much of the disk is gone; beyond it the run ends as FAILED, `disk_limit`.',
     ),
   AMBIENT_TRANSCRIPT_MB: z.coerce
     .number()
@@ -207,6 +236,72 @@ export const Settings = z.object({
     .describe(
       'Most of the disk that container images take which this host has fetched, in GiB. Beyond it, those that were unused longest are removed. Never the default image, one in use, or one that was brought onto the machine in another way.',
     ),
+  AMBIENT_IMAGE_BUILD_MINUTES: z.coerce
+    .number()
+    .min(0)
+    .max(50)
+    .default(30)
+    .describe(
+      'Longest time that building the image of a devcontainer.json may take, in minutes. The steps of a Dockerfile run as root of their containers: 0 builds none.',
+    ),
+  AMBIENT_IMAGE_BUILD_NETWORK: z
+    .enum(['sandbox', 'none'])
+    .default('sandbox')
+    .describe('What the steps of a Dockerfile reach: what sandboxes reach, or nothing.'),
+  AMBIENT_ROOT_USER: z
+    .enum(['deny', 'allow'])
+    .default('deny')
+    .describe(
+      'Whether a sandbox may run as root where a devcontainer.json says so, without any capabilities. `deny`: it runs as the usual user, and says so.',
+    ),
+  AMBIENT_MIRRORS_GB: z.coerce
+    .number()
+    .min(0)
+    .max(1_000_000)
+    .default(20)
+    .describe(
+      'Most of the disk that this host keeps copies of repositories on, in GiB, from which it clones. Beyond it, those that were used longest ago are removed. 0: none are kept, and each clone comes whole from its server.',
+    ),
+  AMBIENT_GIT_CREDENTIALS: z
+    .string()
+    .min(1)
+    .optional()
+    .transform((path) => (path === undefined ? undefined : resolve(path)))
+    .describe(
+      "Path of a file with this host's tokens for private repositories, each on a line `https://user:token@host/path`: they are used for repositories below that path, the longest path first. It is read for each clone, and no run sees it.",
+    ),
+  AMBIENT_GIT_SSH_KEY: z
+    .string()
+    .min(1)
+    .optional()
+    .transform((path) => (path === undefined ? undefined : resolve(path)))
+    .describe(
+      "Path of the private key, without a passphrase, by which this host gets at repositories over ssh. Unset: the keys of the host's own user.",
+    ),
+  AMBIENT_GIT_KNOWN_HOSTS: z
+    .string()
+    .min(1)
+    .optional()
+    .transform((path) => (path === undefined ? undefined : resolve(path)))
+    .describe(
+      'Path of a known_hosts file with the ssh keys of the servers that this host gets repositories from; no other server is believed. Unset: the key that a server shows first is kept in the data directory, and holds from then on.',
+    ),
+  AMBIENT_SNAPSHOTS_GB: z.coerce
+    .number()
+    .min(0)
+    .max(1_000_000)
+    .default(100)
+    .describe(
+      'Most of the disk that prepared environments of this host take, in GiB. Beyond it, those that were used longest ago are removed. Never one that the files of a run lie over.',
+    ),
+  AMBIENT_PUSH_CHECK_MINUTES: z.coerce
+    .number()
+    .min(0)
+    .max(1_440)
+    .default(5)
+    .describe(
+      'How often a host asks for new commits of the environments that its runs have used within a day, in minutes. One whose set-up would run again for them is built anew. 0: never.',
+    ),
   AMBIENT_RESULT_MB: z.coerce
     .number()
     .int()
@@ -221,7 +316,25 @@ export const Settings = z.object({
     .max(CHECKPOINT_MB)
     .default(100)
     .describe(
-      'Largest checkpoint of one run, in MiB: what the agent has changed, files beside the repositories, and its own state. The newest is kept in Postgres, so that another host can go on with the run.',
+      'Largest checkpoint of one run, in MiB: what the agent has changed, files beside the repositories, what git ignores, and its own state. It is kept in Postgres, so that another host can go on with the run, and other runs can begin from it.',
+    ),
+  AMBIENT_CHECKPOINTS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(20)
+    .describe(
+      'Checkpoints of one run that are kept, the newest among them: one after each turn, for as long as its workspace. The oldest go first.',
+    ),
+  AMBIENT_CHECKPOINTS_MB: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(256)
+    .describe(
+      'Most that the checkpoints of one run take in Postgres together, compressed, in MiB. The oldest go first; the newest stays, whatever its size.',
     ),
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/, error: 'must be a URL such as postgres://user:password@host:5432/database' })
@@ -301,6 +414,24 @@ export function unknownSettings(
     })
 }
 
+/** What containers of this host may reach. */
+export const egressPolicy = (config: Pick<Config, 'AMBIENT_EGRESS' | 'AMBIENT_EGRESS_ALLOW'>) => ({
+  mode: config.AMBIENT_EGRESS,
+  allow: egressEntries(config.AMBIENT_EGRESS_ALLOW),
+})
+
+function egressEntries(text: string): string[] {
+  const entries = text.split(',').map((entry) => entry.trim())
+  return entries.filter((entry) => entry !== '')
+}
+
+function isAddressRange(entry: string): boolean {
+  const [address = '', bits, ...rest] = entry.split('/')
+  const family = isIP(address)
+  if (family === 0 || rest.length > 0) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+}
+
 /** Where things are in the data directory. */
 export function dataPaths(config: Config) {
   const data = config.AMBIENT_DATA
@@ -315,7 +446,10 @@ export function dataPaths(config: Config) {
     logs: join(data, 'logs'),
     agents: join(data, 'agents'),
     runs: join(data, 'runs'),
+    snapshots: join(data, 'snapshots'),
     cache: join(data, 'cache'),
+    git: join(data, 'git'),
+    mirrors: join(data, 'mirrors'),
   }
 }
 

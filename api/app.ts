@@ -5,12 +5,16 @@ import { HOST_API } from '../domain/host-api.ts'
 import { REQUEST_BYTES } from '../domain/limits.ts'
 import { agentRoutes } from './agents.ts'
 import { requireKey } from './auth.ts'
+import { buildRoutes } from './builds.ts'
+import { checkpointListRoutes } from './checkpoint-list.ts'
 import { checkpointRoutes } from './checkpoints.ts'
 import type { ApiDeps } from './deps.ts'
+import { environmentRoutes } from './environments.ts'
 import { notFound, renderErrors } from './errors.ts'
 import { eventRoutes } from './events.ts'
 import { healthRoute } from './health.ts'
 import { requireHost } from './host-auth.ts'
+import { hostBuildRoutes } from './host-builds.ts'
 import { hostRoutes } from './hosts.ts'
 import { messageRoutes } from './messages.ts'
 import { countRequests, metricsRoute } from './metrics.ts'
@@ -40,9 +44,12 @@ export function createApp(deps: ApiDeps): Express {
     express.json({ limit: REQUEST_BYTES }),
     agentRoutes(deps),
     runRoutes(deps),
+    environmentRoutes(deps),
+    buildRoutes(deps),
     messageRoutes(deps),
     eventRoutes(deps),
     resultRoutes(deps),
+    checkpointListRoutes(deps),
     workerRoutes(deps),
   )
   app.use(
@@ -50,6 +57,7 @@ export function createApp(deps: ApiDeps): Express {
     requireHost(deps),
     express.json({ limit: HOST_REQUEST_BYTES }),
     hostRoutes(deps),
+    hostBuildRoutes(deps),
     checkpointRoutes(deps),
     nothing,
   )

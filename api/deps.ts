@@ -6,6 +6,7 @@ import type { Db } from '../store/database.ts'
 import type { EventListener } from '../store/listener.ts'
 import type { ServerMetrics } from '../telemetry/server-metrics.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
+import type { BuildStarter } from './build-starter.ts'
 import type { Dispatcher } from './dispatcher.ts'
 
 export interface ApiDeps {
@@ -14,6 +15,7 @@ export interface ApiDeps {
   client: Client
   listener: EventListener
   dispatcher: Dispatcher
+  builds: Pick<BuildStarter, 'nudge'>
   keys: { admin: string; worker: string }
   metrics: ServerMetrics
   tracing: Pick<Tracing, 'requests'>

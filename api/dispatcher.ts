@@ -128,7 +128,8 @@ export function createDispatcher({ db, client, attributes, metrics, tracing, log
   }
 }
 
-function isAway(error: unknown): boolean {
+/** Temporal itself does not answer, whatever is asked of it. */
+export function isAway(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) {
     if (isGrpcServiceError(at) && awayCodes.includes(at.code)) return true
   }

@@ -1,5 +1,6 @@
 // One piece of mail on its way to a workflow.
 import { type Client, WorkflowNotFoundError } from '@temporalio/client'
+import type { SearchAttributePair } from '@temporalio/common'
 import type { Undelivered } from '../store/mail.ts'
 import { MAIL_SIGNAL, ORCHESTRATOR_QUEUE, RUN_WORKFLOW, workflowId } from '../workflows/contract.ts'
 import { initialAttributes } from '../workflows/search-attributes.ts'
@@ -16,7 +17,7 @@ export async function handOver(
   { runId, mail, labels }: Undelivered,
 ): Promise<void> {
   if (mail.kind !== 'prompt' && mail.kind !== 'cancel') return await signal(client, runId, mail)
-  const start = (typedSearchAttributes: ReturnType<typeof initialAttributes>) =>
+  const start = (typedSearchAttributes: SearchAttributePair[]) =>
     client.workflow.signalWithStart(RUN_WORKFLOW, {
       workflowId: workflowId(runId),
       taskQueue: ORCHESTRATOR_QUEUE,
@@ -29,14 +30,23 @@ export async function handOver(
       staticDetails: `From ${labels.source}, for the pool ${labels.pool}.`,
       ...(typedSearchAttributes.length > 0 ? { typedSearchAttributes } : {}),
     })
+  await startWithAttributes(attributes, initialAttributes(labels), start)
+}
+
+/** Where the server does not know the attributes, without them. */
+export async function startWithAttributes(
+  attributes: Pick<AttributeRegistration, 'ready' | 'refused'>,
+  pairs: SearchAttributePair[],
+  start: (pairs: SearchAttributePair[]) => Promise<unknown>,
+): Promise<void> {
   if (!(await attributes.ready())) {
     await start([])
     return
   }
   try {
-    await start(initialAttributes(labels))
+    await start(pairs)
   } catch (error) {
-    // An operator has removed one, or another server of the cluster has not heard of it yet: the run comes first.
+    // An operator has removed one, or another server of the cluster has not heard of it yet: the work comes first.
     if (!/search attribute/i.test(causeOf(error))) throw error
     attributes.refused()
     await start([])

@@ -44,6 +44,7 @@ const repository = (path: string, patch: Buffer | null, bundle: Buffer | null, n
   patch: patch?.toString('base64') ?? null,
   bundle: bundle?.toString('base64') ?? null,
   note,
+  push: { branch: 'agent/work', commit: 'b'.repeat(40), outcome: 'pushed', message: null },
 })
 
 test('a host gets what it needs to carry out an execution', async () => {
@@ -80,6 +81,9 @@ test('a host is told what the run may take, and how large its transcript has bec
     disk_bytes: 1536 * MiB,
   })
   expect(await order({ max_transcript_mb: 9_999 })).toMatchObject({ transcript_bytes: 512 * MiB })
+  expect(await order({})).toMatchObject({ team: 'default', commit_identity: null })
+  const identity = { name: 'Ada Lovelace', email: 'ada@example.com' }
+  expect(await order({ commit_identity: identity })).toMatchObject({ commit_identity: identity })
 
   const { runId } = await heldRun()
   const event = { line: 1, part: 0, time: new Date().toISOString(), kind: 'output', data: { text: 'x'.repeat(5_000) } }

@@ -3,6 +3,7 @@ import type { Request, Router } from 'express'
 import {
   AppendEvents,
   type Appended,
+  BlockedHosts,
   type ClaimAnswer,
   ClaimRequest,
   ExecutionOrder,
@@ -13,10 +14,11 @@ import {
   SweepRequest,
 } from '../domain/host-api.ts'
 import { keepLineMoving } from '../store/admission.ts'
+import { saveBlockedHosts } from '../store/blocked-hosts.ts'
 import { claimExecution } from '../store/claims.ts'
 import { issueCredential } from '../store/credentials.ts'
 import { appendEvents, journalPosition } from '../store/events.ts'
-import { reportHost, runsToRemove, runsToStop } from '../store/hosts.ts'
+import { buildsToRemove, reportHost, runsToRemove, runsToSave, runsToStop } from '../store/hosts.ts'
 import { messageText } from '../store/mail.ts'
 import { saveResult } from '../store/results.ts'
 import { findOrder } from '../store/runs.ts'
@@ -26,7 +28,7 @@ import type { ApiDeps } from './deps.ts'
 import { invalid, notFound } from './errors.ts'
 import { callerOf, hostRouter, ofAnotherPool, strangerTo } from './host-auth.ts'
 import { hostLimits } from './limits.ts'
-import { parse, parseBody, pathId, runId } from './parse.ts'
+import { parse, parseBody, pathId, queryOf, runId } from './parse.ts'
 
 export function hostRoutes({ db, config }: ApiDeps): Router {
   const router = hostRouter({ db })
@@ -53,12 +55,19 @@ export function hostRoutes({ db, config }: ApiDeps): Router {
   router.post('/hosts/:hostId/sweep', async (request, response) => {
     const { run_ids: runIds } = parseBody(SweepRequest, request)
     const { hostId } = callerOf(response)
-    const [remove, stop] = await Promise.all([runsToRemove(db, hostId, runIds), runsToStop(db, hostId, runIds)])
-    response.json({ remove, stop } satisfies SweepAnswer)
+    const [runs, builds, stop, outdated] = await Promise.all([
+      runsToRemove(db, hostId, runIds),
+      buildsToRemove(db, hostId, runIds),
+      runsToStop(db, hostId, runIds),
+      runsToSave(db, hostId, runIds),
+    ])
+    const save = runs.filter((id) => outdated.includes(id))
+    response.json({ remove: [...runs, ...builds], stop, save } satisfies SweepAnswer)
   })
 
   router.get('/runs/:runId/executions/:execution', async (request, response) => {
-    const { config: asked, ...order } = await findOrder(db, executionOf(request))
+    const late = queryOf(request).get('late') === 'true'
+    const { config: asked, ...order } = await findOrder(db, executionOf(request), { late })
     response.json(parse(ExecutionOrder, { ...order, ...hostLimits(config, asked) }))
   })
 
@@ -82,6 +91,11 @@ export function hostRoutes({ db, config }: ApiDeps): Router {
 
   router.get('/runs/:runId/journals/:journal', async (request, response) => {
     response.json({ line: await journalPosition(db, runId(request), String(request.params.journal)) })
+  })
+
+  router.put('/runs/:runId/executions/:execution/blocked-hosts', async (request, response) => {
+    await saveBlockedHosts(db, executionOf(request), parseBody(BlockedHosts, request))
+    response.json({})
   })
 
   router.put('/runs/:runId/executions/:execution/result', async (request, response) => {

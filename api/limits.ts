@@ -1,5 +1,6 @@
 // What a run may take: what its request says, and no more than what the server allows.
 import type { Config } from '../config.ts'
+import type { EnvironmentConfig } from '../domain/environment.ts'
 import type { ExecutionOrder } from '../domain/host-api.ts'
 import type { AgentConfig } from '../domain/run.ts'
 import { invalid } from './errors.ts'
@@ -11,13 +12,34 @@ const settingOf = {
   max_transcript_mb: 'AMBIENT_TRANSCRIPT_MB',
 } as const satisfies Partial<Record<keyof AgentConfig, keyof Config>>
 
+type Limits = Pick<AgentConfig, keyof typeof settingOf>
+
 /** @throws {HttpError} 400 for a run that asks for more than it can have. */
-export function refuseBeyondLimits(settings: Config, asked: AgentConfig | null): void {
+export function refuseBeyondLimits(settings: Config, asked: Limits | null, path = 'config.'): void {
   for (const [field, setting] of Object.entries(settingOf) as [keyof typeof settingOf, keyof Config][]) {
     const most = Number(settings[setting])
     if ((asked?.[field] ?? 0) > most)
-      throw invalid(`config.${field}: is more than this server allows: ${most} (${setting})`)
+      throw invalid(`${path}${field}: is more than this server allows: ${most} (${setting})`)
   }
+}
+
+/** What a run may lower below what its environment says. */
+const environmentLimits = ['max_turn_minutes', 'max_run_minutes', 'max_transcript_mb', 'max_disk_gb'] as const
+
+/**
+ * A run's configuration with what its environment says where it says nothing.
+ * @throws {HttpError} 400 where it asks for more than its environment allows.
+ */
+export function withEnvironmentLimits(asked: AgentConfig, environment: EnvironmentConfig): AgentConfig {
+  const config = { ...asked, idle_timeout_minutes: asked.idle_timeout_minutes ?? environment.idle_timeout_minutes }
+  for (const field of environmentLimits) {
+    const most = environment[field]
+    if (most == null) continue
+    if ((asked[field] ?? 0) > most)
+      throw invalid(`config.${field}: is more than the environment "${environment.name}" allows: ${most}`)
+    config[field] ??= most
+  }
+  return config
 }
 
 /** What the host of a run has to see to. Settings may have become narrower since the run was begun. */

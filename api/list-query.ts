@@ -17,7 +17,7 @@ export interface ListQuery {
 
 /** Filters of the Oz API on things that runs of this server do not have: what is asked for cannot be found. */
 const foreignFilters = [
-  ...['creator', 'executor', 'environment_id', 'skill', 'skill_spec', 'schedule_id', 'automation_id'],
+  ...['creator', 'executor', 'skill', 'skill_spec', 'schedule_id', 'automation_id'],
   ...['factory_uid', 'artifact_type'],
 ]
 
@@ -51,6 +51,7 @@ export function parseListQuery(query: URLSearchParams): ListQuery {
     ancestor: uuid(query, 'ancestor_run_id'),
     text: given(query, 'q'),
     metadata: metadataOf(query),
+    environment: environmentOf(query),
   }
   return {
     filter,
@@ -77,10 +78,13 @@ function statesOf(query: URLSearchParams): RunState[] {
 
 function asksForForeign(query: URLSearchParams): boolean {
   if (query.get('execution_location') === 'LOCAL') return true
-  return foreignFilters.some((name) => {
-    const value = given(query, name)
-    return value !== undefined && !(name === 'environment_id' && value === 'empty-environment')
-  })
+  return foreignFilters.some((name) => given(query, name) !== undefined)
+}
+
+/** Null: runs without one, for which Oz has a word. */
+function environmentOf(query: URLSearchParams): string | null | undefined {
+  const value = given(query, 'environment_id')
+  return value === 'empty-environment' ? null : value
 }
 
 function metadataOf(query: URLSearchParams): Record<string, string> {
@@ -94,7 +98,11 @@ function metadataOf(query: URLSearchParams): Record<string, string> {
 
 const given = (query: URLSearchParams, name: string) => query.get(name) || undefined
 
-function oneOf<const T extends string>(query: URLSearchParams, name: string, allowed: readonly T[]): T | undefined {
+export function oneOf<const T extends string>(
+  query: URLSearchParams,
+  name: string,
+  allowed: readonly T[],
+): T | undefined {
   const value = given(query, name)
   if (value === undefined) return undefined
   const found = allowed.find((candidate) => candidate === value)

@@ -2,10 +2,12 @@
 import { type Request, type Response, Router } from 'express'
 import type { z } from 'zod'
 import type { Config } from '../config.ts'
+import type { EnvironmentConfig } from '../domain/environment.ts'
 import { TITLE_CHARS } from '../domain/limits.ts'
-import { Metadata, StartRun, type StartRunResponse } from '../domain/run.ts'
+import { InlineEnvironment, Metadata, StartRun, type StartRunResponse } from '../domain/run.ts'
 import { isCancelledWithChildren } from '../store/cascade.ts'
 import type { Tx } from '../store/database.ts'
+import { environmentConfig } from '../store/environments.ts'
 import { liveHostKinds } from '../store/hosts.ts'
 import { wouldWait } from '../store/queue.ts'
 import { listRuns } from '../store/run-list.ts'
@@ -15,8 +17,9 @@ import { traceOf } from '../telemetry/tracing.ts'
 import type { ApiDeps } from './deps.ts'
 import { createDoor } from './door.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
+import { completeFork, type Fork } from './forks.ts'
 import { resolveHarness } from './harness.ts'
-import { refuseBeyondLimits } from './limits.ts'
+import { refuseBeyondLimits, withEnvironmentLimits } from './limits.ts'
 import { cursorOf, parseListQuery } from './list-query.ts'
 import { once } from './once.ts'
 import { onlyMethods, parse, parseBody, queryOf, runId } from './parse.ts'
@@ -40,12 +43,11 @@ export function runRoutes(deps: ApiDeps): Router {
     refuseUnsupported(request.body)
     const warnings = heedRunFields(request.body)
     const body = parseBody(StartRun, request)
-    const source = sourceOf(request)
     const answer = await door(() =>
       once(deps, request, response, 'POST /agent/runs', async (tx) => ({
         status: 200,
         response: {
-          ...(await startRun(tx, deps.config, body, source, traceOf(response))),
+          ...(await startAsked(tx, deps.config, body, request, traceOf(response))),
           ...(warnings.length > 0 && { warnings }),
         },
       })),
@@ -83,6 +85,20 @@ export function runRoutes(deps: ApiDeps): Router {
   return router
 }
 
+/** A fork is a run like any other, once it is completed from the one that it comes from. */
+async function startAsked(
+  tx: Tx,
+  settings: Config,
+  body: StartRun,
+  request: Request,
+  trace: string | null,
+): Promise<Started> {
+  const source = sourceOf(request)
+  if (!body.fork_from) return await startRun(tx, settings, body, source, trace)
+  const fork = await completeFork(tx, settings, body, body.fork_from, request.body)
+  return await startRun(tx, settings, fork.body, source, trace, fork)
+}
+
 /** The run as it is written down: everything the server decides is decided here and stays with the run. */
 async function startRun(
   tx: Tx,
@@ -90,9 +106,13 @@ async function startRun(
   body: StartRun,
   source: string,
   trace: string | null,
+  fork: Fork | null = null,
 ): Promise<Started> {
-  const config = body.config ?? null
-  refuseBeyondLimits(settings, config)
+  refuseBeyondLimits(settings, body.config ?? null)
+  const stored = await storedEnvironment(tx, body)
+  const config = stored ? withEnvironmentLimits(body.config ?? {}, stored.config) : (body.config ?? null)
+  const environment = stored ? InlineEnvironment.parse(stored.config) : (body.environment ?? null)
+  const environmentId = stored?.id ?? fork?.environmentId ?? null
   const harness = resolveHarness(settings, config)
   const pool = poolOf(settings, config?.worker_host ?? null)
   const parent = body.parent_run_id ? await findParent(tx, body.parent_run_id) : null
@@ -100,9 +120,12 @@ async function startRun(
   if (parent && (await isCancelledWithChildren(tx, parent.id))) {
     throw new HttpError(409, 'conflict', `parent_run_id: the run ${parent.id} was cancelled with its children.`)
   }
-  if (body.environment?.image) await refuseImage(tx, pool)
+  for (const field of ['image', 'egress'] as const) {
+    const place = stored ? `config.environment_id: its ${field}` : `environment.${field}`
+    if (environment?.[field]) await refuseWithoutContainers(tx, pool, place)
+  }
   const concurrency = body.concurrency ?? null
-  const atCapacity = await wouldWait(tx, { pool, team: DEFAULT_TEAM, concurrency })
+  const atCapacity = await wouldWait(tx, { pool, team: DEFAULT_TEAM, concurrency, environmentId })
   const run = {
     title: body.title ?? titleOf(body.prompt),
     prompt: body.prompt,
@@ -120,23 +143,35 @@ async function startRun(
     concurrency_limit: concurrency?.limit ?? null,
     idle_minutes: config?.idle_timeout_minutes ?? settings.AMBIENT_IDLE_MINUTES,
     config: config ?? {},
-    environment: body.environment ?? null,
+    environment,
+    environment_id: environmentId,
     metadata: parse(Metadata, { ...parent?.metadata, ...body.metadata }),
     demo: harness.demo,
     parent,
+    ...(fork && { fork: fork.origin }),
   }
   const id = await insertRun(tx, run, trace)
   return { run_id: id, task_id: id, state: 'QUEUED', at_capacity: atCapacity }
 }
 
-/** An image means nothing to hosts that run agents as processes. A pool without a live host may yet get one with containers. */
-async function refuseImage(tx: Tx, pool: string): Promise<void> {
+/** What `config.environment_id` names, with its secrets; null where it names nothing. */
+async function storedEnvironment(tx: Tx, body: StartRun): Promise<{ id: string; config: EnvironmentConfig } | null> {
+  const id = body.config?.environment_id || null
+  if (id === null) return null
+  if (body.environment) throw invalid('environment: cannot be given together with config.environment_id')
+  const config = await environmentConfig(tx, DEFAULT_TEAM, id)
+  if (config === null) throw notFound(`config.environment_id: there is no environment ${id}.`)
+  return { id, config }
+}
+
+/** An image means nothing to hosts that run agents as processes, and they hold none to the hosts it may reach. A pool without a live host may yet get one with containers. */
+async function refuseWithoutContainers(tx: Tx, pool: string, what: string): Promise<void> {
   const kinds = await liveHostKinds(tx, pool)
   if (kinds.length === 0 || kinds.includes('docker')) return
   throw new HttpError(
     422,
     'operation_not_supported',
-    `environment.image: the hosts of the pool "${pool}" run agents as processes of their machine (AMBIENT_HOST=direct), without containers. Leave it out, or name a pool with containers in config.worker_host.`,
+    `${what}: the hosts of the pool "${pool}" run agents as processes of their machine (AMBIENT_HOST=direct), without containers. Leave it out, or name a pool with containers in config.worker_host.`,
   )
 }
 

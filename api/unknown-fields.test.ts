@@ -35,7 +35,7 @@ test.each([
   [{ environment: { setup_comands: ['x'] } }, 'environment.setup_comands: is not known here. Is setup_commands meant?'],
   [
     { environment: { repos: [{ url: 'https://git.example/a', branch: 'b' }] } },
-    'environment.repos.0.branch: is not known here. There are url, ref or path.',
+    'environment.repos.0.branch: is not known here. There are url, ref, path, depth, submodules, lfs or push_branch.',
   ],
 ])('%j is refused: it would change what the run may do, and no other API has it', async (body, detail) => {
   expect(await post(body)).toMatchObject({ status: 400, body: { detail } })

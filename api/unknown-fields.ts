@@ -1,6 +1,9 @@
 // Fields of a request that nobody here knows. Dropping them without a word would let a slip of the fingers change what a
 // run may do; refusing them all would shut out clients that are newer than this server.
 import type { z } from 'zod'
+import { ForkFrom } from '../domain/checkpoint.ts'
+import { EgressRule } from '../domain/egress.ts'
+import { EnvironmentConfig, StartBuild } from '../domain/environment.ts'
 import { either } from '../domain/issue-words.ts'
 import { nearest } from '../domain/nearest.ts'
 import { AgentConfig, FollowUp, Harness, InlineEnvironment, Repository, StartRun } from '../domain/run.ts'
@@ -16,11 +19,18 @@ const ownFields: Readonly<Record<string, string>> = {
   max_run_minutes: 'config',
   max_transcript_mb: 'config',
   max_disk_gb: 'config',
+  commit_identity: 'config',
   environment: 'the body itself',
+  // Oz's own, and all the same: a run that goes on without it would work elsewhere than it was meant to.
+  environment_id: 'config',
+  fork_from: 'the body itself',
   repos: 'environment',
   setup_commands: 'environment',
+  setup_inputs: 'environment',
+  devcontainer: 'environment',
   env: 'environment',
   image: 'environment',
+  egress: 'environment',
   command: 'config.harness',
 }
 
@@ -35,10 +45,9 @@ export function heedRunFields(body: unknown): string[] {
   const config = fieldsOf(top.config)
   const environment = fieldsOf(top.environment)
   refuseUnknown('environment', environment, InlineEnvironment)
-  const repositories = Array.isArray(environment.repos) ? environment.repos : []
-  for (const [index, repository] of repositories.entries()) {
-    refuseUnknown(`environment.repos.${index}`, fieldsOf(repository), Repository)
-  }
+  refuseUnknown('environment.egress', fieldsOf(environment.egress), EgressRule)
+  refuseUnknown('fork_from', fieldsOf(top.fork_from), ForkFrom)
+  refuseUnknownRepositoryFields('environment.repos', environment.repos)
   return [
     ...warnings('', top, [...namesOf(StartRun), ...unsupported.top]),
     ...warnings('config.', config, [...namesOf(AgentConfig), ...unsupported.config]),
@@ -46,8 +55,28 @@ export function heedRunFields(body: unknown): string[] {
   ]
 }
 
+/** What is shown of a stored environment beside what can be set: sent back, it changes nothing. */
+const shownOfEnvironment = ['docker_image', 'github_repos']
+
+/** The same for a stored environment. */
+export function heedEnvironmentFields(body: unknown): string[] {
+  const top = fieldsOf(body)
+  refuseUnknownRepositoryFields('repos', top.repos)
+  refuseUnknown('egress', fieldsOf(top.egress), EgressRule)
+  const own = namesOf(EnvironmentConfig)
+  return unknownIn('', top, [...own, ...shownOfEnvironment])
+}
+
+/** The same for the body that asks for a build. */
+export const heedBuildFields = (body: unknown): string[] => unknownIn('', fieldsOf(body), namesOf(StartBuild))
+
 /** The same for the body of a follow-up. */
 export const heedFollowUpFields = (body: unknown): string[] => warnings('', fieldsOf(body), namesOf(FollowUp))
+
+function refuseUnknownRepositoryFields(place: string, given: unknown): void {
+  for (const [index, repository] of (Array.isArray(given) ? given : []).entries())
+    refuseUnknown(`${place}.${index}`, fieldsOf(repository), Repository)
+}
 
 /** For an object that no other API has: what it does not know is a mistake. */
 export function refuseUnknown(place: string, fields: Fields, schema: z.ZodObject): void {
@@ -61,14 +90,21 @@ export function refuseUnknown(place: string, fields: Fields, schema: z.ZodObject
 }
 
 function warnings(path: string, fields: Fields, known: readonly string[]): string[] {
+  for (const name of Object.keys(fields)) {
+    if (known.includes(name) || fields[name] === null) continue
+    const place = ownFields[name]
+    if (place !== undefined) throw invalid(`${path}${name}: is in the wrong place; it belongs in ${place}`)
+    // Whoever writes this wants the agent held back, and without it the agent may be free.
+    if (nearest(name, ['permission_policy']) !== null)
+      throw invalid(`${path}${name}: is not known here. Is config.permission_policy meant?`)
+  }
+  return unknownIn(path, fields, known)
+}
+
+function unknownIn(path: string, fields: Fields, known: readonly string[]): string[] {
   return Object.keys(fields)
     .filter((name) => !known.includes(name) && fields[name] !== null)
     .map((name) => {
-      const place = ownFields[name]
-      if (place !== undefined) throw invalid(`${path}${name}: is in the wrong place; it belongs in ${place}`)
-      // Whoever writes this wants the agent held back, and without it the agent may be free.
-      if (nearest(name, ['permission_policy']) !== null)
-        throw invalid(`${path}${name}: is not known here. Is config.permission_policy meant?`)
       const meant = nearest(name, known)
       return `${path}${name} is not known here and has no effect.${meant === null ? '' : ` Is ${path}${meant} meant?`}`
     })

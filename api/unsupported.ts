@@ -14,7 +14,7 @@ export const fieldsOf = (value: unknown): Record<string, unknown> =>
 /** Refused where something is given; empty, they ask for nothing. */
 export const unsupported = {
   top: ['skill', 'conversation_id', 'attachments', 'images', 'agent_identity_uid', 'on_behalf_of'],
-  config: ['skill_spec', 'skills', 'mcp_servers', 'environment_id', 'memory_stores', 'secrets'],
+  config: ['skill_spec', 'skills', 'mcp_servers', 'memory_stores', 'secrets'],
 } as const
 
 /** @throws {HttpError} 422 that names the fields. */

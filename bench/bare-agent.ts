@@ -15,6 +15,8 @@ export interface BareOptions {
   modelUrl: string
   /** Where each agent gets directories of its own: one starts slower in a home that it has not seen. */
   directory: string
+  /** Of a container: an image that has the workspace in it, and where in that the agent works. */
+  filled?: { image: string; folder: string }
 }
 
 export interface BareAgent {

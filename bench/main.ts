@@ -3,16 +3,29 @@ import { parseArgs } from 'node:util'
 import { dockerAnswers } from '../environments/create-host.ts'
 import { measureBurst } from './burst.ts'
 import { measureCancel } from './cancel.ts'
+import { measureCheckpoint } from './checkpoint.ts'
 import { measureIdle } from './idle.ts'
 import { measureLatency } from './latency.ts'
 import { printLoad, printMachine } from './machine.ts'
+import { measurePrepared } from './prepared.ts'
 import { measureRecovery } from './recovery.ts'
 import { heading } from './report.ts'
 import { measureStream } from './stream.ts'
 import { measureThroughput } from './throughput.ts'
 import { measureTranscript } from './transcript.ts'
 
-const names = ['latency', 'stream', 'idle', 'throughput', 'burst', 'recovery', 'cancel', 'transcript'] as const
+const names = [
+  'latency',
+  'stream',
+  'idle',
+  'throughput',
+  'burst',
+  'recovery',
+  'cancel',
+  'transcript',
+  'prepared',
+  'checkpoint',
+] as const
 type Name = (typeof names)[number]
 type Measure = (cleanUp: AsyncDisposableStack) => Promise<void>
 
@@ -40,6 +53,9 @@ const measures: readonly [name: Name, measure: Measure][] = [
   ['cancel', (stack) => measureCancel('direct', stack)],
   ['cancel', onDocker((stack) => measureCancel('docker', stack))],
   ['transcript', measureTranscript],
+  ['prepared', onDocker((stack) => measurePrepared(samples, stack))],
+  ['checkpoint', (stack) => measureCheckpoint('direct', samples, stack)],
+  ['checkpoint', onDocker((stack) => measureCheckpoint('docker', samples, stack))],
 ]
 
 printMachine()

@@ -1,12 +1,14 @@
 // The HTTP API as the command line uses it. Knows nothing but URLs, JSON and problems.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { CheckpointItem } from '../domain/checkpoint.ts'
 import type { EventKind, RunEvent } from '../domain/event.ts'
 import type { RepositoryResult } from '../domain/host-api.ts'
 import type { CancelResponse, Harnesses, RunItem } from '../domain/run.ts'
 import type { RunState } from '../domain/state.ts'
 import type { WorkerItem, WorkerKeyItem } from '../domain/worker.ts'
 import packageJson from '../package.json' with { type: 'json' }
+import { createEnvironmentsApi, type EnvironmentsApi } from './environments-api.ts'
 import { CliError, type ExitCode, exitCodes, type Problem } from './exit.ts'
 
 /** A request that is neither a stream nor a bundle is answered within a second; a server that takes longer is not well. */
@@ -23,6 +25,8 @@ export interface RunsQuery {
   cursor?: string | undefined
   state?: readonly string[] | undefined
   q?: string | undefined
+  /** Uid of a stored environment. */
+  environment?: string | undefined
 }
 
 export interface RunsPage {
@@ -43,6 +47,11 @@ export interface StartedRun {
   warnings?: string[]
 }
 
+export interface CheckpointsPage {
+  checkpoints: CheckpointItem[]
+  page_info: { has_next_page: boolean; next_cursor?: string | null }
+}
+
 export interface Sent {
   message_id: string
   /** The run's state now that the message waits for it. */
@@ -58,6 +67,7 @@ export interface Api {
   list(query: RunsQuery): Promise<RunsPage>
   get(runId: string): Promise<RunItem>
   harnesses(): Promise<Harnesses>
+  checkpoints(runId: string, query: { limit: number; cursor?: string | undefined }): Promise<CheckpointsPage>
   cancel(runId: string): Promise<void>
   /** With all runs that it began. @returns those that are being cancelled. */
   cancelTree(runId: string): Promise<string[]>
@@ -71,6 +81,7 @@ export interface Api {
   /** The bytes as git wrote them: files may be in any encoding. */
   patch(runId: string, repository?: string): Promise<Buffer>
   bundle(runId: string, repository: string): Promise<Buffer>
+  readonly environments: EnvironmentsApi
   readonly workers: {
     list(): Promise<WorkerItem[]>
     setDraining(workerId: string, draining: boolean): Promise<WorkerItem>
@@ -148,6 +159,10 @@ export function createApi(options: { url: string; key: string; unreachableHint: 
     start: (body) => json(post(base, body)),
     list: (query) => json(steady(base + listQuery(query))),
     get: (runId) => json(steady(`${base}/${runId}`)),
+    checkpoints: (runId, { limit, cursor }) => {
+      const from = cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`
+      return json(steady(`${base}/${runId}/checkpoints?limit=${limit}${from}`))
+    },
     harnesses: () => json(steady(`${options.url}/api/v1/agent/harnesses`)),
     cancel: async (runId) => {
       await post(`${base}/${runId}/cancel`)
@@ -184,6 +199,7 @@ export function createApi(options: { url: string; key: string; unreachableHint: 
       )
       return Buffer.from(await answer.arrayBuffer())
     },
+    environments: createEnvironmentsApi(`${options.url}/api/v1/agent/environments`, { steady, post, json }),
     workers: {
       list: async () => (await json<{ workers: WorkerItem[] }>(steady(workers))).workers,
       setDraining: (workerId, draining) =>
@@ -217,6 +233,7 @@ function listQuery(query: RunsQuery): string {
   if (query.cursor) search.set('cursor', query.cursor)
   for (const state of query.state ?? []) search.append('state', state)
   if (query.q) search.set('q', query.q)
+  if (query.environment) search.set('environment_id', query.environment)
   return `?${search}`
 }
 

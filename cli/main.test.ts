@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ambient } from './testing/command.ts'
 import { startTestServer, type TestServer } from './testing/server.ts'
@@ -100,6 +103,7 @@ describe('ambient run', () => {
         ...['run', 'Do it', '--repo', 'https://example.com/a/b.git#dev', '--agent', 'claude', '--model', 'm1'],
         ...['--image', 'debian', '--setup', 'npm ci', '--setup', 'npm test', '--env', 'A=1=2', '--env', 'TAKEN'],
         ...['--permission', 'ask', '--title', 'T', '--idle', '5', '--pool', 'gpu', '--metadata', 'team=x'],
+        ...['--depth', '3', '--push-branch', 'agent/work', '--author', 'Ada Lovelace <ada@example.com>'],
       ],
       { url: server.url, env: { TAKEN: 'from here' } },
     )
@@ -113,15 +117,30 @@ describe('ambient run', () => {
         permission_policy: 'ask',
         idle_timeout_minutes: 5,
         worker_host: 'gpu',
+        commit_identity: { name: 'Ada Lovelace', email: 'ada@example.com' },
       },
       environment: {
         image: 'debian',
-        repos: [{ url: 'https://example.com/a/b.git', ref: 'dev' }],
+        repos: [{ url: 'https://example.com/a/b.git', ref: 'dev', depth: 3, push_branch: 'agent/work' }],
         setup_commands: ['npm ci', 'npm test'],
         env: { A: '1=2', TAKEN: 'from here' },
       },
       metadata: { team: 'x' },
     })
+  })
+
+  test('the agent commits in the name that git has for the caller, unless that is not wanted', async () => {
+    const home = await mkdtemp(join(tmpdir(), 'ambient-home-'))
+    await writeFile(join(home, '.gitconfig'), '[user]\n\tname = Grace Hopper\n\temail = grace@example.com\n')
+    const bodyOf = async (...args: string[]) => {
+      const from = server.requests.length
+      server.onStart = () => server.run()
+      await ambient(['run', 'x', '--no-follow', ...args], { url: server.url, env: { HOME: home } })
+      return server.requests[from]?.body as { config: Record<string, unknown> }
+    }
+    expect((await bodyOf()).config.commit_identity).toEqual({ name: 'Grace Hopper', email: 'grace@example.com' })
+    expect((await bodyOf('--no-author')).config).not.toHaveProperty('commit_identity')
+    await rm(home, { recursive: true })
   })
 
   test('takes the prompt from stdin', async () => {
@@ -157,6 +176,8 @@ describe('ambient run', () => {
     ],
     ['a branch without waiting for it', ['x', '--branch', '--no-follow'], 'they need --follow'],
     ['an agent that there is not', ['x', '--agent', 'hal'], 'Allowed choices are'],
+    ['an author without an address', ['x', '--author', 'Ada'], 'is no name with an address'],
+    ['a branch to push to without a repository', ['x', '--push-branch', 'a'], '--push-branch needs a --repo'],
   ])('refuses %s before it starts anything', async (_, args, message) => {
     const from = server.requests.length
     const { code, stderr } = await cli('run', ...args)
@@ -202,9 +223,11 @@ describe('runs and their ids', () => {
     const run = server.run({ run_id: 'bbbb0000-0000-4000-8000-000000000001', prompt: 'Fix it.\nAnd test it.' })
     for (let count = 0; count < 600; count++) run.add('output', { text: 'talk' })
     run.add('turn_end', { stop_reason: 'end_turn', usage: { totalTokens: 1234 } })
-    run.add('result', { repos: [{ path: 'app', files_changed: 1, insertions: 2, deletions: 3, commits: 1 }] })
+    const push = { branch: 'agent/work', commit: '1'.repeat(40), outcome: 'pushed', message: null }
+    run.add('result', { repos: [{ path: 'app', files_changed: 1, insertions: 2, deletions: 3, commits: 1, push }] })
     run.state('SUCCEEDED', { run_time: 'PT5S' })
     const { stdout } = await cli('runs', 'show', 'bbbb')
+    expect(stdout).toContain('  app: pushed to agent/work\n')
     expect(stdout).toContain('› Fix it.\n› And test it.\n')
     expect(stdout).toContain('✓ Succeeded · 5.0 s · 1 file changed +2 −3, 1 commit · 1,234 tokens\n')
     expect(stdout).toContain('ambient apply bbbb0000 --branch')

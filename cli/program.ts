@@ -13,7 +13,10 @@ import type { CancelOptions, SendOptions } from './commands/messages.ts'
 import type { RunOptions } from './commands/run.ts'
 import type { RunsOptions } from './commands/runs.ts'
 import type { WorkersOptions } from './commands/workers.ts'
+import { addEnvironments } from './environment-commands.ts'
 import { exitCodeHelp, usageError } from './exit.ts'
+import { addForks } from './fork-commands.ts'
+import { json, list, positive, RUN, whole } from './options.ts'
 
 // Not read from the schema itself: that would load zod, and half of the time of `--help` with it.
 const agentNames = Object.keys({
@@ -27,27 +30,6 @@ const agentNames = Object.keys({
 
 /** Commands that are processes of a server. */
 export const serverCommands: readonly string[] = ['start', 'server', 'worker', 'host', 'gateway']
-
-const collect = (value: string, former: string[] = []) => [...former, value]
-
-const whole = (least: number, most: number) => (text: string) => {
-  const value = Number(text)
-  if (!/^-?\d+$/.test(text) || value < least || value > most) {
-    throw new InvalidArgumentError(`A whole number from ${least} to ${most}.`)
-  }
-  return value
-}
-
-const positive = (text: string) => {
-  const value = Number(text)
-  if (!/^\d+(\.\d+)?$/.test(text) || value < 0.01) throw new InvalidArgumentError('A number, 0.01 or more.')
-  return value
-}
-
-const list = (flags: string, description: string) => new Option(flags, description).argParser(collect)
-const json = (what: string) => new Option('--json', what)
-
-const RUN = 'id of the run, or its first 4 characters or more'
 
 /** `rest` is what stood after `--`; `exit` takes the exit code of the command that was called. */
 export function buildProgram(rest: string[], exit: (code: number) => void): Command {
@@ -63,12 +45,15 @@ export function buildProgram(rest: string[], exit: (code: number) => void): Comm
 
   program.commandsGroup('Runs:')
   addRun(program, rest, exit)
+  addForks(program, agentNames, exit)
   addRuns(program, exit)
   addTranscript(program, exit)
   addMessages(program, exit)
   addResults(program, exit)
   program.commandsGroup('Getting started:')
   addStart(program, exit)
+  program.commandsGroup('Environments:')
+  addEnvironments(program, exit)
   program.commandsGroup('Hosts of a server:')
   addWorkers(program, exit)
   program.commandsGroup('Parts of a server (`ambient start` starts them all):')
@@ -116,12 +101,29 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
       ),
     )
     .option('--ref <ref>', 'branch, tag or commit of the one --repo')
+    .option('--depth <commits>', 'clone only so many of the newest commits', whole(1, 1_000_000))
+    .option(
+      '--push-branch <name>',
+      'the agent works on a branch of this name, and its commits are pushed to the remote at the end; never by force',
+    )
+    .option(
+      '--author <identity>',
+      'in whose name the agent commits, as "Name <address>"; unset: as git has it for you here',
+    )
+    .option('--no-author', 'the agent commits as Ambient')
     .addOption(
       new Option('-a, --agent <name>', 'agent that does the work; unset: the server’s default').choices(agentNames),
     )
     .option('-m, --model <id>', 'model of the agent')
     .option('--reasoning <level>', 'reasoning level of the model')
+    .option('--environment <name|uid>', 'stored environment to work in, with its repositories and set-up')
     .option('--image <image>', 'container image of the sandbox')
+    .addOption(
+      list(
+        '--allow-host <host>',
+        'the only hosts that the sandbox reaches: `registry.example.org`, `*.example.org`, `host:port` (repeatable)',
+      ),
+    )
     .addOption(
       list('-s, --setup <command>', 'shell command to run in the workspace before the agent starts (repeatable)'),
     )
@@ -131,6 +133,7 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
         'variable for set-up and agent; `NAME` alone takes the value from here (repeatable)',
       ),
     )
+    .option('--no-devcontainer', 'leave the devcontainer.json of the repositories without effect')
     .addOption(
       new Option('-p, --permission <policy>', 'what happens when the agent wants to act').choices([
         'allow',
@@ -175,6 +178,7 @@ function addRuns(program: Command, exit: (code: number) => void): void {
       new Option('--state <state>', `only runs in this state: ${runStates.join(', ')} (repeatable)`).argParser(state),
     )
     .option('-q, --search <text>', 'only runs with this text in title or prompt')
+    .option('--environment <name|uid>', 'only runs in this stored environment')
     .option('-n, --limit <number>', 'how many', whole(1, 500), 20)
     .option('--cursor <cursor>', 'go on where the page before ended')
     .addOption(json('the page as the API serves it'))

@@ -15,6 +15,8 @@ export const failureCodes = {
   repository_unreachable: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
   ref_not_found: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
   image_not_found: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
+  image_build_failed: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
+  devcontainer_invalid: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
   setup_command_failed: { category: 'user', retryable: false, oz: 'environment_setup_failed' },
   agent_exited: { category: 'user', retryable: false, oz: null },
   agent_refused: { category: 'user', retryable: false, oz: 'content_policy_violation' },

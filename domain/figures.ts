@@ -1,4 +1,5 @@
 // What is counted about runs, for metrics. Pure types.
+import type { BuildReason, BuildState } from './environment.ts'
 import type { FailureCode } from './failure.ts'
 import type { Phase, RunState } from './state.ts'
 
@@ -11,7 +12,17 @@ export interface Figures {
   queue: { pool: string; waiting: number; oldestSeconds: number }[]
   /** Accepted and not yet with a workflow. */
   mail: { undelivered: number; oldestSeconds: number }
+  /** Builds of environments that are on record. */
+  builds: { state: BuildState; count: number }[]
   hosts: { pool: string; state: string; count: number; capacity: number; inUse: number }[]
+}
+
+/** The end of a build, as it was recorded. */
+export interface BuiltEnvironment {
+  state: BuildState
+  reason: BuildReason
+  /** From when it was asked for. */
+  seconds: number
 }
 
 /** A change of state that was recorded, and what went before it. */

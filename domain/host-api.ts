@@ -1,10 +1,12 @@
 // What a host asks of the server. A host has no database access: it hands over the transcript and gets its orders here.
 import { z } from 'zod'
+import { ForkedFrom } from './checkpoint.ts'
+import { BlockedHost } from './egress.ts'
 import { buildReasons } from './environment.ts'
 import { NewEvent } from './event.ts'
 import { AgentName, PermissionPolicy } from './harness.ts'
-import { InlineEnvironment } from './run.ts'
-import { HostName } from './worker.ts'
+import { CommitIdentity, InlineEnvironment } from './run.ts'
+import { EgressState, HostName } from './worker.ts'
 
 /** All of these routes live under this prefix and need a worker key. */
 export const HOST_API = '/internal/v1'
@@ -24,6 +26,7 @@ export const HostReport = z.object({
   capacity: z.number().int().min(1),
   /** Runs that it holds, with kept sandboxes. */
   in_use: z.number().int().min(0),
+  egress: EgressState.nullable().default(null),
 })
 export type HostReport = z.infer<typeof HostReport>
 
@@ -67,10 +70,18 @@ export const ExecutionOrder = z.object({
     .default(null),
   /** The server has a checkpoint of the run. */
   has_checkpoint: z.boolean().default(false),
+  /** The run was forked from a checkpoint of another one. */
+  forked_from: ForkedFrom.nullable().default(null),
+  /** It has no checkpoint of its own yet, and that one is kept. */
+  begins_forked: z.boolean().default(false),
   /** Largest transcript of the run, in bytes; null where the server sets no limit. */
   transcript_bytes: z.number().int().min(0).nullable().default(null),
   /** Most of the disk that the run may take, in bytes; null: what the host allows. */
   disk_bytes: z.number().min(0).nullable().default(null),
+  /** Whose run it is: teams share no copies of repositories. */
+  team: z.string().default('default'),
+  /** In whose name the agent commits; null: nobody's. */
+  commit_identity: CommitIdentity.nullable().default(null),
 })
 export type ExecutionOrder = z.infer<typeof ExecutionOrder>
 
@@ -105,6 +116,17 @@ export const Appended = JournalPosition.extend({
 })
 export type Appended = z.infer<typeof Appended>
 
+/** What became of the branch that the agent's commits were to be pushed to. */
+export const PushResult = z.object({
+  branch: z.string(),
+  commit: z.string(),
+  outcome: z
+    .enum(['pushed', 'rejected', 'failed'])
+    .describe('`rejected`: the server did not take it. `failed`: it was not asked, or did not answer.'),
+  message: z.string().nullable().describe('Why, and what to do.'),
+})
+export type PushResult = z.infer<typeof PushResult>
+
 /** One repository's share of the work product. */
 export const RepositoryResult = z.object({
   path: z.string(),
@@ -122,8 +144,14 @@ export const RepositoryResult = z.object({
   bundle: z.base64().nullable(),
   /** Said to the person when something could not be collected. */
   note: z.string().nullable(),
+  /** Null where there was nothing to push, or nothing was asked for. */
+  push: PushResult.nullable().default(null),
 })
 export type RepositoryResult = z.infer<typeof RepositoryResult>
+
+/** `PUT /runs/:runId/executions/:execution/blocked-hosts`: all that one sandbox of the run was refused so far. */
+export const BlockedHosts = z.object({ sandbox: z.number().int().min(1), hosts: z.array(BlockedHost).max(1_000) })
+export type BlockedHosts = z.infer<typeof BlockedHosts>
 
 /** `PUT /runs/:runId/executions/:execution/result` */
 export const RunResult = z.object({ repositories: z.array(RepositoryResult) })
@@ -131,9 +159,13 @@ export type RunResult = z.infer<typeof RunResult>
 
 /**
  * `PUT /runs/:runId/executions/:execution/checkpoint` stores the body, bytes that
- * only hosts understand, in place of the run's former checkpoint; `GET` gives
- * them back, or 404.
+ * only hosts understand, as the run's newest checkpoint; `GET` gives them back,
+ * or 404. `PUT …/late-checkpoint` stores what a host still had of an execution
+ * that another one has taken over from. Of {@link CHECKPOINT_TYPE}, a line of
+ * JSON comes before the bytes, a CheckpointSummary.
  */
+export const CHECKPOINT_TYPE = 'application/x-ambient-checkpoint'
+
 export const CheckpointStored = z.object({ bytes: z.number().int().min(0) })
 
 /** Most runs that one request names; a host that has more asks several times. */
@@ -145,7 +177,12 @@ export const SWEEP_RUNS = 10_000
  * and nothing that runs.
  */
 export const SweepRequest = z.object({ run_ids: z.array(z.uuid()).max(SWEEP_RUNS) })
-export const SweepAnswer = z.object({ remove: z.array(z.uuid()), stop: z.array(z.uuid()).default([]) })
+export const SweepAnswer = z.object({
+  remove: z.array(z.uuid()),
+  stop: z.array(z.uuid()).default([]),
+  /** Of those to be removed, the ones that another host has taken over: what is only here is handed over first. */
+  save: z.array(z.uuid()).default([]),
+})
 export type SweepAnswer = z.infer<typeof SweepAnswer>
 
 /**
@@ -156,7 +193,13 @@ export type SweepAnswer = z.infer<typeof SweepAnswer>
 export const BuildRequest = z.object({ reason: z.enum(buildReasons) })
 export const BuildAsked = z.object({ build_id: z.uuid() })
 
-/** `GET /builds/:buildId`: what a host needs to build. For the host that is to build it. */
+/** `POST /environments/:environmentId/used`: a run has started from the snapshot that has this content key. */
+export const BuildUsed = z.object({ key: z.string().min(1).max(200) })
+
+/**
+ * `GET /builds/:buildId`: what a host needs to build. For the host that is to
+ * build it. Of one that is over, without the values of its variables.
+ */
 export const BuildOrder = z.object({
   build_id: z.uuid(),
   environment_id: z.string(),
@@ -170,7 +213,7 @@ export const BuildOrder = z.object({
 })
 export type BuildOrder = z.infer<typeof BuildOrder>
 
-/** `POST /builds/:buildId/log`: output, each line once by its source and number. */
+/** `POST /builds/:buildId/log`: output, each line once by its source and number. The first one says that the host has begun, also without lines. */
 export const BuildLog = z.object({
   source: z.string().min(1).max(100),
   lines: z.array(z.object({ line: z.number().int().min(1), text: z.string() })).max(500),

@@ -11,6 +11,7 @@ export const METADATA_KEY_BYTES = 64
 export const METADATA_VALUE_BYTES = 256
 export const REPOSITORIES = 20
 export const SETUP_COMMANDS = 50
+export const SETUP_INPUTS = 100
 /** Largest page of any list. */
 export const PAGE_LIMIT = 500
 /** Largest value of AMBIENT_CHECKPOINT_MB. */

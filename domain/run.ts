@@ -1,5 +1,7 @@
 // What a run is: its request, its configuration, and how it is served. Field names are Oz's where Oz has the field.
 import { z } from 'zod'
+import { ForkedFrom, ForkFrom } from './checkpoint.ts'
+import { BlockedHost, EgressRule } from './egress.ts'
 import { AgentName, HarnessType, PermissionPolicy, providerNames } from './harness.ts'
 import * as limits from './limits.ts'
 import { Concurrency, Priority, QueuePlace } from './queue.ts'
@@ -37,6 +39,19 @@ const WorkspacePath = z
     error: 'must be a relative path inside the workspace',
   })
 
+/** The name of a branch as git takes it (git-check-ref-format), without `refs/heads/`. */
+const BranchName = z
+  .string()
+  .min(1)
+  .max(200)
+  .refine(
+    (name) =>
+      !/[\s\p{Cc}~^:?*[\\]|\.\.|@\{|^[-@]$|^-|\.$/u.test(name) &&
+      !/^(refs\/|HEAD$)/.test(name) &&
+      name.split('/').every((part) => part !== '' && !part.startsWith('.') && !part.endsWith('.lock')),
+    { error: 'must be the name of a branch, as git takes it' },
+  )
+
 export const Repository = z
   .object({
     url: GitUrl,
@@ -48,6 +63,26 @@ export const Repository = z
       .optional()
       .describe('Branch, tag or commit. Absent: the default branch.'),
     path: WorkspacePath.optional().describe('Where in the workspace. Absent: the name of the repository.'),
+    depth: z
+      .number()
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .optional()
+      .describe('Only so many of the newest commits, of one branch. Absent: the whole history, of all branches.'),
+    submodules: z
+      .boolean()
+      .optional()
+      .describe('Absent: they are there as far as the host can get them. True: the run fails without them.'),
+    lfs: z
+      .boolean()
+      .optional()
+      .describe(
+        'Large files of Git LFS. Absent: they are there as far as the host can get them. True: the run fails without them.',
+      ),
+    push_branch: BranchName.optional().describe(
+      'The agent works on a branch of this name, made from `ref`, and its commits are pushed to the remote when an execution ends; never by force.',
+    ),
   })
   .meta({ id: 'Repository' })
 
@@ -79,10 +114,43 @@ export const InlineEnvironment = z
         text(32 * 1024),
       )
       .default({}),
+    devcontainer: z
+      .boolean()
+      .optional()
+      .describe('False: a devcontainer.json in the repositories has no effect. Absent: it is honoured.'),
+    egress: EgressRule.optional().describe(
+      'What the sandbox reaches of the outside. Absent: what its host allows. Refused where the hosts of the pool run no containers.',
+    ),
+    setup_inputs: z
+      .array(
+        text(255)
+          .min(1)
+          .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), {
+            error: 'must be a relative path, or a pattern of one',
+          }),
+      )
+      .max(limits.SETUP_INPUTS)
+      .optional()
+      .describe(
+        'What the set-up commands depend on: paths or patterns (`**/*.lock`) within a repository or the workspace. A prepared start runs them again when one of these files has changed since its build. Absent: known lock files and manifests of package managers, and files that a command names.',
+      ),
   })
   .meta({ id: 'InlineEnvironment' })
 
 export type InlineEnvironment = z.infer<typeof InlineEnvironment>
+
+/** Stands in for every value of a variable wherever an environment is shown. */
+export const HIDDEN = '***'
+
+/** An environment as it may be shown. */
+export const withoutSecrets = <T extends InlineEnvironment>(environment: T): T => ({
+  ...environment,
+  env: Object.fromEntries(Object.keys(environment.env).map((name) => [name, HIDDEN])),
+  repos: environment.repos.map((repository) => ({ ...repository, url: withoutCredentials(repository.url) })),
+})
+
+/** Of a stored environment. */
+export const EnvironmentId = z.string().regex(/^[A-Za-z0-9]{22}$/, 'must be 22 letters and digits')
 
 export const Harness = z
   .object({
@@ -102,6 +170,17 @@ export const Harness = z
   .meta({ id: 'Harness' })
 
 const minutes = z.number().int().min(1).nullish()
+
+/** Git takes what is between its own marks: no line breaks, no angle brackets. */
+const identityText = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  .refine((value) => !/[\p{Cc}<>]/u.test(value), { error: 'must not have line breaks or angle brackets' })
+
+export const CommitIdentity = z.object({ name: identityText, email: identityText }).meta({ id: 'CommitIdentity' })
+export type CommitIdentity = z.infer<typeof CommitIdentity>
 
 /** Oz's AmbientAgentConfig: the part that is served so far. Unknown fields are kept and ignored, as Oz does. */
 export const AgentConfig = z
@@ -142,6 +221,13 @@ export const AgentConfig = z
       .describe('The pool of hosts that may take the run.'),
     harness: Harness.nullish(),
     permission_policy: PermissionPolicy.nullish(),
+    commit_identity: CommitIdentity.nullish().describe(
+      "Author and committer of the agent's commits. Absent: Ambient <ambient@localhost>.",
+    ),
+    environment_id: z
+      .union([EnvironmentId, z.literal('')], 'must be the uid of an environment: 22 letters and digits')
+      .nullish()
+      .describe('The stored environment to work in. The run gets a copy of it.'),
   })
   .meta({ id: 'AmbientAgentConfig' })
 
@@ -170,6 +256,9 @@ export const StartRun = z
     environment: InlineEnvironment.nullish(),
     metadata: Metadata.nullish(),
     parent_run_id: z.uuid().nullish(),
+    fork_from: ForkFrom.nullish().describe(
+      'Begin with the workspace of another run. What is not given is as it is there.',
+    ),
     priority: Priority.nullish().describe('Where runs wait in line, higher goes first. Absent: 0.'),
     concurrency: Concurrency.nullish(),
   })
@@ -246,6 +335,20 @@ export const CancelResponse = z
 
 export type CancelResponse = z.infer<typeof CancelResponse>
 
+/** Why a run, or the build of an environment, did not succeed, as it is served. */
+export const Failure = z
+  .object({
+    code: z.string(),
+    phase: z.string(),
+    message: z.string(),
+    command: z.string().optional(),
+    exit_code: z.number().int().optional(),
+    log_tail: z.string().optional(),
+    next_step: z.string().optional(),
+    retryable: z.boolean(),
+  })
+  .meta({ id: 'Failure' })
+
 /** A run as it is served. */
 export const RunItem = z
   .object({
@@ -262,18 +365,7 @@ export const RunItem = z
     status_message: z
       .object({ message: z.string(), error_code: z.string().optional(), retryable: z.boolean().optional() })
       .nullable(),
-    failure: z
-      .object({
-        code: z.string(),
-        phase: z.string(),
-        message: z.string(),
-        command: z.string().optional(),
-        exit_code: z.number().int().optional(),
-        log_tail: z.string().optional(),
-        next_step: z.string().optional(),
-        retryable: z.boolean(),
-      })
-      .nullable(),
+    failure: Failure.nullable(),
     queue: QueuePlace.nullable().describe('Only while the run waits in line.'),
     team: z.string(),
     priority: z.number().int(),
@@ -291,10 +383,20 @@ export const RunItem = z
     session_id: z.string().nullable(),
     parent_run_id: z.uuid().nullable(),
     root_run_id: z.uuid(),
+    forked_from: ForkedFrom.nullable().describe('The checkpoint of another run that it began with.'),
+    checkpoint: z
+      .object({ number: z.number().int(), taken_at: z.iso.datetime() })
+      .nullable()
+      .describe('The newest one that is kept.'),
     metadata: z.record(z.string(), z.string()),
     artifacts: z.array(z.unknown()),
     children: z.array(z.uuid()),
     last_event_sequence: z.number().int(),
+    blocked_hosts: z
+      .array(BlockedHost)
+      .describe(
+        'What its sandboxes tried to reach and `environment.egress` does not allow, in the order of the first time.',
+      ),
     questions: z.array(
       z.object({
         question_id: z.string(),

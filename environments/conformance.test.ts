@@ -1,4 +1,4 @@
-// One behaviour, both kinds of host.
+// One behaviour, both kinds of host, and the bare machine's with bubblewrap too.
 import { execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
@@ -22,6 +22,8 @@ const limits = { memoryMb: 512, cpus: 2, pids: 256 }
 
 const makers = {
   direct: (runsDirectory: string) => createDirectHost({ runsDirectory, nodePath: process.execPath, log }),
+  bubblewrap: (runsDirectory: string) =>
+    createDirectHost({ runsDirectory, nodePath: process.execPath, log, sandbox: 'bwrap' }),
   docker: (runsDirectory: string) =>
     createDockerHost({ runsDirectory, nodePath: process.execPath, image: 'ambient-base:latest', limits, log }),
 }
@@ -234,18 +236,22 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(await texts(journal)).toEqual(['2'])
   })
 
-  test('what is started while a stop is under way waits for it, and is not taken along', async () => {
-    const sandbox = await open()
-    const slow = ['/bin/sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.1; done']
-    await take(await sandbox.startAgent(program(...slow)), 1)
-    const stopping = host.stop(sandbox.runId)
-    const next = await host.open({ runId: sandbox.runId, generation: 2, image: null, toolkit: null })
-    const job = await next.job({ id: 'next', ...program('/bin/sh', '-c', 'sleep 2; echo done') })
-    await stopping
-    expect(await texts(job)).toEqual(['done'])
-    expect(await job.exit()).toEqual({ code: 0, outOfMemory: false })
-    expect(await sandbox.isRunning()).toBe(false)
-  })
+  // A matter of the locks, which bubblewrap has no part in; it takes seconds.
+  test.skipIf(kind === 'bubblewrap')(
+    'what is started while a stop is under way waits for it, and is not taken along',
+    async () => {
+      const sandbox = await open()
+      const slow = ['/bin/sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.1; done']
+      await take(await sandbox.startAgent(program(...slow)), 1)
+      const stopping = host.stop(sandbox.runId)
+      const next = await host.open({ runId: sandbox.runId, generation: 2, image: null, toolkit: null })
+      const job = await next.job({ id: 'next', ...program('/bin/sh', '-c', 'sleep 2; echo done') })
+      await stopping
+      expect(await texts(job)).toEqual(['done'])
+      expect(await job.exit()).toEqual({ code: 0, outOfMemory: false })
+      expect(await sandbox.isRunning()).toBe(false)
+    },
+  )
 
   test('what is being started when a stop comes does not outlive it', async () => {
     const sandbox = await open()
@@ -306,6 +312,16 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const size = await host.diskUsage(sandbox.runId)
     expect(size).toBeGreaterThan(30_000_000)
     expect(size).toBeLessThan(60_000_000)
+  })
+
+  test('a file that was removed and is still open counts, once', async () => {
+    const sandbox = await open()
+    const script = 'exec 7>bytes 8>>bytes; rm bytes; head -c 30000000 /dev/urandom >&7; echo full; sleep 987654'
+    const spec = { id: 'removed', command: ['/bin/sh', '-c', script], env: {}, cwd: workspace(sandbox) }
+    await take(await sandbox.job(spec), 1)
+    // A file system gives bytes their place when it likes.
+    await expect.poll(() => host.diskUsage(sandbox.runId)).toBeGreaterThan(30_000_000)
+    expect(await host.diskUsage(sandbox.runId)).toBeLessThan(45_000_000)
   })
 
   test('a job ends with its sandbox', async () => {
@@ -431,8 +447,36 @@ describe('docker alone', () => {
       PidsLimit: 256,
       NetworkMode: 'ambient',
       Privileged: false,
+      IpcMode: 'private',
+      ShmSize: 128 * 1024 * 1024,
+      OomScoreAdj: 500,
+      Ulimits: [{ Name: 'core', Soft: 0, Hard: 0 }],
+      ReadonlyPaths: expect.arrayContaining(['/proc/sys', '/proc/sysrq-trigger']),
+      MaskedPaths: expect.arrayContaining(['/proc/kcore', '/sys/firmware']),
       RestartPolicy: { Name: 'no' },
     })
+  })
+
+  test('a sandbox runs in the runtime that is set, and a daemon without it is told of at the start', async () => {
+    const make = (runtime: string) =>
+      createDockerHost({
+        runsDirectory: directory,
+        nodePath: process.execPath,
+        image: 'ambient-base:latest',
+        limits,
+        log,
+        runtime,
+      })
+    await expect(make('no-such-runtime')).rejects.toThrow(/AMBIENT_DOCKER_RUNTIME is no-such-runtime.*daemon\.json/)
+    // Another name of what every daemon has.
+    const runtime = 'io.containerd.runc.v2'
+    const other = await make(runtime)
+    const runId = randomUUID()
+    runs.push(runId)
+    await other.open({ runId, generation: 1, image: null, toolkit: null })
+    const [info] = await docker.listContainers({ filters: { label: [`ambient.run=${runId}`] } })
+    const { HostConfig } = await docker.getContainer(info?.Id ?? '').inspect()
+    expect(HostConfig.Runtime).toBe(runtime)
   })
 
   test('an agent and a job that use too much memory are told apart from one that was killed', async () => {
@@ -468,7 +512,7 @@ describe('docker alone', () => {
     expect(await texts(job)).toEqual(['content', 'Read-only file system', 'Read-only file system'])
   })
 
-  test('two sandboxes cannot reach one another, and both reach this machine', async () => {
+  test('two sandboxes cannot reach one another', async () => {
     const server = await open()
     const journal = await server.startAgent({
       command: [
@@ -483,16 +527,13 @@ describe('docker alone', () => {
     const client = await open()
     const job = await client.job({
       id: 'call',
-      command: [
-        '/bin/sh',
-        '-c',
-        `curl -s -m 2 http://${address}:8000 || echo "refused $?"; curl -s -m 2 http://${host.loopback}:9 ; echo "host $?"`,
-      ],
+      command: ['/bin/sh', '-c', `curl -s -m 2 http://${address}:8000 || echo "refused $?"`],
       env: {},
       cwd: '/',
     })
-    // 28: no answer at all; 7: this machine answered that nobody listens there.
-    expect(await texts(job)).toEqual(['refused 28', 'host 7'])
+    expect(await texts(job)).toEqual(['refused 7'])
+    // Somebody is there, for this machine.
+    expect(await (await fetch(`http://${address}:8000`)).text()).toBe('hi')
   })
 
   test('an image that is nowhere fails with what to do next', async () => {

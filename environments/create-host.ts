@@ -1,7 +1,7 @@
 // Chooses the kind of host that the settings ask for.
 import Docker from 'dockerode'
 import type { Logger } from 'pino'
-import { type Config, dataPaths, inheritedEnvironment } from '../config.ts'
+import { type Config, dataPaths, egressPolicy, inheritedEnvironment, root } from '../config.ts'
 import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
 import type { Host } from './host.ts'
@@ -11,13 +11,31 @@ const PING_MS = 3_000
 
 export async function createHost(config: Config, log: Logger): Promise<Host> {
   const common = { runsDirectory: dataPaths(config).runs, nodePath: process.execPath, log }
-  if (config.AMBIENT_HOST === 'direct' || (config.AMBIENT_HOST === 'auto' && !(await dockerAnswers()))) {
-    return createDirectHost({ ...common, path: inheritedEnvironment().PATH })
+  const isDirect =
+    config.AMBIENT_HOST === 'direct' ||
+    // Whoever names a runtime wants containers: their absence must not mean less isolation.
+    (config.AMBIENT_HOST === 'auto' && config.AMBIENT_DOCKER_RUNTIME === undefined && !(await dockerAnswers()))
+  if (isDirect) {
+    return createDirectHost({
+      ...common,
+      path: inheritedEnvironment().PATH,
+      sandbox: config.AMBIENT_DIRECT_SANDBOX,
+      // Keys are in the one, and may be in the other.
+      hidden: [config.AMBIENT_DATA, root],
+    })
   }
   return createDockerHost({
     ...common,
     image: config.AMBIENT_IMAGE,
     limits: { memoryMb: config.AMBIENT_MEMORY_MB, cpus: config.AMBIENT_CPUS, pids: config.AMBIENT_PIDS },
+    runtime: config.AMBIENT_DOCKER_RUNTIME,
+    egress: egressPolicy(config),
+    builds: {
+      minutes: config.AMBIENT_IMAGE_BUILD_MINUTES,
+      network: config.AMBIENT_IMAGE_BUILD_NETWORK,
+      diskBytes: config.AMBIENT_DISK_GB * 1024 ** 3,
+    },
+    rootAllowed: config.AMBIENT_ROOT_USER === 'allow',
   })
 }
 

@@ -1,5 +1,9 @@
 // What a machine that runs sandboxes can do. Two implementations: docker and direct.
+
+import type { BlockedHost } from '../domain/egress.ts'
 import type { Journal } from '../domain/journal.ts'
+import type { ImageBuild } from './devcontainer.ts'
+import type { Owner } from './run-directory.ts'
 
 export interface SandboxSpec {
   runId: string
@@ -7,8 +11,12 @@ export interface SandboxSpec {
   generation: number
   /** Container image; null takes the host's default. Direct hosts ignore it. */
   image: string | null
+  /** Who its programs are, and whom the run's files belong to; absent: {@link Host.owner}. */
+  user?: Owner | undefined
   /** Path of the agent's installed program on this machine, mounted read-only; null where the harness needs none. */
   toolkit: string | null
+  /** The hosts that its environment names, beside which it reaches nothing; absent: what the host's policy has. */
+  egress?: { allow: readonly string[] } | undefined
   /** Ends what may take minutes: the fetching of an image. Its reason is thrown. */
   signal?: AbortSignal
 }
@@ -34,6 +42,10 @@ export interface JobSpec extends ProgramSpec {
 export interface Sandbox {
   readonly runId: string
   readonly generation: number
+  /** Where it finds the model gateway, if not where other sandboxes of the host do. */
+  readonly gateway?: string | undefined
+  /** Whom its files belong to, and those must that are put into it from outside. */
+  readonly owner: Owner
   /** The agent's journal. Starts the agent unless this sandbox's agent has been started already. */
   startAgent(program: ProgramSpec): Promise<Journal>
   /** The agent's journal, if it was ever started. */
@@ -43,6 +55,15 @@ export interface Sandbox {
   /** Whether a job was ever started under this id, so that {@link job} would find it. */
   hasJob(id: string): Promise<boolean>
   isRunning(): Promise<boolean>
+  /** What it was made from; null where sandboxes have no image. */
+  image(): Promise<SandboxImage | null>
+}
+
+export interface SandboxImage {
+  /** As it was asked for. */
+  name: string
+  /** What that stood for: an image never changes under its id. */
+  id: string
 }
 
 /** Paths as a program in the sandbox sees them. */
@@ -55,15 +76,54 @@ export interface SandboxPaths {
   node: string
 }
 
+/** What can be made and known of images. */
+export interface Images {
+  /**
+   * Makes the image of a Dockerfile in a workspace, given by its path on this
+   * machine, unless the same was made here before. @returns its name
+   */
+  build(
+    build: ImageBuild,
+    options: {
+      workspace: string
+      /** Its steps reach nothing, whatever the host's settings allow them. */
+      isolated: boolean
+      signal: AbortSignal
+      onLine(text: string): Promise<void>
+    },
+  ): Promise<string>
+  /** The variables that an image brings. It is fetched where it is not here. */
+  variables(image: string | null, signal: AbortSignal): Promise<Record<string, string>>
+  /** A user of an image, by name or number. It is fetched where it is not here. */
+  user(spec: { runId: string; image: string | null; name: string; signal: AbortSignal }): Promise<Owner>
+  /** Why no sandbox may run as this user; null when it may. */
+  refusal(user: Owner): string | null
+}
+
 export interface Host {
   readonly kind: 'docker' | 'direct'
-  /** Whom files must belong to that are put into a sandbox from outside. */
-  readonly owner: { uid: number; gid: number }
-  /** True when agents run as root inside the sandbox, which some agents must be told. */
-  readonly runsAsRoot: boolean
+  /** Who the programs of sandboxes are that name nobody else. */
+  readonly owner: Owner
   /** The host's name or address by which a sandbox reaches a port on this machine. */
   readonly loopback: string
+  /** What sandboxes reach at this moment: `failing` while the rules against private networks may not stand, and none is started. */
+  egress(): 'public' | 'open' | 'failing'
+  /** The model gateway as sandboxes find it, which they reach whatever else they do not. Told once, before the first sandbox. */
+  setGateway(url: string): Promise<void>
+  /** What a sandbox was refused of the outside, in the order of the first time. */
+  blockedHosts(runId: string, generation: number): Promise<BlockedHost[]>
+  /** Image of sandboxes that name none; null where they have none. */
+  readonly image: string | null
+  /** Null where sandboxes have none. */
+  readonly images: Images | null
   paths(runId: string, toolkit: string | null): SandboxPaths
+  /** The id of the image that a name stands for on this host at this moment; null when it is not here. */
+  imageId(name: string): Promise<string | null>
+  /**
+   * Whether a sandbox of this image would find the file. What this process has
+   * mounted may be hidden from them, where the host itself runs in a container.
+   */
+  sees(file: { directory: string; name: string }, image: string | null): Promise<boolean>
   /** The sandbox of this run and generation: found, or made. Idempotent. */
   open(spec: SandboxSpec): Promise<Sandbox>
   /** The sandbox of this run and generation if it is there, running or not. */

@@ -45,6 +45,9 @@ test('migrations may be run by several processes at once, and again', async () =
     '0005_checkpoints',
     '0006_events_by_kind',
     '0007_transcript_bytes',
+    '0008_environments',
+    '0009_checkpoint_history',
+    '0010_egress',
   ])
   expect(await migrate((databases[0] as Database).db)).toEqual([])
   await Promise.all(databases.map((each) => each.close()))

@@ -1,5 +1,6 @@
 // What is counted for metrics.
 import { sql } from 'kysely'
+import type { BuildState } from '../domain/environment.ts'
 import type { Figures, RecordedChange } from '../domain/figures.ts'
 import type { StateChange } from '../workflows/contract.ts'
 import type { Queryable } from './database.ts'
@@ -48,7 +49,7 @@ const waited = sql<number | null>`(
 
 /** Counts everything: its readers keep the answer for a while. */
 export async function readFigures(db: Queryable): Promise<Figures> {
-  const [runs, queue, mail, hosts] = await Promise.all([
+  const [runs, queue, mail, hosts, builds] = await Promise.all([
     db
       .selectFrom('runs')
       .select([
@@ -88,6 +89,16 @@ export async function readFigures(db: Queryable): Promise<Figures> {
       ])
       .groupBy(['pool', 'state'])
       .execute(),
+    db
+      .selectFrom('builds')
+      .select([
+        sql<BuildState>`case when state = 'QUEUED' and started_at is not null then 'BUILDING' else state end`.as(
+          'state',
+        ),
+        sql<number>`count(*)`.as('count'),
+      ])
+      .groupBy(sql`1`)
+      .execute(),
   ])
   return {
     runs: runs.map(({ state, source, count }) => ({ state, source, count })),
@@ -95,5 +106,6 @@ export async function readFigures(db: Queryable): Promise<Figures> {
     queue,
     mail,
     hosts,
+    builds,
   }
 }

@@ -191,6 +191,7 @@ export async function undelivered(db: Queryable, runId: string): Promise<Undeliv
       'runs.team',
       'runs.priority',
       'runs.parent_run_id as parentRunId',
+      'runs.environment_id as environmentId',
     ])
     .where('mail.run_id', '=', runId)
     .where('mail.dispatched_at', 'is', null)

@@ -9,6 +9,8 @@ import * as m0005 from './migrations/0005_checkpoints.ts'
 import * as m0006 from './migrations/0006_events_by_kind.ts'
 import * as m0007 from './migrations/0007_transcript_bytes.ts'
 import * as m0008 from './migrations/0008_environments.ts'
+import * as m0009 from './migrations/0009_checkpoint_history.ts'
+import * as m0010 from './migrations/0010_egress.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
@@ -20,6 +22,8 @@ const migrations: Record<string, Migration> = {
   '0006_events_by_kind': m0006,
   '0007_transcript_bytes': m0007,
   '0008_environments': m0008,
+  '0009_checkpoint_history': m0009,
+  '0010_egress': m0010,
 }
 
 /**

@@ -22,6 +22,8 @@ export interface RunFilter {
   /** Part of the title or the prompt, or the beginning of the id. */
   text?: string | undefined
   metadata: Readonly<Record<string, string>>
+  /** Null: only runs that named none. */
+  environment?: string | null | undefined
 }
 
 export interface RunOrder {
@@ -80,6 +82,10 @@ function conditions(filter: RunFilter) {
   if (filter.createdBefore !== undefined) all.push(sql`runs.created_at < ${filter.createdBefore}::timestamptz`)
   if (filter.updatedAfter !== undefined) all.push(sql`runs.updated_at > ${filter.updatedAfter}::timestamptz`)
   if (filter.ancestor !== undefined) all.push(isBelow(filter.ancestor))
+  if (filter.environment !== undefined)
+    all.push(
+      filter.environment === null ? sql`runs.environment_id is null` : sql`runs.environment_id = ${filter.environment}`,
+    )
   if (filter.text !== undefined) all.push(matchesText(filter.text))
   if (Object.keys(filter.metadata).length > 0) all.push(sql`runs.metadata @> ${jsonb(filter.metadata)}`)
   return all

@@ -1,13 +1,16 @@
 // Runs: written at their creation, served as the API shows them.
 import { randomUUID } from 'node:crypto'
 import { type Selectable, type SelectQueryBuilder, sql } from 'kysely'
+import type { ForkedFrom } from '../domain/checkpoint.ts'
 import { failureCodes } from '../domain/failure.ts'
 import { defaultPolicy } from '../domain/harness.ts'
 import type { ExecutionOrder } from '../domain/host-api.ts'
 import type { Concurrency } from '../domain/queue.ts'
-import { type AgentConfig, type InlineEnvironment, type RunItem, withoutCredentials } from '../domain/run.ts'
+import { type AgentConfig, type RunItem, withoutSecrets } from '../domain/run.ts'
 import { isTerminal } from '../domain/state.ts'
 import type { ExecutionRef } from '../workflows/contract.ts'
+import { blockedHosts } from './blocked-hosts.ts'
+import { newestCheckpoints } from './checkpoint-history.ts'
 import type { Queryable, Tx } from './database.ts'
 import { serveFailure } from './failure.ts'
 import { isLive } from './hosts.ts'
@@ -39,12 +42,23 @@ export type NewRun = Pick<
   | 'idle_minutes'
   | 'config'
   | 'environment'
+  | 'environment_id'
   | 'metadata'
   | 'demo'
-> & { parent: { id: string; rootRunId: string } | null }
+> & { parent: { id: string; rootRunId: string } | null; fork?: ForkOrigin }
+
+/** Where a forked run begins. */
+export interface ForkOrigin {
+  from: ForkedFrom
+  checkpointId: string
+}
 
 /** Writes the run, its first message and its first state. Returns its id. */
-export async function insertRun(tx: Tx, { parent, ...run }: NewRun, trace: string | null = null): Promise<string> {
+export async function insertRun(
+  tx: Tx,
+  { parent, fork, ...run }: NewRun,
+  trace: string | null = null,
+): Promise<string> {
   const id = randomUUID()
   const row = {
     ...run,
@@ -57,7 +71,17 @@ export async function insertRun(tx: Tx, { parent, ...run }: NewRun, trace: strin
   }
   await tx
     .insertInto('runs')
-    .values({ ...row, id, state: 'QUEUED', parent_run_id: parent?.id ?? null, root_run_id: parent?.rootRunId ?? id })
+    .values({
+      ...row,
+      id,
+      state: 'QUEUED',
+      parent_run_id: parent?.id ?? null,
+      root_run_id: parent?.rootRunId ?? id,
+      forked_from_run_id: fork?.from.run_id ?? null,
+      forked_from_checkpoint: fork?.from.checkpoint ?? null,
+      fork_session: fork?.from.session ?? null,
+      forked_checkpoint_id: fork?.checkpointId ?? null,
+    })
     .execute()
   await insertMail(tx, id, 'prompt', promptBody(run.prompt, 'queue'), trace)
   const fresh = {
@@ -87,10 +111,11 @@ export async function findParent(
   return row ?? null
 }
 
-/** What a host needs to carry out an execution. */
+/** What a host needs to carry out an execution; `late`: to hand over what it still has of one that is over. */
 export async function findOrder(
   db: Queryable,
   { runId, execution }: ExecutionRef,
+  { late = false } = {},
 ): Promise<Omit<ExecutionOrder, 'transcript_bytes' | 'disk_bytes'> & { config: AgentConfig }> {
   const run = await db
     .selectFrom('runs')
@@ -102,8 +127,14 @@ export async function findOrder(
       'command',
       'policy',
       'base_prompt',
+      'team',
       'environment',
+      'environment_id',
       'config',
+      'forked_from_run_id',
+      'forked_from_checkpoint',
+      'fork_session',
+      'forked_checkpoint_id',
     ])
     .select((eb) =>
       eb
@@ -115,7 +146,7 @@ export async function findOrder(
     .where('id', '=', runId)
     .executeTakeFirst()
   if (!run) throw new RunNotFoundError(runId)
-  refuseOlder(run, execution)
+  if (!late) refuseOlder(run, execution)
   // Nothing has come before a run's first execution.
   const former = execution === 1 ? null : await formerExecution(db, runId, execution)
   return {
@@ -123,10 +154,34 @@ export async function findOrder(
     run_id: runId,
     execution,
     environment: run.environment ?? { repos: [], setup_commands: [], env: {} },
-    prepared: null,
+    commit_identity: run.config.commit_identity ?? null,
+    prepared: run.environment_id === null ? null : await preparedStart(db, run.environment_id),
     former,
     has_checkpoint: Boolean(run.has_checkpoint),
+    forked_from: forkedFrom(run),
+    begins_forked: run.forked_checkpoint_id !== null,
   }
+}
+
+const forkedFrom = (
+  run: Pick<RunRow, 'forked_from_run_id' | 'forked_from_checkpoint' | 'fork_session'>,
+): ForkedFrom | null => {
+  const { forked_from_run_id: runId, forked_from_checkpoint: checkpoint, fork_session: session } = run
+  return runId === null || checkpoint === null || session === null ? null : { run_id: runId, checkpoint, session }
+}
+
+/** Null where the environment is gone, or has every run set itself up. */
+async function preparedStart(db: Queryable, environmentId: string): Promise<ExecutionOrder['prepared']> {
+  const row = await db
+    .selectFrom('environments')
+    .select([
+      sql<boolean>`coalesce((config ->> 'prepare')::boolean, true)`.as('prepare'),
+      sql<boolean>`coalesce((config ->> 'wait_for_build')::boolean, false)`.as('wait'),
+    ])
+    .where('id', '=', environmentId)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst()
+  return row?.prepare ? { environment_id: environmentId, wait: row.wait } : null
 }
 
 /** The newest execution before this one that a host took. */
@@ -196,10 +251,12 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
   const rows = written.map(asRead)
   const ids = rows.map((row) => row.id)
   const queued = rows.filter((row) => row.state === 'QUEUED').map((row) => row.id)
-  const [questions, children, places] = await Promise.all([
+  const [blocked, questions, children, places, checkpoints] = await Promise.all([
+    blockedHosts(db, ids),
     openQuestions(db, ids),
     childrenOf(db, ids),
     queuePlaces(db, queued),
+    newestCheckpoints(db, ids),
   ])
   return rows.map((row) => ({
     run_id: row.id,
@@ -228,10 +285,13 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
     session_id: null,
     parent_run_id: row.parent_run_id,
     root_run_id: row.root_run_id,
+    forked_from: forkedFrom(row),
+    checkpoint: checkpoints.get(row.id) ?? null,
     metadata: row.metadata,
     artifacts: [],
     children: children.get(row.id) ?? [],
     last_event_sequence: row.last_event_sequence,
+    blocked_hosts: blocked.get(row.id) ?? [],
     questions: questions.get(row.id) ?? [],
     demo: row.demo,
   }))
@@ -254,6 +314,7 @@ function statusMessage(row: RunRow, now: string | undefined): RunItem['status_me
 function resolvedConfig(row: RunRow): Record<string, unknown> {
   return {
     ...row.config,
+    ...(row.environment_id === null ? {} : { environment_id: row.environment_id }),
     model_id: row.model,
     worker_host: row.pool,
     // Null only while no host says what its default is.
@@ -267,12 +328,6 @@ function resolvedConfig(row: RunRow): Record<string, unknown> {
     },
   }
 }
-
-const withoutSecrets = (environment: InlineEnvironment): RunItem['environment'] => ({
-  ...environment,
-  env: Object.fromEntries(Object.keys(environment.env).map((name) => [name, '***'])),
-  repos: environment.repos.map((repository) => ({ ...repository, url: withoutCredentials(repository.url) })),
-})
 
 async function childrenOf(db: Queryable, ids: readonly string[]): Promise<Map<string, string[]>> {
   const children = new Map<string, string[]>()

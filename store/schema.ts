@@ -1,8 +1,11 @@
 // The tables as TypeScript sees them. The migrations say what they are.
-import type { ColumnType, Generated } from 'kysely'
+import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
+import type { CheckpointSummary, ForkSession } from '../domain/checkpoint.ts'
+import type { BuildReason, BuildResult, BuildState, EnvironmentConfig } from '../domain/environment.ts'
 import type { EventKind } from '../domain/event.ts'
 import type { RunFailure } from '../domain/failure.ts'
 import type { AgentName, PermissionPolicy } from '../domain/harness.ts'
+import type { PushResult } from '../domain/host-api.ts'
 import type { AgentConfig, InlineEnvironment } from '../domain/run.ts'
 import type { RunState, TimelineType } from '../domain/state.ts'
 import type { AgentQuestion, ExecutionPlan } from '../workflows/contract.ts'
@@ -31,6 +34,7 @@ export interface RunsTable {
   idle_minutes: number | null
   config: AgentConfig
   environment: InlineEnvironment | null
+  environment_id: Generated<string | null>
   metadata: Record<string, string>
   demo: boolean
   parent_run_id: string | null
@@ -38,6 +42,11 @@ export interface RunsTable {
   execution: Generated<number>
   last_event_sequence: Generated<number>
   transcript_bytes: Generated<number>
+  checkpoints: Generated<number>
+  forked_from_run_id: string | null
+  forked_from_checkpoint: number | null
+  fork_session: ForkSession | null
+  forked_checkpoint_id: string | null
   host_id: string | null
   sandbox_running: Generated<boolean>
   workspace_kept: Generated<boolean>
@@ -167,6 +176,8 @@ export interface ResultSummary {
   insertions: number
   deletions: number
   note: string | null
+  /** Absent where the row was written before there was one. */
+  push?: PushResult | null
 }
 
 export interface CheckpointsTable {
@@ -176,6 +187,10 @@ export interface CheckpointsTable {
   bytes: Generated<number>
   created_at: TimeByDefault
   completed_at: Time | null
+  replaced_at: Time | null
+  number: number | null
+  summary: CheckpointSummary | null
+  late: Generated<boolean>
 }
 
 export interface CheckpointPiecesTable {
@@ -206,6 +221,16 @@ export interface HostsTable {
   draining_at: Time | null
   created_at: TimeByDefault
   reported_at: Time
+  egress: 'public' | 'open' | 'failing' | null
+}
+
+export interface BlockedHostsTable {
+  run_id: string
+  sandbox: number
+  host: string
+  port: number
+  count: number
+  first_seen: Time
 }
 
 export interface WorkerKeysTable {
@@ -236,8 +261,50 @@ export interface PlacesTable {
   priority: number
   concurrency_group: string | null
   concurrency_limit: number | null
+  environment_id: Generated<string | null>
   arrival: number
   release_asked_at: Time | null
+}
+
+export interface EnvironmentsTable {
+  id: string
+  team: string
+  name: string
+  config: EnvironmentConfig
+  run_limit: GeneratedAlways<number | null>
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+  deleted_at: Time | null
+}
+
+export interface BuildsTable {
+  id: string
+  environment_id: string
+  host_id: string
+  reason: BuildReason
+  force: boolean
+  /** QUEUED until its end: that its host is at it, `started_at` tells. */
+  state: Exclude<BuildState, 'BUILDING'>
+  config: InlineEnvironment
+  result: BuildResult | null
+  failure: RunFailure | null
+  created_at: TimeByDefault
+  started_at: Time | null
+  finished_at: Time | null
+  used_at: Time | null
+  dispatched_at: Time | null
+  cancel_asked_at: Time | null
+  cancel_dispatched_at: Time | null
+  log_bytes: Generated<number>
+}
+
+export interface BuildLogTable {
+  build_id: string
+  position: GeneratedAlways<number>
+  source: string
+  line: number
+  text: string
+  time: TimeByDefault
 }
 
 export interface Schema {
@@ -255,7 +322,11 @@ export interface Schema {
   checkpoint_pieces: CheckpointPiecesTable
   idempotency: IdempotencyTable
   hosts: HostsTable
+  blocked_hosts: BlockedHostsTable
   worker_keys: WorkerKeysTable
   teams: TeamsTable
   places: PlacesTable
+  environments: EnvironmentsTable
+  builds: BuildsTable
+  build_log: BuildLogTable
 }

@@ -8,6 +8,7 @@ const figures: Figures = {
   events: 120,
   queue: [{ pool: 'gpu', waiting: 2, oldestSeconds: 30 }],
   mail: { undelivered: 1, oldestSeconds: 0.5 },
+  builds: [{ state: 'READY', count: 3 }],
   hosts: [
     { pool: 'gpu', state: 'live', count: 2, capacity: 8, inUse: 3 },
     { pool: 'gpu', state: 'draining', count: 1, capacity: 4, inUse: 1 },
@@ -36,6 +37,7 @@ test('however many scrape, the database is asked once', async () => {
     'ambient_hosts{pool="gpu",state="gone"} 1',
     'ambient_pool_capacity_runs{pool="gpu"} 8',
     'ambient_pool_held_runs{pool="gpu"} 4',
+    'ambient_builds{state="READY"} 3',
     'ambient_events_stored_total 120',
     'ambient_database_up 1',
   ])

@@ -92,6 +92,12 @@ function figureGauges(registry: Registry, readFigures: () => Promise<Figures>): 
     labelNames: ['pool'],
     registers,
   })
+  const builds = new Gauge({
+    name: 'ambient_builds',
+    help: 'Builds of environments by state, of all that are on record.',
+    labelNames: ['state'],
+    registers,
+  })
   const events = new Counter({
     name: 'ambient_events_stored_total',
     help: 'Transcript events stored, over all runs that are kept.',
@@ -102,7 +108,7 @@ function figureGauges(registry: Registry, readFigures: () => Promise<Figures>): 
     help: '1 when the figures of the database could be read; else what depends on them is left out.',
     registers,
   })
-  const metrics = [runs, waiting, oldest, undelivered, lag, hosts, capacity, inUse, events]
+  const metrics = [runs, waiting, oldest, undelivered, lag, hosts, capacity, inUse, builds, events]
   const figuresOfLate = cache(readFigures)
 
   return async () => {
@@ -122,6 +128,7 @@ function figureGauges(registry: Registry, readFigures: () => Promise<Figures>): 
       if (row.state === 'live') capacity.inc({ pool: row.pool }, row.capacity)
       if (row.state !== 'gone') inUse.inc({ pool: row.pool }, row.inUse)
     }
+    for (const { state, count } of figures.builds) builds.set({ state }, count)
     events.inc(figures.events)
   }
 }

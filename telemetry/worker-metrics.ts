@@ -1,10 +1,22 @@
 // What an orchestrator worker tells: the runs' changes of state, as it records them.
 import { Counter, Histogram, type Registry } from 'prom-client'
-import type { RecordedChange } from '../domain/figures.ts'
+import type { BuiltEnvironment, RecordedChange } from '../domain/figures.ts'
 import { LONG_BUCKETS } from './registry.ts'
 
 /** How a change is counted. Changes that are recorded again are not told a second time. */
 export type TellChange = (change: RecordedChange) => void
+
+/** The ends of builds. */
+export function createBuildMetrics(registry: Registry): (build: BuiltEnvironment) => void {
+  const seconds = new Histogram({
+    name: 'ambient_build_seconds',
+    help: 'Time from when the build of an environment was asked for to its end, by how it ended and why it was asked for.',
+    labelNames: ['state', 'reason'],
+    buckets: LONG_BUCKETS,
+    registers: [registry],
+  })
+  return ({ state, reason, seconds: lasted }) => seconds.observe({ state, reason }, lasted)
+}
 
 export function createWorkerMetrics(registry: Registry): TellChange {
   const registers = [registry]

@@ -107,7 +107,8 @@ test('each service of ours knows the secrets that it needs, and no others', () =
     server: ['AMBIENT_ADMIN_KEY', 'AMBIENT_WORKER_KEY', metrics, traces, ...models].sort(),
     gateway: [metrics, ...models].sort(),
     worker: ['DATABASE_URL', metrics, traces].sort(),
-    host: ['AMBIENT_WORKER_KEY', metrics, traces].sort(),
+    // The path of a file that it alone reads.
+    host: ['AMBIENT_GIT_SSH_KEY', 'AMBIENT_WORKER_KEY', metrics, traces].sort(),
   })
 })
 

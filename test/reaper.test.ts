@@ -42,7 +42,7 @@ beforeAll(async () => {
   postgres = await startTestPostgres()
   api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
   server = createHostServer({ url: api.url, key: HOST.key, hostId: HOST.id, secret: HOST.secret, log })
-  await server.report({ pool: 'default', kind: 'docker', version: '1', capacity: 1, in_use: 0 }, never)
+  await server.report({ pool: 'default', kind: 'docker', version: '1', capacity: 1, in_use: 0, egress: null }, never)
 })
 afterAll(async () => {
   await api?.close()
@@ -117,7 +117,7 @@ describe.each(Object.keys(makers) as Host['kind'][])('a %s host', (kind) => {
     expect(made).toHaveLength(kind === 'docker' ? 4 : 0)
 
     const holdings = createHoldings({ host, capacity: 10 })
-    await sweepOnce({ host, server, log }, holdings, never)
+    await sweepOnce({ host, server, log, handOver: async () => {} }, holdings, never)
 
     for (const runId of [gone, givenUp, unknown]) expect(await leftovers(runId)).toEqual([])
     expect(await leftovers(busy)).not.toEqual([])

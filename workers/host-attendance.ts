@@ -1,6 +1,9 @@
 // What a host does beside its runs: says that it lives, heeds what the server wants of it, and removes what nobody needs any more.
 import type { HostDeps } from '../activities/host/deps.ts'
 import type { Holdings } from '../activities/host/holdings.ts'
+import { watchIdleDisks } from '../activities/host/idle-disks.ts'
+import { handOverLateRun } from '../activities/host/late.ts'
+import { createPushWatch } from '../activities/host/pushes.ts'
 import { type HostServer, ServerRefusal } from '../activities/host/server.ts'
 import { type Config, version } from '../config.ts'
 import type { HostStanding } from '../domain/host-api.ts'
@@ -13,6 +16,8 @@ const REPORT_MS = 5_000
 const DRAINING_REPORT_MS = 2_000
 /** How often a host asks what it may remove. In milliseconds. */
 const SWEEP_MS = 10 * 60_000
+/** What a former execution left may be as large as a checkpoint. In milliseconds. */
+const HAND_OVER_MS = 10 * 60_000
 
 type Reporter = Pick<HostDeps, 'host' | 'capacity'> & { server: Pick<HostServer, 'report'> }
 
@@ -24,12 +29,19 @@ export async function report(
   signal: AbortSignal,
 ): Promise<HostStanding> {
   const inUse = await holdings.count()
-  return server.report({ pool: config.AMBIENT_POOL, kind: host.kind, version, capacity, in_use: inUse }, signal)
+  const about = { pool: config.AMBIENT_POOL, kind: host.kind, version, egress: host.egress() }
+  return server.report({ ...about, capacity, in_use: inUse }, signal)
+}
+
+interface Sweeper extends Pick<HostDeps, 'host' | 'log'> {
+  server: Pick<HostServer, 'sweep'>
+  /** Of a run that another host has taken over: what only this one has. */
+  handOver(runId: string): Promise<void>
 }
 
 /** Ends what this host has of runs, and should not have by its server's word. */
 export async function sweepOnce(
-  { host, server, log }: Pick<HostDeps, 'host' | 'log'> & { server: Pick<HostServer, 'sweep'> },
+  { host, server, log, handOver }: Sweeper,
   holdings: Pick<Holdings, 'remove' | 'stop'>,
   signal: AbortSignal,
 ): Promise<void> {
@@ -37,9 +49,13 @@ export async function sweepOnce(
   // A follow-up may come for one of them after the server has answered.
   const askedAt = Date.now()
   const orders = await server.sweep(runIds, signal)
+  const save = new Set(orders.save)
   const held = {
     list: () => host.list(),
-    remove: (runId: string) => holdings.remove(runId, askedAt),
+    remove: (runId: string) =>
+      holdings.remove(runId, askedAt, async () => {
+        if (save.has(runId)) await handOver(runId)
+      }),
     stop: (runId: string) => holdings.stop(runId, askedAt),
   }
   const { removed, stopped, failed } = await sweep(held, orders)
@@ -73,8 +89,10 @@ export function attendHost(
   }
 
   async function removeOldRuns(): Promise<void> {
-    await sweepOnce(deps, holdings, signal)
-    await tidy(deps, config)
+    const handOver = (runId: string) =>
+      handOverLateRun(deps, runId, AbortSignal.any([signal, AbortSignal.timeout(HAND_OVER_MS)]))
+    await sweepOnce({ ...deps, handOver }, holdings, signal)
+    await tidy(deps, config, signal)
   }
 
   const attempt = (work: () => Promise<void>, what: string) => () =>
@@ -94,12 +112,38 @@ export function attendHost(
   nextReport = setTimeout(reportOn, pause)
   void trySweep()
   const sweeping = setInterval(trySweep, SWEEP_MS)
+  const stopWatching = watchIdleDisks(deps)
+  const pushes = createPushWatch(deps)
+  const lookEveryMs = config.AMBIENT_PUSH_CHECK_MINUTES * 60_000
+  const looking =
+    lookEveryMs === 0
+      ? undefined
+      : setInterval(
+          oneAtATime(() => pushes.look(signal)),
+          lookEveryMs,
+        )
   return {
     reportNow: () => void reportOn(),
     stop() {
       ended.abort()
       clearTimeout(nextReport)
       clearInterval(sweeping)
+      stopWatching()
+      clearInterval(looking)
     },
+  }
+}
+
+/** A call while one goes on does nothing. Never throws. */
+function oneAtATime(work: () => Promise<void>): () => void {
+  let goesOn = false
+  return () => {
+    if (goesOn) return
+    goesOn = true
+    work()
+      .catch(() => {}) // It was told to end.
+      .finally(() => {
+        goesOn = false
+      })
   }
 }

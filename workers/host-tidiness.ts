@@ -4,6 +4,7 @@ import type { HostDeps } from '../activities/host/deps.ts'
 import { removeOldAgents } from '../agents/upkeep.ts'
 import { type Config, dataPaths } from '../config.ts'
 import type { Host } from '../environments/host.ts'
+import { tidyMirrors } from '../environments/mirror-upkeep.ts'
 import { endOtherKind } from '../environments/other-kind.ts'
 
 /** Ends the sandboxes that AMBIENT_HOST made when it was set to the other kind. Their runs go on in new ones. */
@@ -13,8 +14,19 @@ export async function endFormerKind(host: Host, runsDirectory: string, log: Logg
   }
 }
 
-export async function tidy({ host, log, agentsDirectory }: HostDeps, config: Config): Promise<void> {
-  await endFormerKind(host, dataPaths(config).runs, log)
+export async function tidy(
+  { host, log, agentsDirectory, git, snapshots }: HostDeps,
+  config: Config,
+  signal: AbortSignal,
+): Promise<void> {
+  const paths = dataPaths(config)
+  await endFormerKind(host, paths.runs, log)
+  for (const url of await tidyMirrors(paths.mirrors, git, config.AMBIENT_MIRRORS_GB * 1024 ** 3, signal)) {
+    log.info({ url }, 'removed the copy of a repository that was unused longest: see AMBIENT_MIRRORS_GB')
+  }
+  for (const { id } of await snapshots.trim(config.AMBIENT_SNAPSHOTS_GB * 1024 ** 3)) {
+    log.info({ snapshot: id }, 'removed a prepared environment that nobody needs: see AMBIENT_SNAPSHOTS_GB')
+  }
   for (const image of await host.trimImages(config.AMBIENT_IMAGES_GB * 1024 ** 3)) {
     log.info({ image }, 'removed an image that was unused longest: see AMBIENT_IMAGES_GB')
   }

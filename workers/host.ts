@@ -9,8 +9,12 @@ import { makeHostActivities } from '../activities/host/index.ts'
 import { keepOrders } from '../activities/host/kept-orders.ts'
 import { createHostServer } from '../activities/host/server.ts'
 import { handBackUnnoted, hostIdentity } from '../activities/host/unnoted.ts'
+import { createUsedEnvironments } from '../activities/host/used-environments.ts'
 import { dataPaths, inheritedEnvironment, loadConfig, serverUrl, version } from '../config.ts'
+import { createBeginner } from '../environments/begin-from.ts'
 import { createHost } from '../environments/create-host.ts'
+import { createGitAccess } from '../environments/git-access.ts'
+import { openSnapshots } from '../environments/snapshots.ts'
 import { createHostMetrics } from '../telemetry/host-metrics.ts'
 import { startTracing } from '../telemetry/tracing.ts'
 import { connectWorker } from '../temporal.ts'
@@ -58,6 +62,8 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
   // Before anything is asked for: a host that the server does not know would be refused everything.
   const standing = await report(common, holdings, config, new AbortController().signal)
 
+  const gateway = await gatewayUrl(config, host.loopback, standing.gateway_port)
+  await host.setGateway(gateway)
   let { draining } = standing
   const deps: HostDeps = {
     ...common,
@@ -65,7 +71,17 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
     log,
     runsDirectory: paths.runs,
     agentsDirectory: paths.agents,
-    gatewayUrl: await gatewayUrl(config, host.loopback, standing.gateway_port),
+    git: await createGitAccess({
+      directory: paths.git,
+      mirrors: config.AMBIENT_MIRRORS_GB === 0 ? null : paths.mirrors,
+      credentials: config.AMBIENT_GIT_CREDENTIALS ?? null,
+      sshKey: config.AMBIENT_GIT_SSH_KEY ?? null,
+      knownHosts: config.AMBIENT_GIT_KNOWN_HOSTS ?? null,
+    }),
+    snapshots: openSnapshots(paths.snapshots, paths.runs),
+    beginner: createBeginner(paths.runs, host),
+    environments: createUsedEnvironments(),
+    gatewayUrl: gateway,
     onDraining: () => attending.reportNow(),
     metrics: createHostMetrics(served.registry, async () => ({
       capacity: common.capacity,

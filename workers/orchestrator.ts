@@ -6,7 +6,7 @@ import { createDatabase } from '../store/database.ts'
 import { describeChange } from '../store/figures.ts'
 import { sayPresent } from '../store/presence.ts'
 import { startTracing, workflowInterceptorModules } from '../telemetry/tracing.ts'
-import { createWorkerMetrics } from '../telemetry/worker-metrics.ts'
+import { createBuildMetrics, createWorkerMetrics } from '../telemetry/worker-metrics.ts'
 import { connectWorker } from '../temporal.ts'
 import { ORCHESTRATOR_QUEUE, type StateChange } from '../workflows/contract.ts'
 import { workflowBundle } from './bundle.ts'
@@ -40,6 +40,7 @@ export async function main(): Promise<void> {
       db: database.db,
       config,
       onRecorded: countChanges,
+      onBuilt: createBuildMetrics(metrics.registry),
     }),
     // A dead worker's cached workflows are taken over after this long.
     stickyQueueScheduleToStartTimeout: '3s',

@@ -1,11 +1,14 @@
 // The server: the HTTP API, and the hand-over of mail to the workflows.
 import { createApp } from '../api/app.ts'
+import { createBuildStarter } from '../api/build-starter.ts'
+import { attendBuilds, makeBuildUpkeep } from '../api/build-upkeep.ts'
 import { createDispatcher } from '../api/dispatcher.ts'
 import { attendQueue } from '../api/queue-upkeep.ts'
 import { registerSearchAttributes } from '../api/search-attributes.ts'
 import { serve } from '../api/serve.ts'
 import { loadConfig, version } from '../config.ts'
-import { dropOldCheckpoints } from '../store/checkpoints.ts'
+import { dropOldBuilds } from '../store/build-upkeep.ts'
+import { dropOldCheckpoints } from '../store/checkpoint-history.ts'
 import { createDatabase } from '../store/database.ts'
 import { readFigures } from '../store/figures.ts'
 import { dropOldAnswers } from '../store/idempotency.ts'
@@ -37,6 +40,7 @@ export async function main(): Promise<void> {
   const attributes = registerSearchAttributes({ client, log })
   const metrics = createServerMetrics(createRegistry('server', version), () => readFigures(db))
   const dispatcher = createDispatcher({ db, client, attributes, metrics, tracing, log })
+  const builds = createBuildStarter({ db, client, attributes, config, log })
   const onError = (error: Error) =>
     log.warn({ reason: error.message }, 'the connection for events is broken; connecting again')
   const listener = createEventListener({ url: database.url, onMail: dispatcher.nudgeFirst, onError })
@@ -47,6 +51,7 @@ export async function main(): Promise<void> {
     client,
     listener,
     dispatcher,
+    builds,
     keys,
     metrics,
     tracing,
@@ -54,12 +59,13 @@ export async function main(): Promise<void> {
     closing: closing.signal,
   })
   const upkeep = setInterval(() => {
-    Promise.all([dropOldAnswers(db), dropOldCheckpoints(db, config.AMBIENT_WORKSPACE_HOURS)]).catch((error: unknown) =>
-      log.warn({ reason: String(error) }, 'the hourly upkeep failed'),
+    Promise.all([dropOldAnswers(db), dropOldBuilds(db), dropOldCheckpoints(db, config.AMBIENT_WORKSPACE_HOURS)]).catch(
+      (error: unknown) => log.warn({ reason: String(error) }, 'the hourly upkeep failed'),
     )
   }, UPKEEP_MS)
 
   const leaveQueue = attendQueue({ db, client, log })
+  const leaveBuilds = attendBuilds(makeBuildUpkeep({ db, client, builds, log }), log)
 
   const serving = await serve(app, config.AMBIENT_PORT, config.AMBIENT_BIND)
   log.info({ address: serving.address }, 'listening')
@@ -67,10 +73,11 @@ export async function main(): Promise<void> {
   log.info({ signal: await stop.received }, 'stopping')
   clearInterval(upkeep)
   leaveQueue()
+  leaveBuilds()
   closing.abort()
   await serving.drain()
   attributes.close()
-  await dispatcher.close()
+  await Promise.all([dispatcher.close(), builds.close()])
   await tracing.close()
   await Promise.all([listener.close(), client.connection.close()])
   await database.close()

@@ -1,5 +1,5 @@
 // What the rest of the system may know of the workflows: names and types. Imports nothing that does I/O.
-import type { BuildResult, BuildState } from '../domain/environment.ts'
+import type { BuildResult } from '../domain/environment.ts'
 import type { RunFailure } from '../domain/failure.ts'
 import type { RunState, TimelineType } from '../domain/state.ts'
 
@@ -225,24 +225,36 @@ export interface HostActivities {
   /**
    * The end of an execution: stops an agent that may still be at work, stores the
    * work product (diff, branch and commits of each repository) and a checkpoint,
+   * pushes the commits where that was asked for, unless `push` is false,
    * and gives the sandbox up unless it is kept for a follow-up.
    */
   settle(
-    input: ExecutionRef & { stop: boolean; collect: boolean; sandbox: 'keep' | 'give_up'; keepWorkspace: boolean },
+    input: ExecutionRef & {
+      stop: boolean
+      collect: boolean
+      sandbox: 'keep' | 'give_up'
+      keepWorkspace: boolean
+      push?: boolean
+    },
   ): Promise<void>
-  /** Ends every process of the run. Keeps the workspace and the agent's state for a follow-up, or removes all. */
+  /**
+   * Ends every process of the run. Keeps the workspace and the agent's state for a
+   * follow-up, after a checkpoint of what has changed since the last, or removes all.
+   */
   dispose(input: ExecutionRef & { keepWorkspace: boolean }): Promise<void>
 }
 
 export const BUILD_WORKFLOW = 'environmentBuild'
 
-/** One build of an environment at a time on a host, whoever asks. */
-export const buildWorkflowId = (environmentId: string, hostId: string) => `build-${environmentId}-${hostId}`
+/** A build cannot be started twice. That an environment has one at a time on a host, the database sees to. */
+export const buildWorkflowId = (buildId: string) => `build-${buildId}`
 
 /** Input of `environmentBuild`. */
 export interface EnvironmentBuildInput {
   buildId: string
   hostId: string
+  /** A host that does not take up its work for this long is lost, in seconds. */
+  hostLostSeconds: number
 }
 
 export type BuildOutcome = { kind: 'ready'; result: BuildResult } | { kind: 'failed'; failure: RunFailure }
@@ -253,8 +265,10 @@ export interface BuildActivities {
   buildEnvironment(input: { buildId: string }): Promise<BuildOutcome>
 }
 
+export type BuildEnd = BuildOutcome | { kind: 'cancelled' }
+
 /** Carried out by the worker of the workflow itself. */
 export interface BuildRecords {
   /** Idempotent; a build that has ended stays as it is. */
-  recordBuild(input: { buildId: string; state: BuildState; outcome?: BuildOutcome | undefined }): Promise<void>
+  recordBuild(input: { buildId: string; end: BuildEnd }): Promise<void>
 }

@@ -57,19 +57,25 @@ export function endingOfError(
   limit: 'turn' | 'run',
 ): Ending {
   if (isStopped(error)) return { state: 'CANCELLED', message: cancelReason ?? 'Cancelled by an operator.' }
+  const cause = error instanceof ActivityFailure ? error.cause : error
+  if (cause instanceof TimeoutFailure) return failed(timeout(cause, phase, limit))
+  return failed(failureOfError(error, phase, 'Its details are in the Temporal history of the run.'))
+}
+
+/** What an activity has said went wrong; else that it is the platform's fault, and where to look. A bug in workflow code is thrown on. */
+export function failureOfError(error: unknown, phase: Phase, whereToLook: string): RunFailure {
   if (!(error instanceof TemporalFailure)) throw error
   const cause = error instanceof ActivityFailure ? error.cause : error
   if (cause instanceof ApplicationFailure && cause.type === RUN_FAILURE) {
     const failure = cause.details?.[0] as RunFailure | undefined
-    if (failure) return failed(failure)
+    if (failure) return failure
   }
-  if (cause instanceof TimeoutFailure) return failed(timeout(cause, phase, limit))
-  return failed({
+  return {
     code: 'internal_error',
     phase,
     message: cause?.message ?? error.message,
-    nextStep: 'This is a fault of the platform. Its details are in the Temporal history of the run.',
-  })
+    nextStep: `This is a fault of the platform. ${whereToLook}`,
+  }
 }
 
 /** Nobody has taken the work up in time: the host is away, and so is everything it holds. */

@@ -347,6 +347,8 @@ export class Execution {
           collect: this.#agentStarted,
           sandbox: keep ? 'keep' : 'give_up',
           keepWorkspace: this.#keepsWorkspace,
+          // Whoever cancels a run wants nothing more of it.
+          push: ending.state !== 'CANCELLED',
         }),
       )
     }

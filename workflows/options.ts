@@ -84,3 +84,17 @@ export const settleOptions = (hostLostSeconds: number): ActivityOptions => ({
   heartbeatTimeout: HEARTBEAT,
   retry: { ...onSameHost, maximumAttempts: 10 },
 })
+
+/**
+ * Clone and set-up of an environment ahead of its runs. Nobody waits at a
+ * terminal, so it may take twice as long as a run's; over all attempts, or a
+ * set-up that hangs would be begun again for a day.
+ */
+export const buildOptions = (hostLostSeconds: number): ActivityOptions => ({
+  ...takenUpWithin(hostLostSeconds),
+  cancellationType,
+  startToCloseTimeout: '120m',
+  scheduleToCloseTimeout: '120m',
+  heartbeatTimeout: HEARTBEAT,
+  retry: { ...onSameHost, maximumAttempts: 20 },
+})

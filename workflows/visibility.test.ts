@@ -144,7 +144,15 @@ async function carryOut(
   return { handle, shown }
 }
 
-const labels = { agent: 'codex', source: 'CLI', pool: 'default', team: 'default', priority: 7, parentRunId: null }
+const labels = {
+  agent: 'codex',
+  source: 'CLI',
+  pool: 'default',
+  team: 'default',
+  priority: 7,
+  parentRunId: null,
+  environmentId: 'web',
+}
 
 async function summaries(handle: WorkflowHandle): Promise<string[]> {
   const { events } = await handle.fetchHistory()
@@ -166,7 +174,7 @@ test('a run shows its state as a search attribute, and its activities what they 
     'runTurn: execution 1, turn 2: codex',
     'settle: SUCCEEDED: codex',
   ])
-  const query = `AmbientState = "SUCCEEDED" and AmbientAgent = "codex" and AmbientPriority = 7`
+  const query = `AmbientState = "SUCCEEDED" and AmbientAgent = "codex" and AmbientPriority = 7 and AmbientEnvironment = "web"`
   await expect.poll(async () => (await env.client.workflow.count(query)).count, { timeout: 10_000 }).toBe(1)
 })
 

@@ -1,10 +1,16 @@
 // Runs on the worker that holds the sandbox. What host activities are made with.
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import type { Beginner } from '../../environments/begin-from.ts'
+import { Move } from '../../environments/catch-up.ts'
+import { DevcontainerChoice } from '../../environments/devcontainer.ts'
+import type { GitAccess } from '../../environments/git-access.ts'
 import type { Host } from '../../environments/host.ts'
 import { type RunPaths, readState, runPaths, writeState } from '../../environments/run-directory.ts'
+import type { Snapshots } from '../../environments/snapshots.ts'
 import type { HostMetrics } from '../../telemetry/host-metrics.ts'
 import type { HostServer } from './server.ts'
+import type { UsedEnvironments } from './used-environments.ts'
 
 export interface HostDeps {
   hostId: string
@@ -13,6 +19,13 @@ export interface HostDeps {
   log: Logger
   runsDirectory: string
   agentsDirectory: string
+  /** How this host gets at repositories. */
+  git: GitAccess
+  /** Finished set-ups that runs start from. */
+  snapshots: Snapshots
+  beginner: Beginner
+  /** Environments that runs of this host have named lately. */
+  environments: UsedEnvironments
   /** Where sandboxes of this host find the model gateway. */
   gatewayUrl: string
   /** Runs this host holds at once. */
@@ -27,6 +40,17 @@ export interface HostDeps {
   /** Largest checkpoint of one run, before it is compressed, in bytes. */
   checkpointBytes: number
 }
+
+/** A start from a prepared environment. */
+const PreparedStart = z.discriminatedUnion('kind', [
+  /** Its files are those of the snapshot; `at` has commits that its repositories are to come to. */
+  z.object({ kind: z.literal('begun'), snapshot: z.uuid(), at: z.record(z.string(), z.string()) }),
+  /** What is new was found out, and is to be put into the repositories. */
+  z.object({ kind: z.literal('behind'), snapshot: z.uuid(), moves: z.array(Move) }),
+  z.object({ kind: z.literal('done'), snapshot: z.uuid() }),
+  /** It could not go on from there, and sets itself up. */
+  z.object({ kind: z.literal('given_up') }),
+])
 
 /** What a host remembers of a run between activities. */
 export const RunState = z.object({
@@ -53,8 +77,22 @@ export const RunState = z.object({
   execution: z.number().int().min(0).default(0),
   /** The commit that each repository was cloned at, by its path. */
   cloned: z.record(z.string(), z.string()).default({}),
+  /** What HEAD stood for then, where that was a branch. */
+  branches: z.record(z.string(), z.string()).default({}),
+  /** How far the run is with its start from a prepared environment; null where it has set itself up. */
+  prepared: PreparedStart.nullable().default(null),
   /** A checkpoint is to be put over the workspace once it is set up. */
   restoring: z.boolean().default(false),
+  /** The most of the disk that it might have taken when it took more, in bytes; null where it did not. */
+  exceeded: z.number().nullable().default(null),
+  /** What of its devcontainer.json the run works by, and who it is in its sandboxes where that is not the host's usual user; null before it was chosen. */
+  devcontainer: z
+    .object({
+      choice: DevcontainerChoice,
+      user: z.object({ uid: z.number().int(), gid: z.number().int() }).nullable(),
+    })
+    .nullable()
+    .default(null),
 })
 export type RunState = z.infer<typeof RunState>
 
@@ -72,19 +110,26 @@ const FRESH: RunState = {
   opensSession: true,
   execution: 0,
   cloned: {},
+  branches: {},
+  prepared: null,
   restoring: false,
+  exceeded: null,
+  devcontainer: null,
 }
 
-/** The run's lasting state on this host. One activity of a run works at a time, so writes do not race. */
+/** The run's lasting state on this host. One activity of a run works at a time; what it does at the same time is written in turn. */
 export async function openRunState(runsDirectory: string, runId: string) {
   const paths: RunPaths = runPaths(runsDirectory, runId)
   let current = (await readState(paths, RunState)) ?? FRESH
+  let written: Promise<unknown> = Promise.resolve()
   return {
     paths,
     get: () => current,
     async set(change: Partial<RunState>): Promise<void> {
       current = { ...current, ...change }
-      await writeState(paths, RunState, current)
+      const mine = written.then(() => writeState(paths, RunState, current))
+      written = mine.catch(() => {}) // Told to whoever has changed it.
+      await mine
     },
     /** The run's directory was removed. */
     forget(): void {

@@ -3,6 +3,7 @@ import type { Agent } from '../../agents/agent.ts'
 import { agents } from '../../agents/index.ts'
 import { defaultPolicy, type PermissionPolicy } from '../../domain/harness.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
+import { ensureMounted } from '../../environments/overlay.ts'
 import { repositoryPath } from '../../environments/repositories.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { StopSignals } from './attended.ts'
@@ -35,6 +36,8 @@ export async function openExecution(
     deps.server.order(ref.runId, ref.execution, stop),
     openRunState(deps.runsDirectory, ref.runId),
   ])
+  // The machine may have been started anew since.
+  await ensureMounted(state.paths.root)
   return {
     deps,
     ref,

@@ -69,8 +69,15 @@ export function createHoldings(deps: Pick<HostDeps, 'host' | 'capacity'>, onRele
       await loaded
       return held.size + claimed.size
     },
-    /** Removes everything of a run that was found to be of no more use at a time; refused when it was taken up since. */
-    remove: (runId: string, foundAt: number) => end(runId, foundAt, () => deps.host.remove(runId)),
+    /**
+     * Removes everything of a run that was found to be of no more use at a time, once
+     * `before` is done; refused when it was taken up since.
+     */
+    remove: (runId: string, foundAt: number, before: () => Promise<void> = async () => {}) =>
+      end(runId, foundAt, async () => {
+        await before()
+        await deps.host.remove(runId)
+      }),
     /** The same for what runs of it; its files stay. */
     stop: (runId: string, foundAt: number) => end(runId, foundAt, () => deps.host.stop(runId)),
   }

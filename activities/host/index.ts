@@ -1,12 +1,20 @@
 // Runs on the worker that holds the sandbox. The activities of a host, each with heartbeats and typed failures around it.
 import { Context } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
-import type { Claimed, ExecutionRef, HostActivities, PoolActivities, TurnOutcome } from '../../workflows/contract.ts'
+import type {
+  BuildActivities,
+  Claimed,
+  ExecutionRef,
+  HostActivities,
+  PoolActivities,
+  TurnOutcome,
+} from '../../workflows/contract.ts'
 import { withTypedFailures } from '../failures.ts'
 import type { Attendance, StopSignals } from './attended.ts'
+import { buildEnvironment, createBuilds } from './build.ts'
 import { checkpoint } from './checkpoint.ts'
 import type { HostDeps } from './deps.ts'
-import { dispose } from './dispose.ts'
+import { checkpointBeforeEnd, dispose } from './dispose.ts'
 import { openExecution } from './execution.ts'
 import { createHeadStart, type HeadStart } from './head-start.ts'
 import type { Holdings } from './holdings.ts'
@@ -25,7 +33,7 @@ export function makeHostActivities(
   deps: HostDeps,
   attendance: Attendance,
   holdings: Holdings,
-): { pool: PoolActivities; host: HostActivities } {
+): { pool: PoolActivities; host: HostActivities & BuildActivities } {
   const prepareNow = (ref: ExecutionRef, signals: StopSignals) =>
     withinLimits(deps, { ...ref, phase: 'setup' }, signals, prepare)
   const headStart = createHeadStart(prepareNow, {
@@ -33,6 +41,7 @@ export function makeHostActivities(
     forsake: (runId, since) => holdings.stop(runId, since),
     log: deps.log,
   })
+  const builds = createBuilds()
   return {
     pool: {
       claim: (ref) =>
@@ -65,7 +74,8 @@ export function makeHostActivities(
           },
           tellSetback(deps, ref, 'turn'),
         ),
-      checkpoint: (ref) => attendance.attend(async (signals) => checkpoint(await openExecution(deps, ref, signals))),
+      checkpoint: (ref) =>
+        attendance.attend(async (signals) => void (await checkpoint(await openExecution(deps, ref, signals)))),
       settle: (input) =>
         attendance.attend(async (signals) => {
           await headStart.end(input.runId)
@@ -73,10 +83,18 @@ export function makeHostActivities(
           if (input.sandbox === 'give_up') holdings.release(input.runId)
         }),
       dispose: ({ keepWorkspace, ...ref }) =>
-        attendance.attend(async () => {
+        attendance.attend(async (signals) => {
           await headStart.end(ref.runId)
+          if (keepWorkspace) await checkpointBeforeEnd(deps, ref, signals)
           await deps.metrics.phase('dispose', () => dispose(deps, ref, keepWorkspace))
           holdings.release(ref.runId)
+        }),
+      buildEnvironment: ({ buildId }) =>
+        attendance.attend(async (signals) => {
+          const outcome = await buildEnvironment(deps, buildId, signals, builds)
+          // One that a former worker had begun was counted among what runs here.
+          holdings.release(buildId)
+          return outcome
         }),
     },
   }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
 import { keepOrders } from './kept-orders.ts'
-import type { HostServer } from './server.ts'
+import type { HostServer, SentCheckpoint } from './server.ts'
 
 const never = new AbortController().signal
 
@@ -26,7 +26,7 @@ test('a checkpoint that this host has stored is known to be there', async () => 
   const saveCheckpoint = async () => {}
   const server = keepOrders({ order, saveCheckpoint } as Partial<HostServer> as HostServer, 2)
   expect((await server.order('run', 1, never)).has_checkpoint).toBe(false)
-  await server.saveCheckpoint('run', 1, 'file', never)
+  await server.saveCheckpoint('run', 1, { late: false } as SentCheckpoint, never)
   expect((await server.order('run', 1, never)).has_checkpoint).toBe(true)
 })
 

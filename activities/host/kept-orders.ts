@@ -22,8 +22,9 @@ export function keepOrders(server: HostServer, most: number): HostServer {
       if (kept.size > most && oldest !== undefined) kept.delete(oldest)
       return order
     },
-    async saveCheckpoint(runId, execution, file, signal) {
-      await server.saveCheckpoint(runId, execution, file, signal)
+    async saveCheckpoint(runId, execution, sent, signal) {
+      await server.saveCheckpoint(runId, execution, sent, signal)
+      if (sent.late) return
       const key = `${runId}/${execution}`
       const order = kept.get(key)
       if (order !== undefined) kept.set(key, { ...order, has_checkpoint: true })

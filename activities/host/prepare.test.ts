@@ -7,9 +7,11 @@ import { Registry } from 'prom-client'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import { installLightAgent, LIGHT_AGENT } from '../../chaos/light-agent/install.ts'
+import type { ExecutionOrder, PushResult } from '../../domain/host-api.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import type { Host, Sandbox } from '../../environments/host.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
+import { testGitAccess } from '../../test/support/git-access.ts'
 import { type SampleRepository, sampleRepository } from '../../test/support/repository.ts'
 import { collect } from './collect.ts'
 import { type HostDeps, openRunState } from './deps.ts'
@@ -29,6 +31,8 @@ let host: Host
 let runId: string
 let warned: unknown[]
 let patch: string
+let pushed: PushResult | null | undefined
+let change: Partial<ExecutionOrder>
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'ambient-prepare-'))
@@ -39,6 +43,8 @@ beforeEach(async () => {
   runId = randomUUID()
   warned = []
   patch = ''
+  pushed = undefined
+  change = {}
 })
 afterEach(async () => {
   await host.remove(runId)
@@ -51,6 +57,7 @@ const server = {
   message: async (_runId, id) => ({ message_id: id, text: 'go', decision: null }),
   async result(_runId, _execution, { repositories }) {
     patch = Buffer.from(repositories[0]?.patch ?? '', 'base64').toString()
+    pushed = repositories[0]?.push
   },
 } as Partial<HostServer> as HostServer
 
@@ -74,6 +81,7 @@ async function worker(
     agentsDirectory,
     resultBytes: 1e6,
     gatewayUrl,
+    git: await testGitAccess(directory),
   }
   return {
     deps: deps as Partial<HostDeps> as HostDeps,
@@ -91,8 +99,13 @@ async function worker(
       prepared: null,
       former: null,
       has_checkpoint: false,
+      forked_from: null,
+      begins_forked: false,
       transcript_bytes: null,
       disk_bytes: null,
+      team: 'default',
+      commit_identity: null,
+      ...change,
     },
     agent: agents[agent],
     policy: 'allow',
@@ -139,8 +152,42 @@ test('what a command changes is told, although a worker died before it had noted
   await expect(prepare(await worker('command', 1, dying))).rejects.toThrow('dead')
   await prepare(await worker('command'))
   await writeFile(join(directory, 'runs', runId, 'workspace/project/README.md'), 'changed\n')
-  await collect(await worker('command'))
+  await collect(await worker('command'), false)
   expect(patch).toContain('+changed')
+})
+
+test('what a command commits is in the name of the person who asked, and is pushed and told at the end', async () => {
+  const script =
+    'git switch -q --detach; git switch -q agent/work; echo new >new; git add new; git commit -q -m "Add a file"'
+  change = {
+    command: ['/bin/sh', '-ec', script],
+    environment: {
+      repos: [{ url: repository.url, path: 'project', push_branch: 'agent/work' }],
+      setup_commands: [],
+      env: {},
+    },
+    commit_identity: { name: 'Ada Lovelace', email: 'ada@example.com' },
+  }
+  await prepare(await worker('command'))
+  const turn = { kind: 'prompt', messageId: randomUUID() } as const
+  expect(await carryOutTurn(await worker('command'), turn)).toMatchObject({ kind: 'ended' })
+  await collect(await worker('command'), false)
+  expect(pushed).toBeNull()
+  // The worker was killed before it could say what came of it: the next one pushes again, and nothing changes.
+  for (let attempt = 0; attempt < 2; attempt++) {
+    await collect(await worker('command'), true)
+    expect(pushed).toMatchObject({ branch: 'agent/work', outcome: 'pushed', message: null })
+    expect(await repository.git('log', '--format=%an %ae %cn %s', 'main..agent/work')).toBe(
+      'Ada Lovelace ada@example.com Ada Lovelace Add a file',
+    )
+  }
+  expect(warned).toEqual([])
+  await repository.git('checkout', '-q', 'agent/work')
+  await repository.git('reset', '-q', '--hard', 'main')
+  await repository.git('commit', '-q', '--allow-empty', '-m', 'theirs')
+  await collect(await worker('command'), true)
+  expect(pushed).toMatchObject({ outcome: 'rejected' })
+  expect(warned).toEqual(['push_rejected'])
 })
 
 test('a restored agent gets its session, although a worker died between its start and that', async () => {

@@ -7,10 +7,12 @@ import { commitIdentity } from '../../environments/repositories.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { SandboxOrigin } from '../../workflows/contract.ts'
 import { noteStart } from './collect.ts'
+import { environmentOf } from './environment.ts'
 import { type Execution, workingDirectory } from './execution.ts'
+import { catchUp, findNews, startOver } from './prepared.ts'
 import { restoreWorkspace } from './restore.ts'
 import { currentSandbox, toolkitOf, usableSandbox } from './sandbox.ts'
-import { runSetup } from './setup.ts'
+import { runSetup, runStart } from './setup.ts'
 import { prepareWorkspace, takeUp } from './workspace.ts'
 
 /** A sandbox with a live agent in it and everything around it, whatever was there before. Idempotent. */
@@ -26,13 +28,11 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
     isHeld || agent.protocol === 'command' ? null : deps.server.credential(ref.runId, ref.execution, stop)
   credential?.catch(() => {}) // Heard where the agent is started.
   const { phase } = deps.metrics
-  const sandbox = await phase('workspace', async () => {
-    await prepareWorkspace(execution)
-    return usableSandbox(execution)
-  })
+  const sandbox = await phase('workspace', () => workplace(execution))
   const isRestored = state.get().sessionId !== null || state.get().restoring
   await phase('setup', () => runSetup(execution, sandbox))
   await restoreWorkspace(execution, sandbox)
+  await phase('setup', () => runStart(execution, sandbox))
   // Opening a session changes nothing in the workspace, so both can go on at once.
   const begun = await Promise.allSettled([
     noteStart(execution, sandbox),
@@ -43,6 +43,20 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   await state.set({ readyIn: sandbox.generation })
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
   return isRestored ? 'restored' : 'fresh'
+}
+
+/** Files and a sandbox over them: from a prepared environment where there is one, brought to the commits of today. */
+async function workplace(execution: Execution): Promise<Sandbox> {
+  await prepareWorkspace(execution)
+  // What is new is asked of other machines, which takes about as long as making a sandbox.
+  const both = await Promise.allSettled([usableSandbox(execution), findNews(execution)])
+  const [opened, news] = both
+  if (news.status === 'rejected') throw news.reason
+  if (opened.status === 'rejected') throw opened.reason
+  if (news.value && (await catchUp(execution, opened.value))) return opened.value
+  await startOver(execution)
+  await prepareWorkspace(execution)
+  return usableSandbox(execution)
 }
 
 /**
@@ -74,16 +88,16 @@ async function startAgent(
       workspace: cwd,
       toolkit: paths.toolkit,
       node: paths.node,
-      gatewayUrl: `${deps.gatewayUrl}/${agent.provider}`,
+      gatewayUrl: `${sandbox.gateway ?? deps.gatewayUrl}/${agent.provider}`,
       gatewayToken: await (credential ?? deps.server.credential(ref.runId, ref.execution, stop)),
       model: order.model,
       reasoningLevel: order.reasoning_level,
       policy,
       isolated: deps.host.kind === 'docker',
-      runsAsRoot: deps.host.runsAsRoot,
+      runsAsRoot: sandbox.owner.uid === 0,
     })
-    await writeHomeFiles(state.paths, launch.files, deps.host.owner)
-    const env = { ...commitIdentity(), ...order.environment.env, ...launch.env }
+    await writeHomeFiles(state.paths, launch.files, sandbox.owner)
+    const env = { ...commitIdentity(order.commit_identity), ...environmentOf(execution).env, ...launch.env }
     journal = await sandbox.startAgent({ command: launch.command, env, cwd })
   }
   const { sessionId: former, sessionIn, home } = state.get()

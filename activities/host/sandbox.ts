@@ -2,6 +2,7 @@
 import { installAgent } from '../../agents/install.ts'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { Sandbox } from '../../environments/host.ts'
+import { chooseEnvironment, imageOf } from './environment.ts'
 import type { Execution } from './execution.ts'
 
 /** The agent's program on this machine, installed when it is not there yet; null where the harness needs none. */
@@ -31,14 +32,19 @@ export async function usableSandbox(execution: Execution): Promise<Sandbox> {
   const { deps, ref, order, state, stop } = execution
   const current = await currentSandbox(execution)
   if (current && (await current.isRunning())) return current
+  await chooseEnvironment(execution)
   if (order.environment.image && deps.host.kind === 'direct') throw new RunFailureError(noImages)
+  if (order.environment.egress && deps.host.kind === 'direct') throw new RunFailureError(noEgress)
   const toolkit = await toolkitOf(execution)
+  const image = await imageOf(execution)
   await state.set({ generation: nextGeneration(state.get().generation, ref.execution) })
   return deps.host.open({
     runId: ref.runId,
     generation: state.get().generation,
-    image: order.environment.image ?? null,
+    image,
+    user: state.get().devcontainer?.user ?? undefined,
     toolkit,
+    egress: order.environment.egress,
     signal: stop,
   })
 }
@@ -49,6 +55,14 @@ const noImages = {
   phase: 'workspace',
   message: 'The run names a container image, and this host runs agents as processes of its machine.',
   nextStep: 'Leave the image out, or name a pool of hosts with containers.',
+} as const
+
+/** Not ignored: whoever names hosts relies on the others being out of reach. */
+const noEgress = {
+  code: 'invalid_run',
+  phase: 'workspace',
+  message: 'The environment names the hosts that it may reach, and this host cannot hold its agents to that.',
+  nextStep: 'Leave `egress` out, or name a pool of hosts with containers.',
 } as const
 
 /** No execution starts as many sandboxes. */

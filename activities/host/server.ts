@@ -1,15 +1,22 @@
 // Runs on the worker that holds the sandbox. What a host asks of the server, over HTTP.
 import { createReadStream, createWriteStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { Agent, request } from 'undici'
 import type { z } from 'zod'
+import type { CheckpointSummary } from '../../domain/checkpoint.ts'
+import type { BuildReason } from '../../domain/environment.ts'
 import {
   type AppendEvents,
   Appended,
+  type BlockedHosts,
+  BuildAsked,
+  type BuildLog,
+  BuildOrder,
+  CHECKPOINT_TYPE,
   ClaimAnswer,
   ExecutionOrder,
   HOST_API,
@@ -40,21 +47,37 @@ export class ServerRefusal extends Error {
   }
 }
 
+export interface SentCheckpoint {
+  file: string
+  summary: CheckpointSummary
+  /** Another execution has taken over from this one. */
+  late: boolean
+}
+
 export interface HostServer {
   report(report: HostReport, signal: AbortSignal): Promise<HostStanding>
   claim(runId: string, execution: number, signal: AbortSignal): Promise<ClaimAnswer['outcome']>
   /** However many runs there are. */
   sweep(runIds: readonly string[], signal: AbortSignal): Promise<SweepAnswer>
   order(runId: string, execution: number, signal: AbortSignal): Promise<ExecutionOrder>
+  /** Of an execution that another one has taken over from. */
+  lateOrder(runId: string, execution: number, signal: AbortSignal): Promise<ExecutionOrder>
   message(runId: string, messageId: string, signal: AbortSignal): Promise<MessageText>
   credential(runId: string, execution: number, signal: AbortSignal): Promise<string>
   append(runId: string, execution: number, batch: z.input<typeof AppendEvents>, signal: AbortSignal): Promise<Appended>
   position(runId: string, journal: string, signal: AbortSignal): Promise<number>
   result(runId: string, execution: number, result: RunResult, signal: AbortSignal): Promise<void>
-  /** Sends a file; it takes the place of the run's former checkpoint. */
-  saveCheckpoint(runId: string, execution: number, file: string, signal: AbortSignal): Promise<void>
+  blockedHosts(runId: string, execution: number, blocked: BlockedHosts, signal: AbortSignal): Promise<void>
+  /** Sends a file, which becomes the run's newest checkpoint; a late one only joins the history. */
+  saveCheckpoint(runId: string, execution: number, sent: SentCheckpoint, signal: AbortSignal): Promise<void>
   /** Writes the run's checkpoint into a file. @returns false when there is none. */
   loadCheckpoint(runId: string, execution: number, file: string, signal: AbortSignal): Promise<boolean>
+  build(buildId: string, signal: AbortSignal): Promise<BuildOrder>
+  buildLog(buildId: string, log: BuildLog, signal: AbortSignal): Promise<void>
+  /** @returns the id of the build. @throws {ServerRefusal} where the environment is not to be built here. */
+  askForBuild(environmentId: string, reason: BuildReason, signal: AbortSignal): Promise<string>
+  /** A run has started from what has this content key. */
+  environmentUsed(environmentId: string, key: string, signal: AbortSignal): Promise<void>
 }
 
 /** Pauses between tries while the server does not answer, in milliseconds; the last one repeats. */
@@ -144,17 +167,21 @@ export function createHostServer(options: {
       return ClaimAnswer.parse(await call('POST', `/hosts/${options.hostId}/claims`, signal, asked)).outcome
     },
     async sweep(runIds, signal) {
-      const answer: SweepAnswer = { remove: [], stop: [] }
+      const answer: SweepAnswer = { remove: [], stop: [], save: [] }
       for (let at = 0; at < runIds.length; at += SWEEP_RUNS) {
         const body = { run_ids: runIds.slice(at, at + SWEEP_RUNS) }
         const page = SweepAnswer.parse(await call('POST', `/hosts/${options.hostId}/sweep`, signal, body))
         answer.remove.push(...page.remove)
         answer.stop.push(...page.stop)
+        answer.save.push(...page.save)
       }
       return answer
     },
     async order(runId, execution, signal) {
       return ExecutionOrder.parse(await call('GET', `/runs/${runId}/executions/${execution}`, signal))
+    },
+    async lateOrder(runId, execution, signal) {
+      return ExecutionOrder.parse(await call('GET', `/runs/${runId}/executions/${execution}?late=true`, signal))
     },
     async message(runId, messageId, signal) {
       return MessageText.parse(await call('GET', `/runs/${runId}/messages/${messageId}`, signal))
@@ -173,11 +200,29 @@ export function createHostServer(options: {
     async result(runId, execution, result, signal) {
       await call('PUT', `/runs/${runId}/executions/${execution}/result`, signal, result)
     },
-    async saveCheckpoint(runId, execution, file, signal) {
-      const path = checkpointPath(runId, execution)
+    async blockedHosts(runId, execution, blocked, signal) {
+      await call('PUT', `/runs/${runId}/executions/${execution}/blocked-hosts`, signal, blocked)
+    },
+    async build(buildId, signal) {
+      return BuildOrder.parse(await call('GET', `/builds/${buildId}`, signal))
+    },
+    async buildLog(buildId, log, signal) {
+      await call('POST', `/builds/${buildId}/log`, signal, log)
+    },
+    async askForBuild(environmentId, reason, signal) {
+      const path = `/environments/${environmentId}/builds`
+      return BuildAsked.parse(await call('POST', path, signal, { reason })).build_id
+    },
+    async environmentUsed(environmentId, key, signal) {
+      await call('POST', `/environments/${environmentId}/used`, signal, { key })
+    },
+    async saveCheckpoint(runId, execution, { file, summary, late }, signal) {
+      const path = late ? `/runs/${runId}/executions/${execution}/late-checkpoint` : checkpointPath(runId, execution)
       const { size } = await stat(file)
+      const line = Buffer.from(`${JSON.stringify(summary)}\n`)
       await untilAnswered(path, signal, async () => {
-        const content = { type: 'application/octet-stream', body: createReadStream(file), length: size }
+        const body = Readable.from(linesBefore(file, line))
+        const content = { type: CHECKPOINT_TYPE, body, length: line.length + size }
         await (await ask('PUT', path, signal, content)).dump()
       })
     },
@@ -194,4 +239,9 @@ export function createHostServer(options: {
       }
     },
   }
+}
+
+async function* linesBefore(file: string, line: Buffer): AsyncGenerator<Buffer> {
+  yield line
+  yield* createReadStream(file) as AsyncIterable<Buffer>
 }

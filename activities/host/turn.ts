@@ -7,6 +7,7 @@ import type { MessageText } from '../../domain/host-api.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnInput, TurnOutcome } from '../../workflows/contract.ts'
+import { checkpointFormerTurn } from './checkpoint.ts'
 import { runCommand } from './command.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { isReady, prepare } from './prepare.ts'
@@ -57,6 +58,7 @@ async function beginTurn(execution: Execution, messageId: string): Promise<Sandb
   const former = state.get()
   let sandbox = await currentSandbox(execution)
   if (former.messageId === messageId) return sandbox
+  await checkpointFormerTurn(execution)
   // An agent that had to be ended with its former turn makes room for another one, which a dead worker may have begun.
   if (sandbox === null || !(await sandbox.isRunning()) || !(await isReady(execution, sandbox))) {
     await prepare(execution)

@@ -11,12 +11,14 @@ import { table } from '../render/table.ts'
 import { clean, duration, oneLine, plural } from '../render/text.ts'
 import { stateColour } from '../render.ts'
 import { createScreen } from '../screen.ts'
+import { findEnvironment } from './environments.ts'
 
 export const RUNS_LIMIT = 20
 
 export interface RunsOptions {
   state?: string[]
   search?: string
+  environment?: string
   limit: number
   cursor?: string
   json?: boolean
@@ -24,7 +26,10 @@ export interface RunsOptions {
 
 export async function runs(options: RunsOptions): Promise<ExitCode> {
   const screen = createScreen()
-  const page = await connect().list({
+  const api = connect()
+  const { environment } = options
+  const page = await api.list({
+    environment: environment === undefined ? undefined : (await findEnvironment(api, environment)).uid,
     limit: options.limit,
     cursor: options.cursor,
     state: options.state?.map((state) => state.toUpperCase()),
@@ -35,7 +40,7 @@ export async function runs(options: RunsOptions): Promise<ExitCode> {
     return exitCodes.succeeded
   }
   if (page.runs.length === 0) {
-    const filtered = options.state !== undefined || options.search !== undefined
+    const filtered = options.state !== undefined || options.search !== undefined || environment !== undefined
     screen.write(filtered ? 'No run fits.\n' : `No runs yet. Start one: ${typed} run "…" --repo .\n`)
     return exitCodes.succeeded
   }
@@ -50,6 +55,7 @@ function nextPage(options: RunsOptions, cursor: string | null | undefined): stri
   const filters = [
     ...(options.state ?? []).map((state) => `--state ${state}`),
     ...(options.search === undefined ? [] : [`--search ${quoted(options.search)}`]),
+    ...(options.environment === undefined ? [] : [`--environment ${quoted(options.environment)}`]),
     ...(options.limit === RUNS_LIMIT ? [] : [`--limit ${options.limit}`]),
   ]
   return ['runs', ...filters, `--cursor ${quoted(String(cursor))}`].join(' ')
@@ -119,6 +125,7 @@ export function renderRun(run: RunItem, style: Style): string {
     image?: unknown
     repos?: { url: string; ref?: string }[]
     setup_commands?: string[]
+    egress?: { allow?: string[] }
   }
   const facts: [string, unknown][] = [
     ['Run', run.run_id],
@@ -134,12 +141,20 @@ export function renderRun(run: RunItem, style: Style): string {
     ],
     ['Priority', run.priority === 0 ? null : run.priority],
     ['Concurrency', run.concurrency && `${run.concurrency.limit} at once of ${run.concurrency.group}`],
+    ['Environment', run.agent_config.environment_id],
     ['Image', environment.image],
     ...(environment.repos ?? []).map((repo): [string, unknown] => [
       'Repository',
       repo.url + (repo.ref ? ` (${repo.ref})` : ''),
     ]),
     ...(environment.setup_commands ?? []).map((command): [string, unknown] => ['Set-up', oneLine(command, 100)]),
+    ['Reaches', environment.egress && (environment.egress.allow?.join(', ') || 'no host')],
+    ...run.blocked_hosts.map(({ host, port, count }): [string, unknown] => [
+      'Blocked',
+      `${host}${port === 0 ? '' : `:${port}`} (${count === 1 ? 'once' : `${count} times`})`,
+    ]),
+    ['Forked from', run.forked_from && `${run.forked_from.run_id}, checkpoint ${run.forked_from.checkpoint}`],
+    ['Checkpoint', run.checkpoint && `${run.checkpoint.number} of ${run.checkpoint.taken_at}`],
     ['Created', run.created_at],
     ['Started', run.started_at],
     ['Finished', run.finished_at],

@@ -15,6 +15,8 @@ export interface Totals {
   insertions: number
   deletions: number
   commits: number
+  /** What became of branches that were to be pushed. */
+  pushed: { path: string; branch: string; outcome: string }[]
   tokens: number
   cost: { amount: number; currency: string } | null
   /** The transcript was not read from its beginning: tokens are those of a part of it. */
@@ -39,6 +41,7 @@ export const noTotals: Totals = {
   insertions: 0,
   deletions: 0,
   commits: 0,
+  pushed: [],
   tokens: 0,
   cost: null,
   isPart: false,
@@ -65,6 +68,10 @@ export function addToTotals(totals: Totals, { kind, data }: RunEvent): Totals {
       insertions: sum('insertions'),
       deletions: sum('deletions'),
       commits: sum('commits'),
+      pushed: repos.flatMap(({ path, push }) => {
+        const { branch, outcome } = (push ?? {}) as Record<string, unknown>
+        return branch === undefined ? [] : [{ path: String(path), branch: String(branch), outcome: String(outcome) }]
+      }),
     }
   }
   return totals
@@ -106,6 +113,11 @@ export function renderSummary(
   const lines = [
     `${colour(`${mark} ${words.charAt(0).toUpperCase()}${words.slice(1)}`)}${facts === '' ? '' : colours.dim(` · ${facts}`)}`,
     ...failureLines(run, totals, style),
+    ...totals.pushed.map(({ path, branch, outcome }) =>
+      outcome === 'pushed'
+        ? `  ${clean(path)}: pushed to ${colours.bold(clean(branch))}`
+        : `  ${clean(path)}: ${colours.yellow('not pushed')} to ${clean(branch)}; the transcript says why`,
+    ),
     ...questionLines(run, style, { isShown: surroundings.transcript === true }),
     ...(run.demo && isTerminal(run.state)
       ? ['  A demo: no model key is set, so a scripted model stands in for a real one. It costs nothing.']

@@ -53,6 +53,18 @@ export function oneLine(text: string, width: number): string {
 
 export const plural = (count: number, noun: string) => `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`
 
+/** 512 B, 3.2 kB, 14 MB. */
+export function size(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB']
+  let value = bytes
+  let unit = 0
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000
+    unit += 1
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
+}
+
 /** `820 ms`, `42 s`, `3 min 5 s`, `2 h 4 min`, `3 d 2 h`; with one unit `42 s`, `3 min`, `2 h`, `3 d`. */
 export function duration(ms: number, unitCount = 2): string {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`

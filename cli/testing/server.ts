@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { json as readJson } from 'node:stream/consumers'
+import type { CheckpointItem } from '../../domain/checkpoint.ts'
 import type { EventKind, RunEvent } from '../../domain/event.ts'
 import type { Harnesses, RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
@@ -24,6 +25,7 @@ export interface TestRun {
   item: RunItem
   events: RunEvent[]
   result: ResultItem[]
+  checkpoints: CheckpointItem[]
   patch: Buffer
   bundles: Map<string, Buffer>
   /** A message was sent that has not reached the agent: the run is not over. */
@@ -70,6 +72,7 @@ export async function startTestServer(): Promise<TestServer> {
       item: { ...emptyRun(id), ...more },
       events: [],
       result: [],
+      checkpoints: [],
       patch: Buffer.alloc(0),
       bundles: new Map(),
       waits: false,
@@ -159,6 +162,8 @@ export async function startTestServer(): Promise<TestServer> {
     }
     if (action === '') return answer(response, { ...wanted.item, state: stateOf(wanted) })
     if (action === 'diff') return diff(response, url, wanted)
+    if (action === 'checkpoints')
+      return answer(response, { checkpoints: wanted.checkpoints, page_info: { has_next_page: false } })
     if (headers.accept === 'text/event-stream') return stream(request, response, url, wanted)
     const after = Number(url.searchParams.get('after'))
     const limit = Number(url.searchParams.get('limit'))
@@ -261,10 +266,13 @@ export function emptyRun(id: string): RunItem {
     session_id: null,
     parent_run_id: null,
     root_run_id: id,
+    forked_from: null,
+    checkpoint: null,
     metadata: {},
     artifacts: [],
     children: [],
     last_event_sequence: 0,
+    blocked_hosts: [],
     questions: [],
     demo: false,
   }

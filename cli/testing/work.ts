@@ -44,6 +44,7 @@ export function workOn(url: string, directory: string, file: string, text: strin
       insertions: 1,
       deletions: 0,
       note: null,
+      push: null,
     },
     patch: execFileSync('git', ['diff', '--binary', base, head], { cwd: workspace }),
     bundle: readFileSync(bundle),

@@ -7,15 +7,20 @@ import { createRunDirectory, listRunDirectories, type Owner, removeRunDirectory,
 import { createRunLocks, type RunLocks } from '../run-locks.ts'
 import { serialWriter } from '../serial-writer.ts'
 import { startAgent, wasStarted } from './agent.ts'
+import type { BuildSettings } from './build-image.ts'
 import { containerName, containerOptions, inside, type Limits, labels } from './container.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
 import { diskUsage } from './disk-usage.ts'
+import { createEgress, type Egress } from './egress.ts'
 import { containersOf, endContainers } from './end.ts'
 import { ensureImage, nameUser, type PasswdCache } from './image.ts'
 import { type FetchedImages, fetchedImages } from './image-upkeep.ts'
+import { createImages } from './images.ts'
 import { hasJob, startJob } from './jobs.ts'
 import { containerJournal, writeToContainer } from './journal.ts'
-import { ensureNetwork } from './network.ts'
+import { type EgressPolicy, PUBLIC } from './network.ts'
+import { checkDaemon } from './requirements.ts'
+import { sees } from './sees.ts'
 
 /** The sandbox's user where the host runs as root; else it is the host's own user, whose files it shares. */
 const AGENT_ID = 1000
@@ -26,16 +31,28 @@ export interface DockerHostOptions {
   /** Image of sandboxes that name none. */
   image: string
   limits: Limits
+  /** What sandboxes reach; absent: the internet, and nothing that is private. */
+  egress?: EgressPolicy | undefined
+  /** Absent: it builds no images. */
+  builds?: BuildSettings | undefined
+  /** Whether a sandbox may run as its image's root, without capabilities; absent: it may not. */
+  rootAllowed?: boolean | undefined
+  /** The OCI runtime of sandboxes, such as gVisor's; absent, the daemon's default. */
+  runtime?: string | undefined
   log: Logger
   docker?: Docker | undefined
 }
 
 export async function createDockerHost(options: DockerHostOptions): Promise<Host> {
   const docker = options.docker ?? new Docker()
+  const owner = sandboxOwner()
+  await checkDaemon(docker, options.runtime, (text) => options.log.warn(text))
+  const egress = await createEgress({ ...options, docker, owner, policy: options.egress ?? PUBLIC })
   const daemon: Daemon = {
     ...options,
     docker,
-    owner: sandboxOwner(),
+    egress,
+    owner,
     passwds: new Map(),
     writers: new Map(),
     started: new Set(),
@@ -43,22 +60,30 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
     images: fetchedImages(docker, options.runsDirectory),
   }
   const { locks } = daemon
-  const loopback = await ensureNetwork(docker)
   return {
     kind: 'docker',
     owner: daemon.owner,
-    runsAsRoot: false,
-    loopback,
+    loopback: egress.loopback,
+    egress: egress.state,
+    setGateway: egress.setGateway,
+    blockedHosts: egress.blocked,
+    image: options.image,
+    images: createImages(daemon, async () => (await egress.prepare(null, null)).network),
+    async imageId(name) {
+      return (await askFor('workspace', () => docker.getImage(name).inspect()))?.Id ?? null
+    },
+    sees: (file, image) => sees(docker, image ?? options.image, file),
     paths: (_runId, toolkit) => ({ ...inside, toolkit: toolkit === null ? '' : inside.toolkit }),
     open: (spec) => open(daemon, spec),
     async find(runId, generation) {
-      const container = await findContainer(daemon, runId, generation)
-      return container === null ? null : sandbox(daemon, runId, generation, container)
+      const found = await findContainer(daemon, runId, generation)
+      return found === null ? null : sandbox(daemon, runId, generation, found)
     },
     stop: (runId) => locks.stop(runId, () => end(daemon, runId)),
     remove: (runId) =>
       locks.stop(runId, async () => {
         await end(daemon, runId)
+        await egress.forget(runId)
         await removeRunDirectory(daemon.runsDirectory, runId)
       }),
     diskUsage: (runId) => diskUsage(daemon, runId),
@@ -76,8 +101,9 @@ function sandboxOwner(): Owner {
   return uid === 0 ? { uid: AGENT_ID, gid: AGENT_ID } : { uid, gid: process.getgid?.() ?? uid }
 }
 
-interface Daemon extends DockerHostOptions {
+interface Daemon extends Omit<DockerHostOptions, 'egress'> {
   docker: Docker
+  egress: Egress
   locks: RunLocks
   images: FetchedImages
   owner: Owner
@@ -90,26 +116,33 @@ interface Daemon extends DockerHostOptions {
 
 async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
   const image = spec.image ?? daemon.image
+  const allow = spec.egress?.allow ?? null
   const isThere = (await findContainer(daemon, spec.runId, spec.generation)) !== null
   // An image may take minutes to come, and a stop does not wait for it.
-  if (!isThere)
-    await Promise.all([ensureImage(daemon.docker, image, spec.signal, daemon.images), ensureNetwork(daemon.docker)])
+  const [net] = await Promise.all([
+    daemon.egress.prepare(allow, spec.runId),
+    isThere ? null : ensureImage(daemon.docker, image, spec.signal, daemon.images),
+  ])
   spec.signal?.throwIfAborted()
   return daemon.locks.start(spec.runId, async () => {
     const there = await findContainer(daemon, spec.runId, spec.generation)
-    const container = there ?? (await create(daemon, spec, image))
-    const info = await ask('workspace', () => container.inspect())
+    const found = there ?? (await create(daemon, spec, image, net))
+    const info = await ask('workspace', () => found.container.inspect())
     // Only a container that never ran is started: one agent process is one container.
-    if (info.State.Status === 'created') await startContainer(daemon, container, info.Image, info.Config.Image)
-    return sandbox(daemon, spec.runId, spec.generation, container)
+    if (info.State.Status === 'created') await startContainer(daemon, found, info.Image, info.Config.Image)
+    // Before anything runs in it. Repeated for one that is there: its maker may have died before that.
+    if (allow !== null) await daemon.egress.admit(found.container, spec.runId, spec.generation, allow)
+    return sandbox(daemon, spec.runId, spec.generation, found)
   })
 }
 
-async function create(daemon: Daemon, spec: SandboxSpec, image: string): Promise<Docker.Container> {
-  const paths = await createRunDirectory(daemon.runsDirectory, spec.runId, daemon.owner)
-  const options = containerOptions({ ...daemon, ...spec, image, paths })
+async function create(daemon: Daemon, spec: SandboxSpec, image: string, net: Net): Promise<Found> {
+  const owner = spec.user ?? daemon.owner
+  const paths = await createRunDirectory(daemon.runsDirectory, spec.runId, owner)
+  const options = containerOptions({ ...daemon, ...spec, ...net, runtime: daemon.runtime ?? null, image, paths })
   try {
-    return await ask('workspace', () => daemon.docker.createContainer(options))
+    const container = await ask('workspace', () => daemon.docker.createContainer(options))
+    return { container, owner, gateway: net.way?.gateway }
   } catch (error) {
     // Another caller was faster; its container is the same.
     const made = statusOf(error) === 409 ? await findContainer(daemon, spec.runId, spec.generation) : null
@@ -120,11 +153,11 @@ async function create(daemon: Daemon, spec: SandboxSpec, image: string): Promise
 
 async function startContainer(
   daemon: Daemon,
-  container: Docker.Container,
+  { container, owner }: Found,
   imageId: string,
   image: string,
 ): Promise<void> {
-  await nameUser(container, imageId, daemon.owner, inside.home, daemon.passwds)
+  await nameUser(container, imageId, owner, inside.home, daemon.passwds)
   try {
     await ask('workspace', () => container.start())
   } catch (error) {
@@ -145,7 +178,7 @@ async function startContainer(
   }
 }
 
-function sandbox(daemon: Daemon, runId: string, generation: number, container: Docker.Container): Sandbox {
+function sandbox(daemon: Daemon, runId: string, generation: number, { container, owner, gateway }: Found): Sandbox {
   const paths = runPaths(daemon.runsDirectory, runId)
   const write = (text: string): Promise<void> => {
     let writer = daemon.writers.get(container.id)
@@ -159,6 +192,8 @@ function sandbox(daemon: Daemon, runId: string, generation: number, container: D
   return {
     runId,
     generation,
+    owner,
+    gateway,
     startAgent: (program) =>
       daemon.locks.start(runId, async () => {
         await startAgent(container, program, write)
@@ -172,21 +207,38 @@ function sandbox(daemon: Daemon, runId: string, generation: number, container: D
       }
       return journal()
     },
-    job: (spec) => daemon.locks.start(runId, () => startJob(daemon.docker, container, paths, daemon.owner, spec)),
+    job: (spec) => daemon.locks.start(runId, () => startJob(daemon.docker, container, paths, owner, spec)),
     hasJob: (id) => hasJob(paths, id),
     async isRunning() {
       const info = await askFor('turn', () => container.inspect())
       return info?.State.Running === true
     },
+    async image() {
+      const info = await askFor('turn', () => container.inspect())
+      return info && { name: info.Config.Image, id: info.Image }
+    },
   }
 }
 
+interface Found {
+  container: Docker.Container
+  owner: Owner
+  /** Where it finds the model gateway, if not where others do. */
+  gateway: string | undefined
+}
+
+type Net = Awaited<ReturnType<Egress['prepare']>>
+
 /** Ours alone: another host on the same daemon may hold a run of the same name. */
-async function findContainer(daemon: Daemon, runId: string, generation: number): Promise<Docker.Container | null> {
+async function findContainer(daemon: Daemon, runId: string, generation: number): Promise<Found | null> {
   const info = await askFor('workspace', () => daemon.docker.getContainer(containerName(runId, generation)).inspect())
   if (info === null || info.Config.Labels[labels.directory] !== daemon.runsDirectory) return null
   // By its id from here on: a name can pass to another container.
-  return daemon.docker.getContainer(info.Id)
+  const [, uid, gid] = /^(\d+):(\d+)$/.exec(info.Config.Labels[labels.owner] ?? '') ?? []
+  const owner = uid === undefined ? daemon.owner : { uid: Number(uid), gid: Number(gid) }
+  const isRestricted = info.Config.Labels[labels.restricted] !== undefined && info.State.Running
+  const gateway = isRestricted ? await daemon.egress.restrictedGateway() : undefined
+  return { container: daemon.docker.getContainer(info.Id), owner, gateway }
 }
 
 async function end(daemon: Daemon, runId: string): Promise<void> {
@@ -194,6 +246,7 @@ async function end(daemon: Daemon, runId: string): Promise<void> {
     daemon.writers.delete(id)
     daemon.started.delete(id)
   }
+  await daemon.egress.dismiss(runId)
 }
 
 async function list(daemon: Daemon): Promise<{ runId: string; running: boolean }[]> {

@@ -1,6 +1,8 @@
 // Kill -9 of any worker in the middle of a turn: the same agent goes on, every event is there once, no request is repeated.
 import { randomUUID } from 'node:crypto'
+import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { EnvironmentItem } from '../../domain/environment.ts'
 import { leftovers } from '../support/leftovers.ts'
 import { script } from '../support/model-server.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
@@ -80,6 +82,81 @@ for (const host of ['direct', 'docker'] as const) {
         expect(await leftovers(runId)).toEqual([])
       },
     )
+
+    test.runIf(host === 'docker')(
+      'an agent that reaches only what its environment names outlives its host, and its run lists what was refused',
+      async () => {
+        const id = randomUUID()
+        const gate = `middle of ${id}`
+        const refused = 'curl -s -o /dev/null -w "%{http_code} " http://169.254.169.254/ https://evil.example/'
+        const runId = await stack.start({
+          prompt: script(id, [
+            { text: 'Out of bounds.', shell: `${refused} > before.txt` },
+            { text: 'Many small pieces. '.repeat(5), chunks: 40, waitFor: gate, shell: `${refused} > after.txt` },
+            { text: 'The end.' },
+          ]),
+          config: { harness: { type: 'codex' }, permission_policy: 'allow', idle_timeout_minutes: 0 },
+          environment: { repos: [{ url: repository.url }], egress: { allow: ['registry.example.org'] } },
+        })
+        await stack.model.waitUntilHeld(gate)
+        // It is told while the run goes on.
+        await stack.untilEvent(runId, ({ data }) => data.code === 'egress_blocked' && data.host === 'evil.example')
+        await stack.kill('host')
+        stack.model.release(gate)
+        const run = await stack.until(runId, 'SUCCEEDED')
+
+        // The answer that was on its way came through: no request was repeated.
+        expect(stack.model.steps(id)).toEqual([0, 1, 2])
+        const { body: diff } = await stack.call<string>('GET', `/api/v1/agent/runs/${runId}/diff`)
+        expect(diff.match(/^\+403 000/gm)).toHaveLength(2)
+        expect(run.blocked_hosts.map(({ host: name, port, count }) => [name, port, count])).toEqual([
+          ['169.254.169.254', 80, 2],
+          ['evil.example', 443, 2],
+        ])
+        const events = await stack.events(runId)
+        const warnings = events.filter(({ data }) => data.code === 'egress_blocked').map(({ data }) => data.host)
+        expect(warnings).toEqual(['169.254.169.254', 'evil.example'])
+        expect(await leftovers(runId)).toEqual([])
+        const proxies = await execa('docker', ['ps', '-aq', '--filter', `volume=${stack.data}/runs/.egress`])
+        expect(proxies.stdout).toBe('')
+      },
+    )
+
+    test('a build goes on when its host is killed, and runs start from what it made', async () => {
+      const environments = '/api/v1/agent/environments'
+      const { body: made } = await stack.call<EnvironmentItem>('POST', environments, {
+        name: 'prepared',
+        repos: [{ url: repository.url }],
+        // The time in which the host is killed.
+        setup_commands: ['echo begun; sleep 3; echo made >>"$HOME/made"; git rev-parse HEAD'],
+      })
+      const newest = async () =>
+        (await stack.call<EnvironmentItem>('GET', `${environments}/${made.uid}`)).body.builds[0]
+      const log = async () => {
+        const path = `${environments}/${made.uid}/builds/${(await newest())?.build_id}/log`
+        return (await stack.call<{ lines?: { text: string }[] }>('GET', path)).body.lines?.map(({ text }) => text) ?? []
+      }
+      await expect.poll(log).toContain('begun')
+      await stack.kill('host')
+      await expect.poll(async () => (await newest())?.state, { timeout: 60_000 }).toBe('READY')
+      expect((await log()).filter((text) => text === 'begun')).toHaveLength(1)
+
+      const runId = await stack.start({
+        prompt: 'How often was it made?',
+        config: {
+          harness: { type: 'command', command: ['/bin/sh', '-c', 'cat "$HOME/made"; git status --short'] },
+          environment_id: made.uid,
+          idle_timeout_minutes: 0,
+        },
+      })
+      await stack.until(runId, 'SUCCEEDED')
+      const events = await stack.events(runId)
+      expect(events.flatMap(({ kind, data }) => (kind === 'output' ? [data.text] : []))).toEqual(['made'])
+      const said = events.flatMap(({ kind, data }) => (kind === 'setup' ? [String(data.text)] : []))
+      expect(said).toEqual([expect.stringMatching(/^Started from the prepared environment/)])
+      await expect.poll(async () => (await newest())?.used_at).not.toBe(null)
+      await stack.call('DELETE', `${environments}/${made.uid}`)
+    })
 
     test('what a command says while Postgres and Temporal are killed is there once, and so is the end', async () => {
       const lines = Array.from({ length: 120 }, (_, index) => `line ${index + 1}`)

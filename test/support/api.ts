@@ -3,6 +3,7 @@ import type { Client } from '@temporalio/client'
 import { createParser } from 'eventsource-parser'
 import { pino } from 'pino'
 import { createApp } from '../../api/app.ts'
+import { createBuildStarter } from '../../api/build-starter.ts'
 import { createDispatcher } from '../../api/dispatcher.ts'
 import { registerSearchAttributes } from '../../api/search-attributes.ts'
 import { serve } from '../../api/serve.ts'
@@ -84,6 +85,7 @@ export async function startTestApi({ databaseUrl, env, client: given }: TestApiO
   const attributes = registerSearchAttributes({ client, log })
   const metrics = createServerMetrics(createRegistry('server', version), () => readFigures(db))
   const dispatcher = createDispatcher({ db, client, attributes, metrics, tracing: noTracing, log })
+  const builds = createBuildStarter({ db, client, attributes, config, log })
   const listener = createEventListener({ url: databaseUrl, onMail: dispatcher.nudgeFirst })
   const closing = new AbortController()
   const keys = { admin: ADMIN_KEY, worker: WORKER_KEY }
@@ -93,6 +95,7 @@ export async function startTestApi({ databaseUrl, env, client: given }: TestApiO
     client,
     listener,
     dispatcher,
+    builds,
     keys,
     metrics,
     tracing: noTracing,
@@ -175,6 +178,7 @@ export async function startTestApi({ databaseUrl, env, client: given }: TestApiO
       await serving.drain()
       attributes.close()
       await dispatcher.close()
+      await builds.close()
       await listener.close()
       if (!given) await client.connection.close()
       await database.close()

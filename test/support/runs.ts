@@ -23,6 +23,7 @@ export async function givenRun(db: Db, fields: Partial<NewRun> = {}): Promise<{ 
       idle_minutes: null,
       config: {},
       environment: null,
+      environment_id: null,
       metadata: {},
       demo: false,
       parent: null,

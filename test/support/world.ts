@@ -36,7 +36,11 @@ let env: TestWorkflowEnvironment
 let bundle: WorkflowBundleWithSourceMap
 
 /** A Temporal server for the tests of a file. */
-export function useTemporal(extraArgs: string[] = []): { client(): TestWorkflowEnvironment['client'] } {
+export function useTemporal(extraArgs: string[] = []): {
+  client(): TestWorkflowEnvironment['client']
+  /** On the queue of the orchestrator it has the workflows. */
+  worker(taskQueue: string, activities: object): Promise<Worker>
+} {
   beforeAll(async () => {
     Runtime.install({ logger: new DefaultLogger('ERROR') })
     env = await TestWorkflowEnvironment.createLocal({
@@ -49,7 +53,17 @@ export function useTemporal(extraArgs: string[] = []): { client(): TestWorkflowE
     bundle = await bundleWorkflows()
   })
   afterAll(() => env.teardown())
-  return { client: () => env.client }
+  return {
+    client: () => env.client,
+    worker: (taskQueue, activities) =>
+      Worker.create({
+        connection: env.nativeConnection,
+        maxHeartbeatThrottleInterval: '100ms',
+        taskQueue,
+        activities,
+        ...(taskQueue === ORCHESTRATOR_QUEUE ? { workflowBundle: bundle } : {}),
+      }),
+  }
 }
 
 /** For the tests of a file, a Temporal server on which days pass at once while nothing is at work. */

@@ -1,0 +1,16 @@
+// What a host has for prepared starts, beside its directory of runs.
+import { join } from 'node:path'
+import type { HostDeps } from '../../activities/host/deps.ts'
+import { createUsedEnvironments } from '../../activities/host/used-environments.ts'
+import { createBeginner } from '../../environments/begin-from.ts'
+import type { Host } from '../../environments/host.ts'
+import { openSnapshots } from '../../environments/snapshots.ts'
+
+export const testPrepared = (
+  runsDirectory: string,
+  host: Host,
+): Pick<HostDeps, 'snapshots' | 'beginner' | 'environments'> => ({
+  snapshots: openSnapshots(join(runsDirectory, '..', 'snapshots'), runsDirectory),
+  beginner: createBeginner(runsDirectory, host),
+  environments: createUsedEnvironments(),
+})
