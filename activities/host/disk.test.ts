@@ -69,6 +69,20 @@ test('people who want it to stop come first', async () => {
   await expect(work).rejects.toThrow('enough')
 })
 
+test('a run that was over its limit may work on to take less, and is ended when it takes more', async () => {
+  const watch = (sizes: number[], exceed = () => {}) => watchDisk(machine(sizes), { ...run, wasOver: true }, exceed, 1)
+  const seen = [150, 158, 120, 90, 99]
+  const stop = watch(seen, () => expect.unreachable('it takes less and less'))
+  await expect.poll(() => seen).toEqual([99])
+  expect(stop()).toBe(false)
+  for (const sizes of [[150, 161], [150, 90, 101], [401]]) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const end = watch(sizes, resolve)
+    await promise
+    expect(end()).toBe(true)
+  }
+})
+
 test('a run that stays within its limit is left alone', async () => {
   expect(await withinDisk([100], async () => 'done')).toBe('done')
 })

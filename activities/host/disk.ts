@@ -15,8 +15,8 @@ const GLANCE_MS = 500
 
 type DiskDeps = Pick<HostDeps, 'host' | 'log' | 'runsDirectory'>
 
-/** A run that took too much of the disk, and takes more than this many times what it may at its end, is not kept. */
-export const KEPT_TIMES = 2
+/** A run that took too much of the disk, and takes more than this many times what it may at its end, is not kept. What is collected of it takes as much again. */
+export const KEPT_TIMES = 4
 
 /** Runs that are looked at because they are at work. */
 const watched = new WeakMap<HostDeps['host'], Map<string, number>>()
@@ -31,39 +31,64 @@ function noteWatched(host: HostDeps['host'], runId: string, change: 1 | -1): voi
   else counts.delete(runId)
 }
 
-/** Calls `exceed` when the run takes more of the disk than `maxBytes`. Returns what ends the watch. */
+export interface DiskWatch {
+  runId: string
+  phase: Phase
+  maxBytes: number
+  /** It took more when it was looked at last, and works on so that it may take less: it is to grow no further. */
+  wasOver?: boolean
+}
+
+/**
+ * Calls `exceed` when the run takes more of the disk than it may. Returns what
+ * ends the watch, and tells whether the run still took more than `maxBytes`.
+ */
 export function watchDisk(
   deps: DiskDeps,
-  { runId, phase, maxBytes }: { runId: string; phase: Phase; maxBytes: number },
+  watched: DiskWatch,
   exceed: (failure: RunFailure) => void,
   everyMs = EVERY_MS,
-): () => void {
+): () => boolean {
+  const { runId, phase, maxBytes, wasOver = false } = watched
   const over = new AbortController()
+  let isOver = wasOver
   noteWatched(deps.host, runId, 1)
   over.signal.addEventListener('abort', () => noteWatched(deps.host, runId, -1), { once: true })
-  void watch(deps, runId, maxBytes, everyMs, over.signal).then((bytes) => {
+  const look = async () => {
+    const bytes = await deps.host.diskUsage(runId)
+    isOver = bytes > maxBytes
+    return bytes
+  }
+  void watch(deps, { ...watched, wasOver }, look, everyMs, over.signal).then((bytes) => {
     if (bytes !== null) exceed(tooLarge(bytes, maxBytes, phase))
   })
-  return () => over.abort()
+  return () => {
+    over.abort()
+    return isOver
+  }
 }
 
 /** The first size that is too large; null when it is over before there is one. Never throws. */
 async function watch(
   deps: DiskDeps,
-  runId: string,
-  maxBytes: number,
+  { runId, maxBytes, wasOver }: Required<DiskWatch>,
+  look: () => Promise<number>,
   everyMs: number,
   over: AbortSignal,
 ): Promise<number | null> {
-  let pause = everyMs
+  const margin = maxBytes / 10
+  let pause = wasOver ? 0 : everyMs
   let bytes = 0
+  let limit = wasOver ? null : maxBytes
   // A run may be over its limit in an instant. It cannot be without as much being gone from the disk.
-  const room = () => Math.max(maxBytes - bytes, maxBytes / 10)
+  const room = () => Math.max((limit ?? maxBytes) - bytes, margin)
   while (await isDue(deps, pause, room(), over)) {
     const begun = performance.now()
     try {
-      bytes = await deps.host.diskUsage(runId)
-      if (bytes > maxBytes) return over.aborted ? null : bytes
+      bytes = await look()
+      limit ??= Math.min(bytes + margin, KEPT_TIMES * maxBytes)
+      if (bytes > Math.max(limit, maxBytes)) return over.aborted ? null : bytes
+      if (bytes <= maxBytes) limit = maxBytes
     } catch (error) {
       deps.log.warn({ run: runId, err: error }, 'how much of the disk the run takes could not be found out')
     }

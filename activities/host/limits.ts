@@ -5,7 +5,7 @@ import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { StopSignals } from './attended.ts'
 import { watchBlockedHosts } from './blocked-hosts.ts'
 import type { HostDeps } from './deps.ts'
-import { watchDisk } from './disk.ts'
+import { KEPT_TIMES, watchDisk } from './disk.ts'
 import { type Execution, openExecution } from './execution.ts'
 
 /** Opens the execution for work that is interrupted when the run exceeds a limit, and fails for that then. */
@@ -18,16 +18,16 @@ export async function withinLimits<T>(
   return await interruptible(signals, async (bounded, exceed) => {
     const execution = await openExecution(deps, ref, bounded, (bytes) => exceed(transcriptTooLarge(bytes, phase)))
     const maxBytes = Math.min(execution.order.disk_bytes ?? deps.diskBytes, deps.diskBytes)
-    let exceeded: number | null = null
-    const stopWatching = watchDisk(deps, { runId: ref.runId, phase, maxBytes }, (failure) => {
-      exceeded = maxBytes
-      exceed(failure)
-    })
+    const { exceeded: former, workspaceReady } = execution.state.get()
+    // A checkpoint may hold more than the run may take, and only a turn can do something about it.
+    const isRestored = !workspaceReady && execution.order.has_checkpoint
+    const watched = { maxBytes: isRestored ? KEPT_TIMES * maxBytes : maxBytes, wasOver: former !== null }
+    const stopWatching = watchDisk(deps, { runId: ref.runId, phase, ...watched }, exceed)
     const stopTelling = watchBlockedHosts(execution)
     try {
       return await work(execution)
     } finally {
-      stopWatching()
+      const exceeded = stopWatching() || isRestored ? maxBytes : null
       if (exceeded !== execution.state.get().exceeded) await execution.state.set({ exceeded })
       await stopTelling()
     }

@@ -32,7 +32,7 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   const isRestored = state.get().sessionId !== null || state.get().restoring
   await phase('setup', () => runSetup(execution, sandbox))
   await restoreWorkspace(execution, sandbox)
-  await phase('setup', () => runStart(execution, sandbox))
+  if (environmentOf(execution).startSteps.length > 0) await phase('setup', () => runStart(execution, sandbox))
   // Opening a session changes nothing in the workspace, so both can go on at once.
   const begun = await Promise.allSettled([
     noteStart(execution, sandbox),

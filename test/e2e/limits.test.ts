@@ -14,7 +14,7 @@ describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
   let slow: string | null = null
   beforeAll(async () => {
     repository = await sampleRepository()
-    stack = await startStack({ host, env: { AMBIENT_TRANSCRIPT_MB: '2', AMBIENT_DISK_GB: '0.05' } })
+    stack = await startStack({ host, env: { AMBIENT_TRANSCRIPT_MB: '2' } })
     // Its end is a minute away: the other tests need not wait for it. On one host, for it is the workflow's own affair.
     if (host === 'direct') {
       const command = ['sh', '-c', 'setsid sleep 987 & sleep 987']
@@ -78,30 +78,22 @@ describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
     expect((await stack.item(runId)).agent_config).toMatchObject({ max_transcript_mb: 1 })
   })
 
-  test('a run that asks for more of the disk than it may write is ended for its own limit', async () => {
-    const command = ['sh', '-c', 'head -c 30000000 /dev/urandom >large; sleep 987']
-    const runId = await start({ harness: { type: 'command', command }, max_disk_gb: 0.02 })
-    const run = await stack.until(runId, 'FAILED')
-    expect(run.failure).toMatchObject({ code: 'disk_limit', message: expect.stringContaining('it may take 0.02 GiB') })
-    expect(await leftovers(runId)).toEqual([])
-  })
-
-  test('a run that fills the disk ends at the limit of its host, and a follow-up can clear it', async () => {
+  test('a run that fills the disk ends at its limit, and a follow-up can clear it, however long that takes', async () => {
     const command = ['sh', '-c', 'sh -c "$0"', '{prompt}']
     const runId = await start(
-      { harness: { type: 'command', command } },
+      { harness: { type: 'command', command }, max_disk_gb: 0.05 },
       'head -c 80000000 /dev/urandom >large; sleep 987',
     )
     const run = await stack.until(runId, 'FAILED')
     expect(run.failure).toMatchObject({
       code: 'disk_limit',
       phase: 'turn',
-      message: expect.stringMatching(/takes 0\.0[89] GiB of the disk; it may take 0\.05 GiB/),
+      message: expect.stringMatching(/takes 0\.0[6-9] GiB of the disk; it may take 0\.05 GiB/),
       next_step: expect.stringContaining('AMBIENT_DISK_GB'),
     })
     expect(run.execution).toBe(1)
     expect(await leftovers(runId)).toEqual([])
-    await stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, { message: 'rm large' })
+    await stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, { message: 'sleep 7; rm large' })
     await stack.until(runId, 'SUCCEEDED', { execution: 2 })
   })
 

@@ -1,5 +1,7 @@
 // The whole of Ambient as its user starts it, on free ports, in a directory of its own, with the tests' model server behind it.
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, open, readFile, rm, symlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -131,21 +133,27 @@ async function settings(data: string, model: ModelServer, options: StackOptions)
   }
 }
 
+/** Below those that the kernel hands out by itself: nobody is given one of these before the stack takes it. */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer()
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      return server
-    }),
-  )
-  return Promise.all(
-    servers.map(async (server) => {
-      const address = server.address()
-      await new Promise((resolve) => server.close(resolve))
-      return typeof address === 'object' && address ? address.port : 0
-    }),
-  )
+  const ports = new Set<number>()
+  while (ports.size < count) {
+    const port = randomInt(10_000, 30_000)
+    if (await isFree(port)) ports.add(port)
+  }
+  return [...ports]
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer()
+  try {
+    server.listen(port, '127.0.0.1')
+    await once(server, 'listening')
+    return true
+  } catch {
+    return false // Somebody has it.
+  } finally {
+    server.close()
+  }
 }
 
 /** Until it says that it is ready; its death ends the wait. A health check alone may be answered by a predecessor's server. */
