@@ -128,11 +128,16 @@ test('a trace goes from the request of a caller to what the agent is told', asyn
     .toEqual([])
   expect(collector.headers['x-tenant']).toBe('the-operator')
   // Each span's parent, up to the caller's.
-  const byId = new Map(collector.spans.map((span) => [span.spanId, span]))
-  const path: string[] = []
-  for (let at = named('RunActivity:runTurn')[0]; at; at = byId.get(at.parentSpanId)) path.push(at.name)
-  // The workflow's own span comes when it ends, long after its activities'.
-  expect(path.slice(0, 2)).toEqual(['RunActivity:runTurn', 'StartActivity:runTurn'])
+  const pathFrom = (name: string) => {
+    const byId = new Map(collector.spans.map((span) => [span.spanId, span]))
+    const path: string[] = []
+    for (let at = named(name)[0]; at; at = byId.get(at.parentSpanId)) path.push(at.name)
+    return path
+  }
+  // Each process sends its spans when it likes, and the workflow's own comes when it ends, long after its activities'.
+  await expect
+    .poll(() => pathFrom('RunActivity:runTurn').slice(0, 2))
+    .toEqual(['RunActivity:runTurn', 'StartActivity:runTurn'])
   expect(named('POST /api/v1/agent/runs')[0]?.parentSpanId).toBe('b7ad6b7169203331')
   expect(JSON.stringify(collector.spans)).not.toContain('echo traced')
 })
