@@ -4,8 +4,9 @@ import { createParser } from 'eventsource-parser'
 import { sql } from 'kysely'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createHostServer, ServerRefusal } from '../activities/host/server.ts'
 import { LOG_BYTES } from '../store/build-log.ts'
-import { dropOldBuilds, rebuildOld } from '../store/build-upkeep.ts'
+import { dropOldBuilds, markBuildDispatched, rebuildOld, undeliveredBuilds } from '../store/build-upkeep.ts'
 import { recordBuild } from '../store/builds.ts'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
@@ -60,6 +61,8 @@ describe('an environment is built', () => {
     expect((await create({ name: 'cold', prepare: false })).builds).toEqual([])
     // No image can be had where there are no containers.
     expect((await create({ name: 'image', image: 'node:24' })).builds).toEqual([])
+    // Nor can such a host hold anybody to a list of hosts.
+    expect((await create({ name: 'list', egress: { allow: ['registry.example.org'] } })).builds).toEqual([])
   })
 
   test('once at a time on a host, whoever asks', async () => {
@@ -93,6 +96,38 @@ describe('an environment is built', () => {
     ])
     await api.call('DELETE', `/agent/environments/${uid}`)
     expect(await standing()).toMatchObject([{}, { cancel_asked_at: expect.any(Date) }])
+  })
+
+  test('also where a change was taken back while what it had cancelled was still ending', async () => {
+    await report()
+    const { uid, builds } = await create()
+    const put = (fields: object) => api.call('PUT', `/agent/environments/${uid}`, { name: 'web', ...fields })
+    await put({ setup_commands: ['npm ci'], prepare: false })
+    await put({ setup_commands: ['npm ci'] })
+    expect(await list(uid)).toHaveLength(1)
+    await finish(builds[0].build_id, { kind: 'cancelled' })
+    expect(await list(uid)).toMatchObject([{ state: 'QUEUED', reason: 'changed' }, { state: 'CANCELLED' }])
+  })
+
+  test('with a few others at a time on a host, which has its runs to see to', async () => {
+    await report()
+    await report(OTHER)
+    for (let count = 1; count <= 6; count++) await create({ name: `web ${count}` })
+    const given = async () => {
+      const found = await undeliveredBuilds(api.db, 100)
+      for (const { id } of found) await markBuildDispatched(api.db, id, 'start')
+      return found.filter(({ hostId }) => hostId === HOST.id).map(({ environment }) => environment)
+    }
+    expect(await given()).toEqual(['web 1', 'web 2', 'web 3', 'web 4'])
+    expect(await given()).toEqual([])
+    const ofHost = api.db.selectFrom('builds').select('id').where('host_id', '=', HOST.id)
+    const { id: over } = await ofHost.where('dispatched_at', 'is not', null).executeTakeFirstOrThrow()
+    await finish(over)
+    expect(await given()).toEqual(['web 5'])
+    // A cancel waits for nobody.
+    const { id: waiting } = await ofHost.where('dispatched_at', 'is', null).executeTakeFirstOrThrow()
+    await api.db.updateTable('builds').set({ cancel_asked_at: new Date() }).where('id', '=', waiting).execute()
+    expect(await given()).toEqual(['web 6'])
   })
 
   test('by age where it was used since', async () => {
@@ -194,7 +229,10 @@ describe('the host of a build', () => {
     await api.host('POST', `/environments/${uid}/used`, { key: 'a'.repeat(64) })
     expect(await show(uid, next.build_id)).toMatchObject({ used_at: expect.any(String) })
     await api.call('DELETE', `/agent/environments/${uid}`)
-    expect((await request()).status).toBe(409)
+    // Not that the run is another host's: it sets itself up.
+    const { id: hostId, ...rest } = HOST
+    const host = createHostServer({ url: api.url, hostId, ...rest, log: pino({ level: 'silent' }) })
+    await expect(host.askForBuild(uid, 'missing', AbortSignal.timeout(5_000))).rejects.toThrow(ServerRefusal)
   })
 
   test('keeps its sandbox while it goes on, and not when it is over', async () => {

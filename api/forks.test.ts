@@ -56,7 +56,7 @@ async function heldRun(fields: Partial<NewRun> = {}): Promise<string> {
   return runId
 }
 
-async function save(runId: string, content: string): Promise<void> {
+async function save(runId: string, content: string, late = false): Promise<void> {
   const file = join(directory, 'sent')
   await writeFile(file, content)
   const summary = {
@@ -66,7 +66,7 @@ async function save(runId: string, content: string): Promise<void> {
     repositories: [],
     left_out: [],
   }
-  await host.saveCheckpoint(runId, 1, { file, summary, late: false }, signal())
+  await host.saveCheckpoint(runId, 1, { file, summary, late }, signal())
 }
 
 async function load(runId: string): Promise<string | null> {
@@ -134,6 +134,14 @@ test('what is said otherwise is otherwise', async () => {
       harness: { type: 'claude' },
     },
   })
+  const repos = [{ url: 'https://user:token@example.com/a.git', path: 'a' }]
+  const secret = await heldRun({ environment: { ...environment, repos } })
+  await save(secret, 'one')
+  // The URL as it is shown.
+  const pushes = { repos: [{ url: 'https://example.com/a.git', path: 'a', push_branch: 'another' }] }
+  const ofSecret = await forked(secret, {}, { environment: pushes })
+  const stored = await api.db.selectFrom('runs').select('environment').where('id', '=', ofSecret).executeTakeFirst()
+  expect(stored?.environment?.repos).toEqual([{ ...repos[0], push_branch: 'another' }])
   const other = await served(await forked(runId, {}, { config: { harness: { type: 'codex' } } }))
   expect(other).toMatchObject({
     forked_from: { session: 'fresh' },
@@ -159,6 +167,9 @@ test('its host is given the checkpoint that it was forked from, until it has one
   // Beyond the two that are kept, the first one stays while somebody begins with it.
   await save(runId, 'three')
   await save(runId, 'four')
+  expect(await load(first)).toBe('one')
+  // Nor does the run go on from what a host hands over that has lost it.
+  await save(first, 'too late', true)
   expect(await load(first)).toBe('one')
   await save(first, 'its own')
   expect(await load(first)).toBe('its own')
@@ -213,6 +224,13 @@ test('what cannot be forked is refused, and why', async () => {
   expect(await refused({}, { environment: { repos: [{ url: 'https://example.com/b.git' }] } })).toEqual([
     400,
     expect.stringContaining('environment.repos'),
+  ])
+  const { uid } = (await api.call('POST', '/agent/environments', { name: 'small', max_turn_minutes: 5 })).body
+  const limited = await heldRun({ environment_id: uid })
+  await save(limited, 'one')
+  expect(await refused({}, { config: { max_turn_minutes: 6 } }, limited)).toEqual([
+    400,
+    expect.stringContaining('is more than the environment "small" allows'),
   ])
   expect(await refused({ chekpoint: 1 })).toEqual([400, expect.stringContaining('Is checkpoint meant?')])
   const command = await heldRun({ agent: 'command', command: ['true'], model: null })

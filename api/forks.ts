@@ -2,13 +2,16 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../config.ts'
 import type { ForkFrom, ForkSession } from '../domain/checkpoint.ts'
-import type { AgentConfig, Repository, StartRun } from '../domain/run.ts'
+import { type AgentConfig, type Repository, type StartRun, withoutCredentials } from '../domain/run.ts'
 import { holdCheckpoint } from '../store/checkpoint-history.ts'
 import type { Tx } from '../store/database.ts'
+import { environmentConfig } from '../store/environments.ts'
 import { type ForkSource, findForkSource } from '../store/forks.ts'
 import type { ForkOrigin } from '../store/runs.ts'
+import { DEFAULT_TEAM } from '../store/teams.ts'
 import { HttpError, invalid } from './errors.ts'
 import { resolveHarness } from './harness.ts'
+import { withEnvironmentLimits } from './limits.ts'
 import { fieldsOf } from './unsupported.ts'
 
 export interface Fork {
@@ -23,8 +26,8 @@ export interface Fork {
  * A request with `fork_from`, completed from the run that it names. `given` is
  * the body as it was sent, without defaults.
  * @throws {HttpError} 400 for a run or checkpoint that never was, another
- * repository, or a session that the agent cannot go on with; 409 where there is
- * no checkpoint yet, or no longer.
+ * repository, a session that the agent cannot go on with, or more than its stored
+ * environment allows; 409 where there is no checkpoint yet, or no longer.
  */
 export async function completeFork(
   tx: Tx,
@@ -36,6 +39,9 @@ export async function completeFork(
   const source = await findForkSource(tx, from.run_id)
   if (source === null) throw invalid(`fork_from.run_id: there is no run ${from.run_id}`)
   const asked = fieldsOf(given)
+  const stored = source.environment_id && (await environmentConfig(tx, DEFAULT_TEAM, source.environment_id))
+  // What it does not ask for is as in the other run, which had it allowed.
+  if (stored) withEnvironmentLimits(body.config ?? {}, stored)
   const config = configOf(source, body.config ?? {}, fieldsOf(asked.config))
   const { agent } = resolveHarness(settings, config)
   const session = sessionOf(source, agent, from.session ?? null)
@@ -92,10 +98,18 @@ function environmentOf(
   if (given.repos != null && !isDeepStrictEqual(repos.map(placeOf), former.map(placeOf)))
     throw invalid('environment.repos: a fork works in the repositories of the run that it comes from; leave them out')
   const own = Object.fromEntries(Object.entries(rest).filter(([name]) => given[name] != null))
-  return { ...(source.environment ?? asked), ...own, repos: given.repos == null ? former : repos }
+  return {
+    ...(source.environment ?? asked),
+    ...own,
+    repos: given.repos == null ? former : repos.map(withUrlOf(former)),
+  }
 }
 
-const placeOf = ({ url, ref, path }: Repository) => [url, ref, path]
+const placeOf = ({ url, ref, path }: Repository) => [withoutCredentials(url), ref, path]
+
+/** A URL as it was shown, without credentials, stands for the one that is stored. */
+const withUrlOf = (former: readonly Repository[]) => (repository: Repository, at: number) =>
+  repository.url === placeOf(repository)[0] ? { ...repository, url: former[at]?.url ?? repository.url } : repository
 
 /** Commands have no session; an agent finds only its own. */
 function sessionOf(source: ForkSource, agent: string, asked: ForkSession | null): ForkSession {

@@ -5,7 +5,7 @@ import { EnvironmentId } from '../domain/run.ts'
 import { appendBuildLog } from '../store/build-log.ts'
 import { askForBuild, findBuildOrder, mayBuild, noteUse } from '../store/builds.ts'
 import type { ApiDeps } from './deps.ts'
-import { HttpError, notFound } from './errors.ts'
+import { notFound } from './errors.ts'
 import { callerOf, forbidden, hostRouter, refuseUnreported } from './host-auth.ts'
 import { parse, parseBody, pathId } from './parse.ts'
 
@@ -17,8 +17,8 @@ export function hostBuildRoutes({ db, builds }: Pick<ApiDeps, 'db' | 'builds'>):
     const environmentId = await environmentOf(request, response)
     const { hostId } = callerOf(response)
     const build = await db.transaction().execute((tx) => askForBuild(tx, { environmentId, hostId, reason }))
-    if (build === null)
-      throw new HttpError(409, 'conflict', `The environment ${environmentId} is gone, or is not to be built.`)
+    // To a host, 409 means that its run is another one's.
+    if (build === null) throw notFound(`The environment ${environmentId} is gone, or is not to be built.`)
     builds.nudge()
     response.json(parse(BuildAsked, { build_id: build }))
   })

@@ -1,12 +1,12 @@
 // A run's directories, begun from a snapshot instead of empty.
 import { execFile } from 'node:child_process'
-import { chmod, chown, rename, rm, stat } from 'node:fs/promises'
+import { chmod, chown, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Host } from './host.ts'
-import { canOverlay, layered, layOver, takeOff } from './overlay.ts'
+import { canOverlay, layered, layOver, readLayers, takeOff } from './overlay.ts'
 import { relocate } from './relocate.ts'
-import type { RunPaths } from './run-directory.ts'
+import { exists, type RunPaths, removeTree } from './run-directory.ts'
 import type { Snapshot } from './snapshots.ts'
 
 const run = promisify(execFile)
@@ -25,7 +25,12 @@ export function createBeginner(runsDirectory: string, host: Pick<Host, 'sees'>) 
      */
     async begin(paths: RunPaths, snapshot: Snapshot, signal: AbortSignal): Promise<'overlay' | 'copy'> {
       overlay ??= canOverlay(runsDirectory, (file) => host.sees(file, snapshot.image?.id ?? null))
-      const mode = (await overlay) ? 'overlay' : 'copy'
+      const canLay = await overlay.catch(() => {
+        // Not found out: the next run asks again, and this one gets a copy.
+        overlay = null
+        return false
+      })
+      const mode = canLay ? 'overlay' : 'copy'
       await clear(paths)
       if (mode === 'copy') await copyFrom(paths, snapshot, signal)
       else await layOver(paths.root, { snapshot: snapshot.id, directory: snapshot.directory }, takeLikeness)
@@ -40,8 +45,16 @@ export function createBeginner(runsDirectory: string, host: Pick<Host, 'sees'>) 
 
 async function clear(paths: RunPaths): Promise<void> {
   await takeOff(paths.root)
-  for (const name of layered) await rm(paths[name], { recursive: true, force: true, maxRetries: 3 })
+  for (const name of layered) await removeTree(paths[name])
+  await rm(copyNote(paths), { force: true })
 }
+
+/** There before anything of a copy is. */
+const copyNote = ({ root }: RunPaths) => join(root, 'copied')
+
+/** Whether the run's directories are a snapshot's, or are about to be: also where whoever began died right then. */
+export const hasBegun = async (paths: RunPaths): Promise<boolean> =>
+  (await readLayers(paths.root)) !== null || (await exists(copyNote(paths)))
 
 /** What is seen of a directory itself is the upper one's. */
 async function takeLikeness(upper: string, lower: string): Promise<void> {
@@ -51,9 +64,10 @@ async function takeLikeness(upper: string, lower: string): Promise<void> {
 }
 
 async function copyFrom(paths: RunPaths, snapshot: Snapshot, signal: AbortSignal): Promise<void> {
+  await writeFile(copyNote(paths), '', { mode: 0o600, flush: true })
   for (const name of layered) {
     const aside = join(paths.root, `${name}.copy`)
-    await rm(aside, { recursive: true, force: true, maxRetries: 3 })
+    await removeTree(aside)
     await run('cp', ['-a', '--reflink=auto', '--', join(snapshot.directory, name), aside], { signal })
     await rename(aside, paths[name])
   }

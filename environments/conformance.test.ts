@@ -512,6 +512,19 @@ describe('docker alone', () => {
     expect(await texts(job)).toEqual(['content', 'Read-only file system', 'Read-only file system'])
   })
 
+  test('a container that only says that it is of a run, as one of a build may, is none', async () => {
+    const runId = randomUUID()
+    const Labels = { 'ambient.directory': directory, 'ambient.run': runId }
+    const container = await docker.createContainer({ Image: 'ambient-base:latest', Labels })
+    try {
+      expect((await host.list()).map((each) => each.runId)).not.toContain(runId)
+      await host.stop(runId)
+      expect((await container.inspect()).Id).toBe(container.id)
+    } finally {
+      await container.remove({ force: true })
+    }
+  })
+
   test('two sandboxes cannot reach one another', async () => {
     const server = await open()
     const journal = await server.startAgent({
@@ -563,22 +576,31 @@ describe('docker alone', () => {
     expect(await texts(journal)).toEqual(['old= right'])
   })
 
-  test('a sandbox can be opened on an image that does not know its user', async () => {
+  test('a sandbox can be opened on an image that does not know its user; what is in volumes of the image counts as disk usage', async () => {
     const build = spawn('docker', ['build', '-q', '-t', 'ambient-test-nouser', '-'], {
       stdio: ['pipe', 'ignore', 'inherit'],
       env: { ...process.env, DOCKER_BUILDKIT: '0' },
     })
-    build.stdin.end('FROM ambient-base\nUSER root\nRUN userdel agent\n')
+    build.stdin.end(
+      'FROM ambient-base\nUSER root\nRUN userdel agent && mkdir -m 777 /data\nVOLUME /data\nLABEL ambient.owner=0:0 ambient.restricted=yes\n',
+    )
     await once(build, 'exit')
     try {
       const sandbox = await open('ambient-test-nouser')
       const job = await sandbox.job({
         id: 'who',
-        command: ['/bin/sh', '-c', 'id -un; echo ~; touch ~/mine && echo ok'],
+        command: [
+          '/bin/sh',
+          '-c',
+          'id -un; echo ~; touch ~/mine && head -c 20000000 /dev/urandom >/data/file && echo ok',
+        ],
         env: {},
         cwd: '/',
       })
       expect(await texts(job)).toEqual(['agent', '/home/agent', 'ok'])
+      expect(await host.diskUsage(sandbox.runId)).toBeGreaterThan(20_000_000)
+      // Labels of an image mean nothing.
+      expect(await host.find(sandbox.runId, 1)).toMatchObject({ owner: sandbox.owner, gateway: undefined })
     } finally {
       for (const runId of runs.splice(0)) await host.remove(runId)
       await docker.getImage('ambient-test-nouser').remove({ force: true })

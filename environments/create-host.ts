@@ -20,8 +20,10 @@ export async function createHost(config: Config, log: Logger): Promise<Host> {
       ...common,
       path: inheritedEnvironment().PATH,
       sandbox: config.AMBIENT_DIRECT_SANDBOX,
-      // Keys are in the one, and may be in the other.
-      hidden: [config.AMBIENT_DATA, root],
+      // Keys are in the first, and may be in the second.
+      hidden: [config.AMBIENT_DATA, root, config.AMBIENT_GIT_CREDENTIALS, config.AMBIENT_GIT_SSH_KEY].filter(
+        (path) => path !== undefined,
+      ),
     })
   }
   return createDockerHost({

@@ -19,6 +19,8 @@ export interface GitAccess {
   ssh: string
   /** The file in which a person finds the keys of servers that are known. */
   knownHosts: string
+  /** Largest file that git may write, in bytes: what a server sends is one. */
+  fileBytes: number | undefined
 }
 
 export interface GitAccessSettings {
@@ -29,17 +31,19 @@ export interface GitAccessSettings {
   sshKey: string | null
   /** A file of server keys, beside which no other is accepted; null: what a server shows first is noted and holds from then on. */
   knownHosts: string | null
+  /** Largest file that git may write, in bytes; absent: any. */
+  fileBytes?: number | undefined
 }
 
 export async function createGitAccess(settings: GitAccessSettings): Promise<GitAccess> {
-  const { directory, mirrors, credentials } = settings
+  const { directory, mirrors, credentials, fileBytes } = settings
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const config = join(directory, 'config')
   const draft = `${config}.${randomUUID()}.draft`
   await writeFile(draft, globalConfig(), { mode: 0o600 })
   await rename(draft, config)
   const knownHosts = settings.knownHosts ?? join(directory, 'known_hosts')
-  return { config, mirrors, credentials, ssh: sshCommand(settings, knownHosts), knownHosts }
+  return { config, mirrors, credentials, ssh: sshCommand(settings, knownHosts), knownHosts, fileBytes }
 }
 
 function sshCommand({ sshKey, knownHosts: given }: GitAccessSettings, knownHosts: string): string {
@@ -87,9 +91,9 @@ const isOn = (url: string, { protocol, host }: Credentials) =>
 /** What every call of git is made with that speaks to this server. */
 export const gitOptions = (
   { credentials }: Remote,
-  { config, ssh }: GitAccess,
+  { config, ssh, fileBytes }: GitAccess,
   rest: Pick<GitOptions, 'cwd' | 'signal'> & Partial<GitOptions>,
-): GitOptions => ({ config, ssh, credentials, ...rest })
+): GitOptions => ({ config, ssh, credentials, fileBytes, ...rest })
 
 function credentialsIn(url: string): Credentials | null {
   const match = /^(https?):\/\/([^/?#:]*)(?::([^/?#]*))?@([^/?#@]+)/.exec(url)

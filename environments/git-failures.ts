@@ -41,6 +41,22 @@ const troubles = ({ knownHosts }: GitAccess): Trouble[] => [
   },
 ]
 
+/** What git says at the limits of git.ts. */
+const TOO_MUCH: Trouble[] = [
+  {
+    said: /file too large/i,
+    message: 'it is larger than what a run may take of the disk of this host',
+    nextStep: 'Have fewer commits cloned (`depth`), or raise AMBIENT_DISK_GB of the host.',
+  },
+  {
+    said: /out of memory|cannot allocate memory/i,
+    message: 'git would need more than half of the memory of this host for it',
+    nextStep: 'Use a smaller repository, or a host with more memory.',
+  },
+]
+
+export const isTooMuch = (said: string): boolean => TOO_MUCH.some((trouble) => trouble.said.test(said))
+
 export const isDenied = (said: string, access: GitAccess): boolean =>
   troubles(access)
     .slice(0, -1)
@@ -48,8 +64,10 @@ export const isDenied = (said: string, access: GitAccess): boolean =>
 
 /** `what` is the git command as a person would type it. */
 export function unreachable(url: string, result: GitResult, access: GitAccess, what = 'clone'): RunFailureError {
-  const isPassing = !isDenied(result.stderr, access) && isPassingTrouble(result.stderr)
-  const trouble = isPassing ? undefined : troubles(access).find(({ said }) => said.test(result.stderr))
+  const isPassing = !isTooMuch(result.stderr) && !isDenied(result.stderr, access) && isPassingTrouble(result.stderr)
+  const trouble = isPassing
+    ? undefined
+    : [...TOO_MUCH, ...troubles(access)].find(({ said }) => said.test(result.stderr))
   return failure(
     isPassing ? 'repository_unavailable' : 'repository_unreachable',
     `The repository ${url} could not be cloned${trouble ? `: ${trouble.message}` : ''}.`,

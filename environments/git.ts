@@ -1,7 +1,7 @@
 // Runs the host's git, away from people, terminals and this process's environment.
 import { spawn } from 'node:child_process'
 import type { FileHandle } from 'node:fs/promises'
-import { homedir } from 'node:os'
+import { homedir, totalmem } from 'node:os'
 import { join } from 'node:path'
 
 export interface GitResult {
@@ -27,6 +27,8 @@ export interface GitOptions {
   maxOutput?: number
   /** Written to its stdin. */
   input?: string
+  /** Largest file that it may write, in bytes. */
+  fileBytes?: number | undefined
 }
 
 export interface Credentials {
@@ -80,13 +82,28 @@ export class GitOutputError extends Error {
   override readonly name = 'GitOutputError'
 }
 
+// A few kilobytes of a stranger's repository may stand for any number of files, and a server may send without end. What
+// takes too much is told so, and says it, before the machine is short of it; where that comes too late it is the first to go.
+const LIMITED = `
+trap '' XFSZ
+ulimit -d ${Math.ceil(totalmem() / 2 / 1024)} 2>/dev/null
+[ -z "$1" ] || ulimit -f "$1" 2>/dev/null
+{ echo 500 >/proc/self/oom_score_adj; } 2>/dev/null
+shift
+exec git "$@"
+`
+/** In which the shell counts the size of files. */
+const BLOCK_BYTES = 512
+
 /** Ends with its process group when the signal aborts, and throws the signal's reason. */
 export async function git(args: readonly string[], options: GitOptions): Promise<GitResult> {
   options.signal.throwIfAborted()
   const settings = options.credentials
     ? [...SETTINGS, 'credential.helper=', `credential.helper=${CREDENTIAL_HELPER}`]
     : SETTINGS
-  const child = spawn('git', [...settings.flatMap((setting) => ['-c', setting]), ...args], {
+  const blocks = options.fileBytes === undefined ? '' : String(Math.ceil(options.fileBytes / BLOCK_BYTES))
+  const words = [...settings.flatMap((setting) => ['-c', setting]), ...args]
+  const child = spawn('/bin/sh', ['-c', LIMITED, 'git', blocks, ...words], {
     cwd: options.cwd,
     env: environment(options),
     stdio: ['pipe', 'pipe', 'pipe', ...(options.lock ? [options.lock.fd] : [])],

@@ -5,7 +5,7 @@
 // places here.
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { copyFile, open, rename } from 'node:fs/promises'
+import { copyFile, open, readdir, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RunFailureError } from '../domain/failure.ts'
 import { type GitOptions, git } from './git.ts'
@@ -82,11 +82,27 @@ async function fetchThem(place: Place, count: number): Promise<void> {
     })
   }
   const fetched = await git([...FILTERS, 'lfs', 'fetch', 'origin', 'HEAD'], options)
+  await unlinkCopies(join(place.gitDir, 'lfs'))
   if (fetched.code === 0) return
   throw missing(place, count, 'they could not be fetched', {
     logTail: fetched.stderr.slice(-1_000),
     nextStep: 'Check that the files are on the server, and that the host may read them with the same credentials.',
   })
+}
+
+/** From a repository of this machine git-lfs takes its very files, by links: what an agent writes over must be nobody else's. */
+async function unlinkCopies(directory: string): Promise<void> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return []
+    throw error
+  })
+  for (const entry of entries) {
+    const path = join(entry.parentPath, entry.name)
+    if (!entry.isFile() || (await stat(path)).nlink === 1) continue
+    const draft = `${path}.${randomUUID()}.draft`
+    await copyFile(path, draft, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
+    await rename(draft, path)
+  }
 }
 
 /** @returns how many of them are not there to be put in their places. */

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { appendFile, cp, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -226,6 +226,18 @@ test('beyond their share of the disk, the mirrors that were used longest ago are
   expect(await tidyMirrors(access.mirrors ?? '', access, 0, signal())).toEqual([other])
   expect(await mirrorNames()).toEqual([])
   await cloned()
+})
+
+test('what a server sends without end is ended, and nothing of it stays', async () => {
+  await commitFiles(work, { large: randomBytes(1_500_000).toString('hex') }, 'A large file')
+  for (const mirrors of [access.mirrors, null]) {
+    const small = await testGitAccess(directory, { mirrors, fileBytes: 1_000_000 })
+    await expect(cloned({}, { access: small })).rejects.toMatchObject({
+      failure: { code: 'repository_unreachable', message: expect.stringContaining('larger than what a run may take') },
+    })
+  }
+  expect(await readdir(await mirrorDirectory())).not.toContain('repository.git')
+  expect((await cloned()).git('status', '--short')).toBe('')
 })
 
 test('a mirror in use is not removed', async () => {

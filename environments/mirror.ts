@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { lockFile } from './file-lock.ts'
 import { type GitOptions, type GitResult, git } from './git.ts'
 import { type GitAccess, gitOptions, type Remote } from './git-access.ts'
-import { isDenied, unreachable } from './git-failures.ts'
+import { isDenied, isTooMuch, unreachable } from './git-failures.ts'
 import { isPassingTrouble } from './passing-trouble.ts'
 import { listRemote, type RemoteRefs } from './remote-refs.ts'
 import { exists } from './run-directory.ts'
@@ -140,6 +140,11 @@ async function bringUpToDate(
   if (await exists(place.torn)) await throwAway(place)
   const isNew = !(await exists(place.repository))
   let fetched = await update(place, refs, remote, options)
+  // With what has come of it.
+  if (fetched.code !== 0 && isTooMuch(fetched.stderr)) {
+    await throwAway(place)
+    throw unreachable(remote.url, fetched, access)
+  }
   // The server has just answered, so it may be the mirror that is at fault.
   if (fetched.code !== 0 && !isNew && !isDenied(fetched.stderr, access) && !isPassingTrouble(fetched.stderr)) {
     await throwAway(place)

@@ -1,7 +1,7 @@
 // The directories of a run that lie over a snapshot: what the run writes is its own, what it only reads is shared.
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { lstat, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { z } from 'zod'
@@ -55,7 +55,10 @@ export async function layOver(
     })
     await prepareUpper(upper, join(note.directory, name))
   }
-  await writeFile(noteFile(root), JSON.stringify(Note.parse(note)), { mode: 0o600 })
+  // Whole or not at all, also where the machine goes down: without it nobody could open the run's files again.
+  const draft = `${noteFile(root)}.draft`
+  await writeFile(draft, JSON.stringify(Note.parse(note)), { mode: 0o600, flush: true })
+  await rename(draft, noteFile(root))
   await ensureMounted(root)
 }
 
@@ -154,11 +157,11 @@ export async function canOverlay(
   try {
     for (const path of [...Object.values(paths), target]) await mkdir(path, { recursive: true, mode: 0o700 })
     await writeFile(join(paths.lower, 'seen'), 'seen')
-    await mount([{ ...paths, target }])
-    return await isSeen({ directory: target, name: 'seen' })
-  } catch {
-    // Whatever stands in the way, files can be copied.
-    return false
+    const canMount = await mount([{ ...paths, target }]).then(
+      () => true,
+      () => false, // Whatever stands in the way, files can be copied.
+    )
+    return canMount && (await isSeen({ directory: target, name: 'seen' }))
   } finally {
     await unmountAll(root)
     await rm(root, { recursive: true, force: true })

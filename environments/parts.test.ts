@@ -231,6 +231,20 @@ describe('large files', () => {
     expect(warnings).toEqual([{ code: 'large_files_missing', message: expect.stringContaining('no web address') }])
   })
 
+  test('of a repository of this machine are copies, and its own stay its own', async () => {
+    const pointer = http.keep('of this machine\n')
+    const [, first = '', second = ''] = /sha256:(..)(..)/.exec(pointer) ?? []
+    await bareRepository(root, 'private/local.git', { '.gitattributes': '*.bin filter=lfs\n', 'a.bin': pointer })
+    const stored = join(root, 'private/local.git/lfs/objects', first, second)
+    const name = /sha256:(\w+)/.exec(pointer)?.[1] ?? ''
+    await mkdir(stored, { recursive: true })
+    await writeFile(join(stored, name), 'of this machine\n')
+    const app = await clone('', { url: `file://${root}/private/local.git`, lfs: true })
+    expect(await readFile(join(app, 'a.bin'), 'utf8')).toBe('of this machine\n')
+    expect((await lstat(join(app, '.git/lfs/objects', first, second, name))).nlink).toBe(1)
+    expect((await lstat(join(stored, name))).uid).toBe(process.getuid?.())
+  })
+
   test('are written through no link of the repository', async () => {
     const victim = join(directory, 'victim')
     await writeFile(victim, 'untouched')

@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
 import { chmod, copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -95,8 +95,14 @@ test("no credential is in the workspace, the mirror, the transcript or any progr
   const credentials = await credentialsFile(`http://robot:${TOKEN}@${http.host}`)
   const seen: string[] = []
   const watch = setInterval(() => {
-    seen.push(execFileSync('ps', ['-eo', 'args', '-ww'], { encoding: 'utf8' }))
-  }, 150)
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      try {
+        seen.push(readFileSync(`/proc/${pid}/cmdline`, 'utf8'))
+      } catch {
+        // It has ended.
+      }
+    }
+  }, 10)
   const fromFile = await clone({ url: `${http.url}/private/team/app.git` }, await hostWith({ credentials }))
   const fromUrl = await clone(
     { url: `http://robot:${TOKEN}@${http.host}/private/other/app.git`, depth: 1 },

@@ -37,8 +37,8 @@ export function parseRefs(text: string, names: readonly string[] = []): RemoteRe
   const peeled = new Map<string, string>()
   for (const line of text.split('\n')) {
     const [object = '', name = ''] = line.split('\t')
-    if (name === 'HEAD' && object.startsWith('ref: ')) head = object.slice('ref: '.length)
-    else if (name === 'HEAD') headCommit = object
+    if (name === 'HEAD' && object.startsWith('ref: refs/')) head = object.slice('ref: '.length)
+    else if (name === 'HEAD' && !object.startsWith('ref: ')) headCommit = object
     else if (name.endsWith('^{}')) peeled.set(name.slice(0, -3), object)
     // Patterns match the ends of names as well.
     else if (/^refs\/(heads|tags)\//.test(name) || names.includes(name)) refs.set(name, object)

@@ -85,13 +85,18 @@ export async function giveTo(path: string, owner: Owner): Promise<void> {
 export async function removeRunDirectory(runsDirectory: string, runId: string): Promise<void> {
   const { root } = runPaths(runsDirectory, runId)
   await unmountAll(root)
+  await removeTree(root)
+}
+
+/** Idempotent. Nothing may be mounted below it. */
+export async function removeTree(path: string): Promise<void> {
   try {
-    await rm(root, { recursive: true, force: true, maxRetries: 3 })
+    await rm(path, { recursive: true, force: true, maxRetries: 3 })
   } catch (error) {
     if (!isErrno(error, 'EACCES', 'EPERM')) throw error
     // Directories that their owner made read-only (package caches do) stop even the owner.
-    await makeWritable(root)
-    await rm(root, { recursive: true, force: true, maxRetries: 3 })
+    await makeWritable(path)
+    await rm(path, { recursive: true, force: true, maxRetries: 3 })
   }
 }
 

@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { copyBaseline } from './baseline.ts'
 import { layered, readLayers, unmountAll } from './overlay.ts'
 import { Mentions } from './relocate.ts'
-import { exists, isErrno, isRunId, listRunDirectories, type RunPaths, runPaths } from './run-directory.ts'
+import { exists, isErrno, isRunId, listRunDirectories, type RunPaths, removeTree, runPaths } from './run-directory.ts'
 import { Hash, RepositoryStart } from './work-product.ts'
 
 const run = promisify(execFile)
@@ -87,9 +87,6 @@ export function openSnapshots(directory: string, runsDirectory: string) {
         return true
       }),
 
-    withKey: async (key: string): Promise<Snapshot | null> =>
-      (await list()).find((snapshot) => snapshot.key === key) ?? null,
-
     /** The snapshot that this build made. */
     ofBuild: (id: string): Promise<Snapshot | null> => read(join(directory, z.uuid().parse(id))),
 
@@ -146,7 +143,7 @@ export function openSnapshots(directory: string, runsDirectory: string) {
       await rename(snapshot.directory, aside)
       return true
     })
-    if (isMine) await rm(aside, { recursive: true, force: true, maxRetries: 3 })
+    if (isMine) await removeTree(aside)
     return isMine
   }
 
@@ -157,7 +154,7 @@ export function openSnapshots(directory: string, runsDirectory: string) {
       const goesOn = build !== null && isRunId(build) && (await exists(runPaths(runsDirectory, build).root))
       const isDamaged = isRunId(name) && !used.has(name) && (await read(join(directory, name))) === null
       if ((build !== null && !goesOn) || isDamaged || name.startsWith(REMOVING)) {
-        await rm(join(directory, name), { recursive: true, force: true, maxRetries: 3 })
+        await removeTree(join(directory, name))
       }
     }
     await removeScratch(runsDirectory)

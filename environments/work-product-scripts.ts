@@ -19,7 +19,8 @@ g() {
 # The tree of the working directory with untracked files and without ignored ones; the repository's own index is not touched.
 tree_now() {
   rm -f "$index"
-  cp "$(g rev-parse --git-path index)" "$index" 2>/dev/null
+  # With its time: git goes by it where a file was changed in the second in which the index was written.
+  cp -p "$(g rev-parse --git-path index)" "$index" 2>/dev/null
   GIT_INDEX_FILE=$index g add --all --ignore-errors . || echo 'note some files could not be read' >>"$facts"
   GIT_INDEX_FILE=$index g write-tree
 }

@@ -126,6 +126,20 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     })
   })
 
+  test('a change of as many bytes in the very second in which git noted the file is not overlooked', async () => {
+    await begin()
+    await work(`
+      git config core.trustctime false
+      printf 'one\\n' >kept
+      touch -d '2020-01-01 00:00:00' kept
+      git commit -q -am 'One'
+      touch -d '2020-01-01 00:00:00' .git/index
+      printf 'two\\n' >kept
+      touch -d '2020-01-01 00:00:00' kept
+    `)
+    expect(text((await collect()).patch)).toContain('+two')
+  })
+
   test('commits, uncommitted and untracked work come home as a patch and as a bundle', async () => {
     const [start] = await begin('echo from-setup >>setup; echo from-setup >>both')
     await work(`

@@ -16,16 +16,32 @@ export interface UndeliveredBuild {
   isCancelled: boolean
 }
 
+/**
+ * Most that a host is given at a time; further ones wait here. There they would
+ * take up what its runs need, and their own time.
+ */
+const AT_A_HOST = 4
+
 /** Builds whose workflow is still to be started, or to be told of a cancel. The oldest first. */
 export async function undeliveredBuilds(db: Queryable, limit: number): Promise<UndeliveredBuild[]> {
   const { rows } = await sql<UndeliveredBuild>`
+    with going_on as (
+      select id, row_number() over (
+        partition by host_id order by dispatched_at is null, created_at, id
+      ) as number
+      from builds
+      where finished_at is null
+    )
     select builds.id, builds.host_id as "hostId", builds.environment_id as "environmentId",
       environments.name as environment, environments.team, builds.reason,
       dispatched_at is not null as "isStarted", cancel_asked_at is not null as "isCancelled"
     from builds
+    join going_on on going_on.id = builds.id
     join environments on environments.id = builds.environment_id
-    where (dispatched_at is null or (cancel_asked_at is not null and cancel_dispatched_at is null))
-      and finished_at is null
+    where case
+        when cancel_asked_at is null then dispatched_at is null and going_on.number <= ${AT_A_HOST}
+        else dispatched_at is null or cancel_dispatched_at is null
+      end
     order by builds.created_at
     limit ${limit}
   `.execute(db)

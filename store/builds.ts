@@ -67,7 +67,9 @@ export async function askForBuild(
       .executeTakeFirst()
     // It has ended meanwhile.
     if (!goingOn) continue
-    if (!isDeepStrictEqual(contentOf(goingOn.config), config)) await cancel(tx, [goingOn.id])
+    // Asked again: it may have been begun for a change that came after the first look.
+    const now = await tx.selectFrom('environments').select('config').where('id', '=', environmentId).executeTakeFirst()
+    if (now && !isDeepStrictEqual(contentOf(goingOn.config), contentOf(now.config))) await cancel(tx, [goingOn.id])
     return goingOn.id
   }
 }
@@ -131,7 +133,10 @@ export async function buildingHosts(db: Queryable, environmentId: string, pool: 
     from hosts
     join environments on environments.id = ${environmentId}
     where ${isLive} and hosts.draining_at is null
-      and (hosts.kind = 'docker' or environments.config ->> 'image' is null)
+      and (
+        hosts.kind = 'docker'
+        or (environments.config ->> 'image' is null and environments.config ->> 'egress' is null)
+      )
       and (hosts.pool = ${pool} or exists (
         select from builds where builds.environment_id = ${environmentId} and builds.host_id = hosts.id
       ))
@@ -164,7 +169,7 @@ export async function recordBuild(
   return db.transaction().execute(async (tx) => {
     const build = await tx
       .selectFrom('builds')
-      .select(['environment_id', 'host_id', 'config'])
+      .select(['environment_id', 'host_id', 'config', 'cancel_asked_at'])
       .where('id', '=', buildId)
       .where('finished_at', 'is', null)
       .forNoKeyUpdate()
@@ -186,10 +191,13 @@ export async function recordBuild(
     await sql`select pg_notify(${EVENTS_CHANNEL}, ${buildId})`.execute(tx)
     const environment = await tx
       .selectFrom('environments')
-      .select('config')
+      .select(['config', 'updated_at'])
       .where('id', '=', build.environment_id)
       .executeTakeFirstOrThrow()
-    if (!isDeepStrictEqual(contentOf(environment.config), contentOf(build.config)))
+    const { cancel_asked_at: cancelledAt } = build
+    // Cancelled for a change that was taken back before this end.
+    const isWantedAgain = state === 'CANCELLED' && cancelledAt !== null && environment.updated_at > cancelledAt
+    if (isWantedAgain || !isDeepStrictEqual(contentOf(environment.config), contentOf(build.config)))
       await askForBuild(tx, { environmentId: build.environment_id, hostId: build.host_id, reason: 'changed' })
     return { state, ...recorded }
   })

@@ -49,7 +49,11 @@ export async function saveCheckpoint(
     bytes = await storePieces(db, id, content)
     await db.transaction().execute(async (tx) => {
       await lock(tx)
-      const whole = { bytes, summary: summary === null ? null : jsonb(summary), number: await nextNumber(tx, runId) }
+      const whole = {
+        bytes,
+        summary: summary === null ? null : jsonb(summary),
+        number: await nextNumber(tx, runId, late),
+      }
       if (late) {
         const joins = { ...whole, replaced_at: sql<Date>`now()` }
         await tx.updateTable('checkpoints').set(joins).where('id', '=', id).execute()
@@ -76,11 +80,14 @@ export async function saveCheckpoint(
   return { id, bytes }
 }
 
-/** The caller holds the run's lock. A fork that has a checkpoint of its own needs the one it began with no more. */
-async function nextNumber(tx: Tx, runId: string): Promise<number> {
+/**
+ * The caller holds the run's lock. A fork that has a checkpoint of its own needs
+ * the one it began with no more; it never goes on from a late one.
+ */
+async function nextNumber(tx: Tx, runId: string, late: boolean): Promise<number> {
   const { checkpoints } = await tx
     .updateTable('runs')
-    .set({ checkpoints: sql`checkpoints + 1`, forked_checkpoint_id: null })
+    .set({ checkpoints: sql`checkpoints + 1`, ...(late ? {} : { forked_checkpoint_id: null }) })
     .where('id', '=', runId)
     .returning('checkpoints')
     .executeTakeFirstOrThrow()

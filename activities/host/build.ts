@@ -105,6 +105,8 @@ async function build(deps: HostDeps, order: BuildOrder, signals: StopSignals): P
   const image = await sandbox.image()
   const repositories = repositoriesOf(execution)
   const { workspace, home } = state.paths
+  // From here on nothing writes there: what is found in the files is what will be in them.
+  await deps.host.stop(buildId)
   const place = deps.host.paths(buildId, null).workspace
   const sizes = await Promise.all([directorySize(workspace), directorySize(home)])
   stop.throwIfAborted()

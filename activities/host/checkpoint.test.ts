@@ -238,6 +238,21 @@ test('a checkpoint is put back once, by whoever comes to it, and says what is no
   ])
 })
 
+test('a checkpoint that a host fetched for an earlier execution, and came to nothing with, is not taken for the newest', async () => {
+  const [one, two] = [await machine('one'), await machine('two')]
+  await prepare(await at(one))
+  await writeFile(file(one, 'project/README.md'), 'changed\n')
+  await checkpoint(await at(one))
+  // Killed while it cloned.
+  await mkdir(join(two.runsDirectory, runId))
+  await copyFile(kept, join(two.runsDirectory, runId, 'restore.archive'))
+  const third = { execution: 3, former: { execution: 2, host_id: 'one' } }
+  await writeFile(file(one, 'project/README.md'), 'changed again\n')
+  await checkpoint(await at(one, { execution: 2 }))
+  await prepare(await at(two, third))
+  expect(await readFile(file(two, 'project/README.md'), 'utf8')).toBe('changed again\n')
+})
+
 test("a database of an agent does not go to another directory: the agent's session is missing then, and that is said", async () => {
   const [one, two] = [await machine('one'), await machine('two')]
   const agent = 'opencode'

@@ -68,8 +68,9 @@ export async function checkpoint(
   { late = false } = {},
 ): Promise<'unchanged' | 'stored' | 'not stored'> {
   const { deps, ref, state, order, stop } = execution
+  const { setupDone, restoring, prepared } = state.get()
   // Half of a workspace is worth less than the checkpoint that it is being made of.
-  if (!state.get().setupDone || state.get().restoring) return 'unchanged'
+  if (!setupDone || restoring || prepared?.kind === 'begun' || prepared?.kind === 'behind') return 'unchanged'
   const { paths } = state
   const former = await readState(paths, Progress, 'checkpoint')
   const count = (former?.count ?? 0) + 1

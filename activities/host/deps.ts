@@ -48,8 +48,8 @@ const PreparedStart = z.discriminatedUnion('kind', [
   /** What is new was found out, and is to be put into the repositories. */
   z.object({ kind: z.literal('behind'), snapshot: z.uuid(), moves: z.array(Move) }),
   z.object({ kind: z.literal('done'), snapshot: z.uuid() }),
-  /** It could not go on from there, and sets itself up. */
-  z.object({ kind: z.literal('given_up') }),
+  /** It could not go on from there, and sets itself up. `remains`: the snapshot's files have to go first. */
+  z.object({ kind: z.literal('given_up'), remains: z.boolean().default(false) }),
 ])
 
 /** What a host remembers of a run between activities. */

@@ -1,6 +1,8 @@
 // Runs that work by the devcontainer.json of their repository, on a host with containers.
 import { randomUUID } from 'node:crypto'
 import { copyFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import Docker from 'dockerode'
@@ -388,13 +390,45 @@ test('a build ends at its time, and where a step takes too much of the disk', as
 test('a step reaches what sandboxes reach, and nothing where the environment names the hosts that it may reach', async () => {
   const open = await dockerHost({ builds: { minutes: 5, network: 'sandbox', diskBytes: 1e9 } })
   const hasRoute = 'RUN test "$(wc -l < /proc/net/route)" -gt 1'
-  await commit({ '.devcontainer.json': { dockerFile: 'Dockerfile' }, Dockerfile: dockerfile(hasRoute) })
-  await prepared({ on: open })
+  const routes = 'awk \'NR == 2 { print "through " $3 }\' /proc/net/route'
+  await commit({
+    '.devcontainer.json': { dockerFile: 'Dockerfile' },
+    Dockerfile: dockerfile(hasRoute, `RUN ${routes} && echo ${mark}`),
+  })
+  const { sandbox } = await prepared({ on: open })
+  // Not in their network: with its rights it could pretend to be another one there.
+  const through = texts('image').filter((text) => String(text).startsWith('through '))
+  expect(through).toHaveLength(1)
+  expect(through).not.toContain(await sayIn(sandbox, routes))
   // The daemon knows steps that it has carried out.
   await commit({ Dockerfile: dockerfile(`${hasRoute} && true`) })
   await expect(prepared({ on: open, environment: { egress: { allow: ['example.com'] } } })).rejects.toMatchObject({
     failure: { code: 'image_build_failed', command: `${hasRoute} && true` },
   })
+})
+
+test('nothing is fetched from the web by the daemon itself, which is in no network of sandboxes', async () => {
+  const server = createServer((request, response) => response.end(request.url))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  let requests = 0
+  server.on('request', () => {
+    requests += 1
+  })
+  const add = `ADD http://127.0.0.1:${(server.address() as AddressInfo).port}/x /x`
+  const base = { repo: 'ambient-test-onbuild', tag: randomUUID() }
+  const container = await docker.createContainer({ Image: BASE })
+  try {
+    await container.commit({ ...base, changes: `ONBUILD ${add}` })
+    for (const text of [dockerfile(add), `FROM ${base.repo}:${base.tag}\n`]) {
+      await commit({ '.devcontainer.json': { dockerFile: 'Dockerfile' }, Dockerfile: text })
+      await expect(prepared()).rejects.toMatchObject({ failure: { code: 'image_build_failed', command: add } })
+    }
+    expect(requests).toBe(0)
+  } finally {
+    await container.remove({ force: true })
+    await docker.getImage(`${base.repo}:${base.tag}`).remove({ force: true })
+    server.close()
+  }
 })
 
 test('built images are removed when they take too much, those unused longest first', async () => {

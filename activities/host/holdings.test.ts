@@ -36,3 +36,9 @@ test('a run that lost its workflow makes room when it is removed', async () => {
   await held.remove('lost', Date.now())
   expect(await held.take('b')).toBe(true)
 })
+
+test('a build that a former worker has left makes room at once', async () => {
+  const held = holdings(async () => {}, ['build'])
+  await held.countOut('build')
+  expect(await held.take('b')).toBe(true)
+})

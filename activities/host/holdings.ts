@@ -60,6 +60,11 @@ export function createHoldings(deps: Pick<HostDeps, 'host' | 'capacity'>, onRele
       held.set(runId, Date.now())
     },
     release,
+    /** What takes no place from runs; that of a former worker was counted among them. */
+    async countOut(id: string): Promise<void> {
+      await loaded
+      if (held.has(id)) release(id)
+    },
     /** A run that was taken on and is not this host's after all. */
     putBack(runId: string): void {
       claimed.delete(runId)

@@ -91,10 +91,8 @@ export function makeHostActivities(
         }),
       buildEnvironment: ({ buildId }) =>
         attendance.attend(async (signals) => {
-          const outcome = await buildEnvironment(deps, buildId, signals, builds)
-          // One that a former worker had begun was counted among what runs here.
-          holdings.release(buildId)
-          return outcome
+          await holdings.countOut(buildId)
+          return await buildEnvironment(deps, buildId, signals, builds)
         }),
     },
   }

@@ -15,6 +15,7 @@ import { createBeginner } from '../../environments/begin-from.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import { createDockerHost } from '../../environments/docker/host.ts'
 import type { Host } from '../../environments/host.ts'
+import { createRunDirectory } from '../../environments/run-directory.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
 import { testPrepared } from '../../test/support/prepared.ts'
@@ -197,6 +198,9 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     return made
   }
 
+  const snapshotOf = async (key: string) =>
+    (await deps.snapshots.list()).find((snapshot) => snapshot.key === key) ?? null
+
   const inRun = ({ ref }: Execution, ...path: string[]) => join(directory, 'runs', ref.runId, ...path)
   const setUps = async (made: Execution) => (await readFile(inRun(made, 'home/made'), 'utf8')).trim().split('\n').length
 
@@ -264,7 +268,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
 
   test('a snapshot stays as it was, whatever a run does', async () => {
     const { key } = await built()
-    const snapshot = await deps.snapshots.withKey(key)
+    const snapshot = await snapshotOf(key)
     const before = await fingerprint(snapshot?.directory ?? '')
     const made = await started()
     await inside(
@@ -327,8 +331,17 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(existsSync(inRun(made, 'workspace/of-container'))).toBe(kind === 'docker')
   })
 
-  // What is left is the same on all hosts.
-  if (kind === 'docker') return
+  if (kind === 'docker') {
+    test('where the name of the image stands for another one since, no run starts from what was built', async () => {
+      await built()
+      deps.host = { ...host, imageId: async () => 'another one' }
+      const made = await started()
+      expect(made.state.get().prepared).toBe(null)
+      expect(asked).toEqual(['missing'])
+    })
+    // What is left is the same on all hosts.
+    return
+  }
 
   test('where an input of the set-up has changed, the run is set up again over what was built', async () => {
     await built()
@@ -378,7 +391,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
   test('what the set-up has noted of its own place is told the place of the run', async () => {
     const change = {
       setup_commands: [
-        `printf '#!/bin/sh\\necho from %s\\n' "$PWD" >built; chmod 755 built; ln -s "$PWD/README.md" lib`,
+        `printf '#!/bin/sh\\necho from %s\\n' "$PWD" >built; chmod 755 built; ln -s "$PWD/README.md" lib; pwd >place`,
       ],
     }
     await built({ environment: environment(change) })
@@ -387,6 +400,8 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       `from ${inRun(made, 'workspace/project')}`,
       '# A sample',
     ])
+    await collect(made, false)
+    expect(patch).toBe('')
   })
 
   test('a checkpoint is put over a prepared start, at the commit that the run had begun with', async () => {
@@ -503,6 +518,64 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(existsSync(root)).toBe(false)
   })
 
+  test('a prepared start that is given up begins from nothing, also where its worker is killed in the middle', async () => {
+    await built()
+    await mkdir(join(repository.path, '.devcontainer'))
+    await writeFile(join(repository.path, '.devcontainer/devcontainer.json'), '{}')
+    await commit('Third')
+    const { beginner } = deps
+    const made = await execution()
+    let clears = 0
+    deps.beginner = {
+      ...beginner,
+      async clear(paths) {
+        await beginner.clear(paths)
+        clears += 1
+        throw new Error('dead')
+      },
+    }
+    await expect(prepare(made)).rejects.toThrow('dead')
+    deps.beginner = beginner
+    expect(clears).toBe(1)
+    // What it was given up for is no more.
+    await repository.git('reset', '--quiet', '--hard', 'HEAD~1')
+    await prepare({ ...made, state: await openRunState(deps.runsDirectory, made.ref.runId) })
+    expect(await readdir(inRun(made, 'workspace/project'))).toContain('README.md')
+    expect(await setUps(made)).toBe(1)
+  })
+
+  test('what a start that was killed has copied from a snapshot is not taken for a clone', async () => {
+    await built()
+    deps.beginner = createBeginner(deps.runsDirectory, { sees: async () => false })
+    const made = await execution()
+    const [snapshot] = await deps.snapshots.list()
+    if (snapshot === undefined) throw new Error('nothing was built')
+    await createRunDirectory(deps.runsDirectory, made.ref.runId, host.owner)
+    await deps.beginner.begin(made.state.paths, snapshot, never)
+    await writeFile(inRun(made, 'workspace/project/planted'), '')
+    await deps.snapshots.trim(0, Date.now() + 3_600_000)
+    await prepare(made)
+    expect(await readdir(inRun(made, 'workspace/project'))).not.toContain('planted')
+    expect(await setUps(made)).toBe(1)
+  })
+
+  test('a run that was killed before it knew what is new goes on cold where its snapshot is gone', async () => {
+    await built()
+    deps.beginner = createBeginner(deps.runsDirectory, { sees: async () => false })
+    const made = await execution()
+    const ended = {
+      ...made,
+      deps: { ...deps, snapshots: { ...deps.snapshots, ofBuild: () => Promise.reject('dead') } },
+    }
+    await expect(prepare(ended)).rejects.toBe('dead')
+    // Of such a workspace nothing is kept: its commit is not the one to work on.
+    expect(await checkpoint(made)).toBe('unchanged')
+    expect(await deps.snapshots.trim(0, Date.now() + 3_600_000)).toHaveLength(1)
+    await prepare({ ...made, state: await openRunState(deps.runsDirectory, made.ref.runId) })
+    expect(await setUps(made)).toBe(1)
+    expect(told).toContainEqual(expect.stringMatching(/^Set up from the start: what it was begun from/))
+  })
+
   test('a push that changes an input of the set-up has it built anew, once', async () => {
     await built()
     await started()
@@ -516,6 +589,15 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     await pushes.look(never)
     await pushes.look(never)
     expect(asked).toEqual(['push'])
+    // The answer was a build that had cloned before the push.
+    const [snapshot] = await deps.snapshots.list()
+    const former = join(directory, 'snapshots', String(snapshot?.id))
+    const late = randomUUID()
+    await run('cp', ['-a', former, join(directory, 'snapshots', late)])
+    const meta = { ...snapshot, id: late, created_at: new Date().toISOString() }
+    await writeFile(join(directory, 'snapshots', late, 'meta.json'), JSON.stringify(meta))
+    await pushes.look(never)
+    expect(asked).toEqual(['push', 'push'])
   })
 
   test('a repository whose history was replaced is brought to what it is now', async () => {
@@ -536,7 +618,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(await deps.snapshots.trim(1e12, later)).toEqual([])
     expect(await readdir(join(directory, 'snapshots'))).toHaveLength(2)
     expect(await deps.snapshots.trim(0, later)).toMatchObject([{ key: other.key }])
-    expect(await deps.snapshots.withKey(one.key)).not.toBe(null)
+    expect(await snapshotOf(one.key)).not.toBe(null)
     await host.remove(made.ref.runId)
     expect(await deps.snapshots.trim(0, later)).toMatchObject([{ key: one.key }])
     expect(await readdir(join(directory, 'snapshots'))).toEqual([])
@@ -555,7 +637,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(await setUps(await started())).toBe(1)
     expect(told[0]).toContain('cannot be used on this host')
     deps.beginner = beginner
-    const snapshot = await deps.snapshots.withKey(key)
+    const snapshot = await snapshotOf(key)
     await rm(join(snapshot?.directory ?? '', 'home'), { recursive: true })
     const made = await started()
     expect(await setUps(made)).toBe(1)

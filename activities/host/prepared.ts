@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type FailureCode, failureCodes, logTail, type RunFailure, RunFailureError } from '../../domain/failure.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
 import { adoptBaseline } from '../../environments/baseline.ts'
+import { hasBegun } from '../../environments/begin-from.ts'
 import { CannotCatchUpError, type Move, moveRepositories, whatIsNew } from '../../environments/catch-up.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { familyOf } from '../../environments/prepared-key.ts'
@@ -139,7 +140,8 @@ export async function findNews(execution: Execution): Promise<boolean> {
   const { prepared, cloned, devcontainer } = state.get()
   if (prepared?.kind !== 'begun') return true
   const snapshot = await deps.snapshots.ofBuild(prepared.snapshot)
-  if (snapshot === null) throw new Error(`the snapshot ${prepared.snapshot} is gone`)
+  // A copy of it does not keep it here, and the host may have been away for long.
+  if (snapshot === null) return await giveUp(execution, 'what it was begun from has been removed since')
   let moves: Move[]
   try {
     moves = await whatIsNew({
@@ -163,8 +165,9 @@ export async function findNews(execution: Execution): Promise<boolean> {
   }
   const changed = files.filter(({ path, file }) => isSetupInput(order.environment, path, file))
   await tell(execution, 'from', startedFrom(snapshot, moves, changed))
-  // How the repositories are is known where nothing has come to them since.
-  if (moves.length === 0) {
+  // How the repositories are is known where nothing has come to them since, and nothing in them was told another place.
+  const { files: told, links } = snapshot.mentions
+  if (moves.length === 0 && ![...told, ...links].some((path) => path.startsWith('workspace/'))) {
     await adoptBaseline(snapshot, state.paths)
     await writeStart(state.paths, snapshot.start)
   }
@@ -246,13 +249,24 @@ async function giveUp(execution: Execution, reason: string): Promise<false> {
 /** Ends what was begun from a snapshot; the workspace is to be made anew. */
 export async function startOver({ deps, ref, state }: Execution): Promise<void> {
   await deps.host.stop(ref.runId)
-  await deps.beginner.clear(state.paths)
   await state.set({
     workspaceReady: false,
     setupDone: false,
     devcontainer: null,
-    prepared: { kind: 'given_up' },
+    prepared: { kind: 'given_up', remains: true },
   })
+}
+
+/** Before a cold start: what there is of one that was given up, or that was killed in its middle and is no longer to be had. */
+export async function clearBegun(execution: Execution): Promise<void> {
+  const { deps, ref, state } = execution
+  const { prepared } = state.get()
+  const remains = prepared?.kind === 'given_up' && prepared.remains
+  // Where strangers' commands have been, the host's git must not find a clone to go on with.
+  if (!remains && !(await hasBegun(state.paths))) return
+  await deps.beginner.clear(state.paths)
+  await createRunDirectory(deps.runsDirectory, ref.runId, ownerOf(execution))
+  if (remains) await state.set({ prepared: { kind: 'given_up', remains: false } })
 }
 
 const notesOf = ({ transcript, ref }: Execution, what: string) => transcript.notes(`prepared-${ref.execution}-${what}`)

@@ -59,7 +59,8 @@ async function changeOf(deps: WatchDeps, used: UsedEnvironment, signal: AbortSig
     const counts = moves.filter(({ path, files }) =>
       files.some((file) => isSetupInput(environment, path, file) || isContainerInput(environment, build, path, file)),
     )
-    return counts.length === 0 ? null : counts.map(({ path, to }) => `${path} ${to}`).join('\n')
+    // With the snapshot: a build that had cloned already when the commit came does not have it.
+    return counts.length === 0 ? null : [snapshot.id, ...counts.map(({ path, to }) => `${path} ${to}`)].join('\n')
   } catch (error) {
     if (error instanceof CannotCatchUpError) return `${snapshot.id}: ${error.message}`
     throw error

@@ -9,7 +9,7 @@ import { CheckpointError } from '../../environments/checkpoint-facts.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { planRepositories } from '../../environments/repositories.ts'
 import { readManifest, restoreHome, restoreWork } from '../../environments/restore.ts'
-import { exists, type RunPaths } from '../../environments/run-directory.ts'
+import type { RunPaths } from '../../environments/run-directory.ts'
 import { CheckpointRecord, noteRestored, sessionPaths } from './checkpoint.ts'
 import type { RunState } from './deps.ts'
 import { environmentOf, ownerOf } from './environment.ts'
@@ -19,13 +19,12 @@ const archiveOf = (paths: RunPaths) => join(paths.root, 'restore.archive')
 
 /** The run's checkpoint, brought onto this host; null when the server has none. */
 export async function fetchCheckpoint({ deps, ref, order, state, stop }: Execution): Promise<Manifest | null> {
+  if (!order.has_checkpoint && !order.begins_forked) return null
   const file = archiveOf(state.paths)
-  if (!(await exists(file))) {
-    if (!order.has_checkpoint && !order.begins_forked) return null
-    const draft = `${file}.draft`
-    if (!(await deps.server.loadCheckpoint(ref.runId, ref.execution, draft, stop))) return null
-    await rename(draft, file)
-  }
+  const draft = `${file}.draft`
+  // Also where there is a file: an earlier execution may have left it here, and another host has gone on since.
+  if (!(await deps.server.loadCheckpoint(ref.runId, ref.execution, draft, stop))) return null
+  await rename(draft, file)
   try {
     const manifest = await readManifest(file, stop)
     const known = planRepositories(order.environment.repos).map(({ path }) => path)

@@ -6,7 +6,7 @@ import type { RunState } from './deps.ts'
 import { ownerOf } from './environment.ts'
 import type { Execution } from './execution.ts'
 import { handOverLate } from './late.ts'
-import { beginPrepared } from './prepared.ts'
+import { beginPrepared, clearBegun } from './prepared.ts'
 import { fetchCheckpoint, restoreState } from './restore.ts'
 
 /** What git says of every clone, however small; long transfers show in the lines that are left. */
@@ -69,6 +69,7 @@ export async function prepareWorkspace(execution: Execution): Promise<void> {
 
 async function beginCold(execution: Execution, at: Record<string, string>): Promise<Partial<RunState>> {
   const { deps, state, stop } = execution
+  await clearBegun(execution)
   const repositories = await clone(execution, at)
   return {
     cloned: await clonedCommits(state.paths, repositories, { access: deps.git, signal: stop }),

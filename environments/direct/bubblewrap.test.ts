@@ -18,7 +18,7 @@ const USER = 65_534
 
 let data: string
 let host: Host
-const make = (options: { sandbox: 'none' | 'bwrap'; path?: string }) =>
+const make = (options: { sandbox: 'none' | 'bwrap'; path?: string; hidden?: string[] }) =>
   createDirectHost({ runsDirectory: join(data, 'runs'), nodePath: process.execPath, log, ...options })
 
 beforeAll(async () => {
@@ -77,6 +77,25 @@ test('a program sees the system and its own run; not the data directory, another
   expect(lines.slice(0, -2)).toEqual(['mine', 'git version', ...own])
   expect(Number(lines.at(-2))).toBeLessThan(9)
   expect(lines.at(-1)).toBe('0')
+})
+
+test.runIf(isRoot)('what the host keeps secret is not to be seen where the system keeps its files either', async () => {
+  const system = await mkdtemp('/opt/ambient-bubblewrap-')
+  try {
+    await chmod(system, 0o755)
+    await mkdir(join(system, 'data'))
+    for (const name of ['token', 'open', 'data/key']) await writeFile(join(system, name), `${name}\n`)
+    await symlink(join(system, 'data'), join(data, 'link'))
+    const hidden = [join(data, 'link'), join(system, 'token'), join(data, 'nothing')]
+    const { sh } = await open(await make({ sandbox: 'bwrap', hidden }))
+    const { lines } = await sh(
+      'cd "$1" && cat open; cat token data/key 2>/dev/null; touch data/x 2>/dev/null && echo x',
+      system,
+    )
+    expect(lines).toEqual(['open'])
+  } finally {
+    await rm(system, { recursive: true, force: true })
+  }
 })
 
 test('it changes nothing outside of its run, and has no rights to change that', async () => {

@@ -1,6 +1,18 @@
 // Bubblewrap around a sandbox on the bare machine: it sees the system's directories, and of everything else what is its run's.
 import { execFile } from 'node:child_process'
-import { access, constants, lstat, mkdir, mkdtemp, readFile, readlink, realpath, rm, writeFile } from 'node:fs/promises'
+import {
+  access,
+  constants,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readlink,
+  realpath,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -37,7 +49,7 @@ export interface BubblewrapOptions {
   nodePath: string
   /** Whose processes those of the sandbox are. */
   owner: Owner
-  /** Directories that are not to be seen although they may be below one of the system's. */
+  /** Directories and files that are not to be seen although they may be below one of the system's. */
   hidden: readonly string[]
 }
 
@@ -122,20 +134,34 @@ async function view(
   // Mount points are made in what is mounted already: never in a directory that the sandbox's programs write to, where
   // they may have put links.
   const tmp = points.some((path) => isBelow('/tmp', path)) ? [...limited, '/tmp'] : ['--bind', paths.tmp, '/tmp']
-  const covered = hidden.filter((path) => SYSTEM.some((directory) => isBelow(directory, path)))
+  const { directories, files } = await coveredOf(hidden)
   return [
     ...(await Promise.all(SYSTEM.map(systemDirectory))).flat(),
     ...(await resolver()),
     ...(await userNames(agent, paths, owner)),
     ...['--proc', '/proc', '--dev', '/dev', ...limited, '/dev/shm', ...tmp],
     ...['--dir', '/var', '--symlink', '/tmp', '/var/tmp'],
-    ...covered.flatMap((path) => ['--tmpfs', path]),
+    ...directories.flatMap((path) => ['--tmpfs', path]),
+    ...files.flatMap((path) => ['--ro-bind', '/dev/null', path]),
     ...[...new Set(points.flatMap(ancestors))].flatMap((path) => ['--perms', '0755', '--dir', path]),
     ...given.flatMap((path) => ['--ro-bind', path, path]),
     ...own.flatMap((path) => ['--bind', path, path]),
-    ...['/', ...covered].flatMap((path) => ['--remount-ro', path]),
+    ...['/', ...directories].flatMap((path) => ['--remount-ro', path]),
     ...['--unshare-ipc', '--unshare-uts', '--chdir', '/'],
   ]
+}
+
+/** What of it would be seen, by its own name: it may have been named by a link. */
+async function coveredOf(hidden: readonly string[]): Promise<{ directories: string[]; files: string[] }> {
+  const directories: string[] = []
+  const files: string[] = []
+  for (const path of hidden) {
+    const real = await realpath(path).catch(() => null) // Nothing is there.
+    if (real === null || !SYSTEM.some((directory) => isBelow(directory, real))) continue
+    const isDirectory = (await stat(real)).isDirectory()
+    ;(isDirectory ? directories : files).push(real)
+  }
+  return { directories, files: files.filter((path) => !directories.some((directory) => isBelow(directory, path))) }
 }
 
 const isBelow = (directory: string, path: string) => path.startsWith(`${directory}/`)

@@ -22,7 +22,7 @@ export interface DirectHostOptions {
   path?: string | undefined
   /** What is put around each sandbox. */
   sandbox?: 'none' | 'bwrap' | undefined
-  /** Directories that bubblewrap keeps out of sight wherever they are. */
+  /** Directories and files that bubblewrap keeps out of sight wherever they are. */
   hidden?: readonly string[] | undefined
 }
 

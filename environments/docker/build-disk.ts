@@ -1,6 +1,7 @@
 // How much of the disk a step of a build takes, while it runs.
 import type Docker from 'dockerode'
-import { ask } from './daemon.ts'
+import { ask, askFor } from './daemon.ts'
+import { volumesSize } from './disk-usage.ts'
 
 /** How often it is looked at, in milliseconds. */
 const EVERY_MS = 5_000
@@ -42,6 +43,13 @@ export function watchBuildDisk(docker: Docker, maxBytes: number, everyMs = EVERY
 
 /** Those of steps that are over are gone. */
 async function largestOf(docker: Docker, ids: string[]): Promise<number> {
-  const found = await ask('workspace', () => docker.listContainers({ all: true, size: true, filters: { id: ids } }))
-  return Math.max(0, ...(found as (Docker.ContainerInfo & { SizeRw?: number })[]).map(({ SizeRw }) => SizeRw ?? 0))
+  const filters = { id: ids }
+  const found = await ask('workspace', () => docker.listContainers({ all: true, size: true, filters }))
+  const sizes = await Promise.all(
+    (found as (Docker.ContainerInfo & { SizeRw?: number })[]).map(async ({ Id, SizeRw = 0, Mounts }) => {
+      if (Mounts.length === 0) return SizeRw
+      return SizeRw + (await volumesSize(await askFor('workspace', () => docker.getContainer(Id).inspect())))
+    }),
+  )
+  return Math.max(0, ...sizes)
 }

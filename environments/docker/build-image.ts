@@ -10,7 +10,7 @@ import { watchBuildDisk } from './build-disk.ts'
 import { type BuildLine, buildOutput } from './build-output.ts'
 import type { Limits } from './container.ts'
 import { ask, askFor, explained, messageOf, statusOf } from './daemon.ts'
-import { baseImages } from './dockerfile.ts'
+import { baseImages, readDockerfile, remoteAdd } from './dockerfile.ts'
 import { ensureImage } from './image.ts'
 import type { FetchedImages } from './image-upkeep.ts'
 
@@ -44,7 +44,7 @@ export interface BuildDaemon {
   limits: Limits
   /** The OCI runtime of sandboxes; absent, the daemon's default. */
   runtime?: string | undefined
-  /** Makes the network of sandboxes where it is missing, and gives its name. */
+  /** Makes the network of builds where it is missing, and gives its name. */
   network(): Promise<string>
 }
 
@@ -133,23 +133,45 @@ async function planBuild(
   build: ImageBuild,
   { workspace, isolated, signal }: BuildOptions,
 ): Promise<Plan> {
-  const dockerfile = await readInWorkspace(workspace, build.dockerfile)
-  if (dockerfile === null) {
+  const written = await readInWorkspace(workspace, build.dockerfile)
+  if (written === null) {
     throw failed({
       message: `There is no Dockerfile at ${build.dockerfile}, where devcontainer.json says it is.`,
       nextStep: 'Mend build.dockerfile of devcontainer.json.',
     })
   }
+  const { instructions, text: dockerfile } = readDockerfile(written)
+  refuseRemoteAdd(instructions, 'The Dockerfile')
   const ignore = await readInWorkspace(workspace, posix.join(build.context, '.dockerignore'))
   const context = { root: workspace, path: build.context, dockerfile, ignore }
+  const { images, unknown } = baseImages(instructions, build.args)
+  if (unknown.length > 0) throw unknownBase(unknown.join(', '))
   const bases: string[] = []
-  for (const image of baseImages(dockerfile, build.args)) {
-    bases.push(await ensureImage(daemon.docker, image, signal, daemon.images))
+  for (const image of images) {
+    const id = await ensureImage(daemon.docker, image, signal, daemon.images)
+    const { Config } = await ask('workspace', () => daemon.docker.getImage(id).inspect())
+    const triggers = (Config.OnBuild ?? []) as string[]
+    refuseRemoteAdd(
+      triggers.flatMap((trigger) => readDockerfile(trigger).instructions),
+      `What the image ${image} adds to a Dockerfile (ONBUILD)`,
+    )
+    bases.push(id)
   }
   const content = await contextHash({ ...context, signal })
   const key = JSON.stringify([content, bases, Object.entries(build.args).toSorted(), build.target])
   const tag = `${REPOSITORY}:${createHash('sha256').update(key).digest('hex').slice(0, 32)}`
   return { tag, isolated, build, context }
+}
+
+/** It would reach what sandboxes do not: this machine, its networks, metadata services. */
+function refuseRemoteAdd(instructions: readonly string[], whose: string): void {
+  const found = remoteAdd(instructions)
+  if (found === null) return
+  throw failed({
+    message: `${whose} has the daemon fetch a file from the web, outside of the network of sandboxes, or may: a variable tells where from.`,
+    command: found,
+    nextStep: 'Fetch it in a RUN step, or name an image with the run. For files of the repository there is COPY.',
+  })
 }
 
 function readInWorkspace(workspace: string, path: string): Promise<string | null> {
@@ -280,6 +302,12 @@ const buildsNone = () =>
   failed({
     message: 'This host builds no images, and the devcontainer.json of the run has a Dockerfile.',
     nextStep: 'Name an image with the run, or let the host build: AMBIENT_IMAGE_BUILD_MINUTES.',
+  })
+
+const unknownBase = (names: string) =>
+  failed({
+    message: `It cannot be told which image the Dockerfile begins with: ${names}.`,
+    nextStep: 'Write the name as it is, or by an ARG before the first FROM that has a value.',
   })
 
 const tooSlow = (minutes: number) => ({

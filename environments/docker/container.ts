@@ -31,7 +31,10 @@ export const labels = {
   restricted: 'ambient.restricted',
 } as const
 
-export const containerName = (runId: string, generation: number) => `ambient-${runId}-${generation}`
+/** Of every container that a run has. */
+export const NAME_START = 'ambient-'
+
+export const containerName = (runId: string, generation: number) => `${NAME_START}${runId}-${generation}`
 
 // Every option is said, for the daemon's own defaults fill the gaps: rotation
 // would drop the start of a journal, `non-blocking` would drop lines, and the
@@ -77,8 +80,9 @@ export function containerOptions(plan: ContainerPlan): Docker.ContainerCreateOpt
       [labels.run]: plan.runId,
       [labels.generation]: String(plan.generation),
       [labels.directory]: plan.runsDirectory,
-      ...(plan.user && { [labels.owner]: `${plan.user.uid}:${plan.user.gid}` }),
-      ...(plan.way && { [labels.restricted]: 'yes' }),
+      // Said in any case: what is not would be as the image's own labels say.
+      [labels.owner]: plan.user ? `${plan.user.uid}:${plan.user.gid}` : '',
+      [labels.restricted]: plan.way ? 'yes' : 'no',
     },
     // The image's own entry point and health check are for its own program.
     Entrypoint: ['/bin/sh', '-c', AGENT_GATE],

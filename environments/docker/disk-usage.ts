@@ -8,8 +8,8 @@ import { containersOf, type Holder } from './end.ts'
 
 /**
  * The run's directory and what its containers have changed of their images; and
- * where they can be seen, the daemon's logs of them, and files that their
- * processes have removed and keep open.
+ * where they can be seen, the daemon's logs of them, the volumes that their
+ * images have, and files that their processes have removed and keep open.
  */
 export async function diskUsage(holder: Holder, runId: string): Promise<number> {
   const { root } = runPaths(holder.runsDirectory, runId)
@@ -26,7 +26,14 @@ async function containerSize({ docker }: Holder, id: string): Promise<number> {
   // The daemon's directory is root's, and may be on another machine's disk.
   const log = info === null ? null : await stat(info.LogPath).catch(() => null)
   const removed = info?.State.Running === true ? await removedButOpen(await processesOf(id)) : 0
-  return (container?.SizeRw ?? 0) + (log?.size ?? 0) + removed
+  return (container?.SizeRw ?? 0) + (log?.size ?? 0) + (await volumesSize(info)) + removed
+}
+
+/** The daemon does not count them as the container's. */
+export async function volumesSize(info: Pick<Docker.ContainerInspectInfo, 'Mounts'> | null): Promise<number> {
+  const volumes = (info?.Mounts ?? []).filter(({ Type }) => Type === 'volume')
+  const sizes = await Promise.all(volumes.map(({ Source }) => directorySize(Source)))
+  return sizes.reduce((sum, size) => sum + size, 0)
 }
 
 /** None where the daemon is on another machine. */

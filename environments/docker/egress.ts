@@ -21,6 +21,8 @@ export interface Egress {
   state(): 'public' | 'open' | 'failing'
   /** Before a container is made: its network, there and closed. `allow`: the hosts that its environment names. */
   prepare(allow: readonly string[] | null, runId: string | null): Promise<{ network: string; way: Way | null }>
+  /** For the steps of builds, closed like the one of sandboxes. They have rights by which they could take one another's place in a network. */
+  buildNetwork(): Promise<string>
   /** After it was started. */
   admit(container: Docker.Container, runId: string, generation: number, allow: readonly string[]): Promise<void>
   /** Where restricted sandboxes find the model gateway. */
@@ -53,9 +55,15 @@ export async function createEgress(options: {
   const restricted = createRestrictedNetwork({ ...options, image, guard, ranges: policy.allow })
   const name = networkName(policy)
 
-  async function close({ bridge }: SandboxNetwork): Promise<void> {
+  async function close({ name: closed, bridge }: SandboxNetwork): Promise<void> {
     if (policy.mode === 'open') return
-    await guard.keep({ bridge, chain: chainOf(name), rules: publicRules(policy.allow), leadsToGateway: true })
+    const rules = publicRules(policy.allow)
+    await guard.keep({ bridge, chain: chainOf(closed), rules, leadsToGateway: closed === name })
+  }
+
+  function checkGuard(): void {
+    const reason = guard.trouble()
+    if (reason !== null) throw unguarded(new Error(reason))
   }
 
   let network = await ensureNetwork(docker, name)
@@ -67,19 +75,21 @@ export async function createEgress(options: {
 
   let way: Promise<Way> | null = null
   const restrictedWay = (runId: string | null): Promise<Way> => {
-    way = restricted.open(runId).catch((error: unknown) => {
+    const opened: Promise<Way> = restricted.open(runId).catch((error: unknown) => {
+      // The next one to ask tries again.
+      if (way === opened) way = null
       throw unguarded(error)
     })
-    way.catch(() => {}) // Heard by whoever asked.
-    return way
+    opened.catch(() => {}) // Heard by whoever asked.
+    way = opened
+    return opened
   }
 
   return {
     loopback: network.gateway,
     state: () => (guard.trouble() === null ? policy.mode : 'failing'),
     async prepare(allow, runId) {
-      const reason = guard.trouble()
-      if (reason !== null) throw unguarded(new Error(reason))
+      checkGuard()
       if (allow !== null) return { network: name, way: await restrictedWay(runId) }
       const now = await ensureNetwork(docker, name)
       // Somebody has removed it, and it was made again: under another bridge.
@@ -90,6 +100,14 @@ export async function createEgress(options: {
         network = now
       }
       return { network: name, way: null }
+    },
+    async buildNetwork() {
+      checkGuard()
+      const builds = await ensureNetwork(docker, `${name}-build`)
+      await close(builds).catch((error: unknown) => {
+        throw unguarded(error)
+      })
+      return builds.name
     },
     admit: (container, runId, generation, allow) => restricted.admit(container, { run_id: runId, generation, allow }),
     restrictedGateway: async () => (await (way ?? restrictedWay(null))).gateway,

@@ -1,6 +1,6 @@
 // Which containers a host has, and their end.
 import type Docker from 'dockerode'
-import { labels } from './container.ts'
+import { labels, NAME_START } from './container.ts'
 import { ask, statusOf } from './daemon.ts'
 
 /** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. In seconds, as the daemon counts. */
@@ -15,7 +15,9 @@ export interface Holder {
 /** Running and ended ones, of all runs or of one. */
 export function containersOf({ docker, runsDirectory }: Holder, runId?: string): Promise<Docker.ContainerInfo[]> {
   const label = [`${labels.directory}=${runsDirectory}`, ...(runId === undefined ? [] : [`${labels.run}=${runId}`])]
-  return ask('dispose', () => docker.listContainers({ all: true, filters: { label } }))
+  // A container of a build has the labels that its Dockerfile says, and no name of ours.
+  const filters = { label, name: [`^/?${NAME_START}`] }
+  return ask('dispose', () => docker.listContainers({ all: true, filters }))
 }
 
 /** Stops and removes the run's containers, with the volumes that their images made for them. Politely first: agents save their state when they are asked to end. */

@@ -68,7 +68,7 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
     setGateway: egress.setGateway,
     blockedHosts: egress.blocked,
     image: options.image,
-    images: createImages(daemon, async () => (await egress.prepare(null, null)).network),
+    images: createImages(daemon, egress.buildNetwork),
     async imageId(name) {
       return (await askFor('workspace', () => docker.getImage(name).inspect()))?.Id ?? null
     },
@@ -236,7 +236,7 @@ async function findContainer(daemon: Daemon, runId: string, generation: number):
   // By its id from here on: a name can pass to another container.
   const [, uid, gid] = /^(\d+):(\d+)$/.exec(info.Config.Labels[labels.owner] ?? '') ?? []
   const owner = uid === undefined ? daemon.owner : { uid: Number(uid), gid: Number(gid) }
-  const isRestricted = info.Config.Labels[labels.restricted] !== undefined && info.State.Running
+  const isRestricted = info.Config.Labels[labels.restricted] === 'yes' && info.State.Running
   const gateway = isRestricted ? await daemon.egress.restrictedGateway() : undefined
   return { container: daemon.docker.getContainer(info.Id), owner, gateway }
 }

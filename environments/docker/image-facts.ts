@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type Docker from 'dockerode'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { Owner } from '../run-directory.ts'
-import { labels } from './container.ts'
+import { labels, NAME_START } from './container.ts'
 import { ask } from './daemon.ts'
 import { readPasswd } from './image.ts'
 
@@ -51,7 +51,7 @@ async function passwdOf(
 ): Promise<string> {
   const container = await ask('workspace', () =>
     docker.createContainer({
-      name: `ambient-${runId}-user-${randomUUID()}`,
+      name: `${NAME_START}${runId}-user-${randomUUID()}`,
       Image: image,
       Labels: { [labels.run]: runId, [labels.directory]: runsDirectory },
       Entrypoint: ['/bin/false'],

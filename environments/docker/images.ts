@@ -14,7 +14,7 @@ interface ImagesDaemon extends Omit<BuildDaemon, 'network'> {
   rootAllowed?: boolean | undefined
 }
 
-/** `network` makes the network of sandboxes where it is missing, and gives its name. */
+/** `network` makes the network of builds where it is missing, and gives its name. */
 export function createImages(daemon: ImagesDaemon, network: () => Promise<string>): Images {
   const { docker, images, runsDirectory } = daemon
   const buildImage = createImageBuilder({ ...daemon, network }, daemon.builds ?? null)

@@ -149,19 +149,20 @@ export function createRestrictedNetwork(options: {
       if (runId !== null) expected.add(runId)
       return inTurn(up)
     },
-    async admit(container, note) {
-      const info = await ask('workspace', () => container.inspect())
-      expected.delete(note.run_id)
-      const address = info.NetworkSettings.Networks[name]?.IPAddress
-      // Without one it has ended already: there is nobody to let through.
-      if (address) {
-        const file = sandboxFile(directory, address)
-        await writeFile(`${file}.new`, JSON.stringify(note), { mode: 0o600 })
-        await giveTo(`${file}.new`, owner)
-        await rename(`${file}.new`, file)
-      }
-      expected.delete(note.run_id)
-    },
+    // In turn: whoever takes back what others were let through by is not to meet it half noted.
+    admit: (container, note) =>
+      inTurn(async () => {
+        const info = await ask('workspace', () => container.inspect())
+        const address = info.NetworkSettings.Networks[name]?.IPAddress
+        // Without one it has ended already: there is nobody to let through.
+        if (address) {
+          const file = sandboxFile(directory, address)
+          await writeFile(`${file}.new`, JSON.stringify(note), { mode: 0o600 })
+          await giveTo(`${file}.new`, owner)
+          await rename(`${file}.new`, file)
+        }
+        expected.delete(note.run_id)
+      }),
     async dismiss(runId) {
       expected.delete(runId)
       if (!(await exists(mark))) return
