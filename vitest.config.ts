@@ -3,9 +3,9 @@ import { defineConfig } from 'vitest/config'
 /** Tests over Docker; `npm run check` is for machines without it too. */
 const conformance = [
   '**/conformance.test.ts',
-  'environments/checkpoint.test.ts',
-  'environments/checkpoint-git.test.ts',
-  'environments/work-product.test.ts',
+  'environments/checkpoint/checkpoint.test.ts',
+  'environments/checkpoint/git-state.test.ts',
+  'environments/work-product/work-product.test.ts',
   'environments/direct/bubblewrap.test.ts',
   'environments/docker/daemon-restart.test.ts',
   'environments/docker/egress.test.ts',

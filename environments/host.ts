@@ -2,7 +2,7 @@
 
 import type { BlockedHost } from '../domain/egress.ts'
 import type { Journal } from '../domain/journal.ts'
-import type { ImageBuild } from './devcontainer.ts'
+import type { ImageBuild } from './devcontainer/devcontainer.ts'
 import type { Owner } from './run-directory.ts'
 
 export interface SandboxSpec {

@@ -5,7 +5,7 @@ import { chmod, chown, link, lstat, mkdir, open, readdir, readFile, rename, rm, 
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { z } from 'zod'
-import { ensureMounted, unmountAll } from './overlay.ts'
+import { ensureMounted, unmountAll } from './prepared/overlay.ts'
 
 const run = promisify(execFile)
 

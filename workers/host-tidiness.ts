@@ -3,8 +3,8 @@ import type { Logger } from 'pino'
 import type { HostDeps } from '../activities/host/deps.ts'
 import { removeOldAgents } from '../agents/upkeep.ts'
 import { type Config, dataPaths } from '../config.ts'
+import { tidyMirrors } from '../environments/git/mirror-upkeep.ts'
 import type { Host } from '../environments/host.ts'
-import { tidyMirrors } from '../environments/mirror-upkeep.ts'
 import { endOtherKind } from '../environments/other-kind.ts'
 
 /** Ends the sandboxes that AMBIENT_HOST made when it was set to the other kind. Their runs go on in new ones. */

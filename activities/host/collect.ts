@@ -2,10 +2,10 @@
 
 import type { RepositoryResult } from '../../domain/host-api.ts'
 import { withoutCredentials } from '../../domain/run.ts'
+import { pushBranch } from '../../environments/git/push.ts'
+import { planRepositories } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'
-import { pushBranch } from '../../environments/push.ts'
-import { planRepositories } from '../../environments/repositories.ts'
-import { collectedPush, collectResult, startSnapshot } from '../../environments/work-product.ts'
+import { collectedPush, collectResult, startSnapshot } from '../../environments/work-product/work-product.ts'
 import type { Execution } from './execution.ts'
 import { usableSandbox } from './sandbox.ts'
 

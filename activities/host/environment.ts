@@ -13,9 +13,9 @@ import {
   noDevcontainer,
   readDevcontainer,
   withImageVariables,
-} from '../../environments/devcontainer.ts'
+} from '../../environments/devcontainer/devcontainer.ts'
+import { cloneRepositories } from '../../environments/git/repositories.ts'
 import type { Images } from '../../environments/host.ts'
-import { cloneRepositories } from '../../environments/repositories.ts'
 import type { Owner } from '../../environments/run-directory.ts'
 import type { RunState } from './deps.ts'
 import type { Execution } from './execution.ts'

@@ -1,9 +1,9 @@
 // Runs on the worker that holds the sandbox. From nothing to an open agent session, each step once.
 import { openSession } from '../../agents/acp/session.ts'
 import type { AcpAgent } from '../../agents/agent.ts'
+import { commitIdentity } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { writeHomeFiles } from '../../environments/inside-directory.ts'
-import { commitIdentity } from '../../environments/repositories.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { SandboxOrigin } from '../../workflows/contract.ts'
 import { noteStart } from './collect.ts'

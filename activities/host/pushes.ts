@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CannotCatchUpError, whatIsNew } from '../../environments/catch-up.ts'
-import { familyOf } from '../../environments/prepared-key.ts'
-import { isContainerInput, isSetupInput } from '../../environments/setup-inputs.ts'
+import { CannotCatchUpError, whatIsNew } from '../../environments/prepared/catch-up.ts'
+import { familyOf } from '../../environments/prepared/key.ts'
+import { isContainerInput, isSetupInput } from '../../environments/prepared/setup-inputs.ts'
 import { type HostDeps, RunState } from './deps.ts'
 import type { UsedEnvironment } from './used-environments.ts'
 

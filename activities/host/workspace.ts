@@ -1,6 +1,11 @@
 // Runs on the worker that holds the sandbox. The run's files, before any sandbox is over them.
 import type { EventKind } from '../../domain/event.ts'
-import { type ClonedRepository, clonedCommits, cloneRepositories, headsOf } from '../../environments/repositories.ts'
+import {
+  type ClonedRepository,
+  clonedCommits,
+  cloneRepositories,
+  headsOf,
+} from '../../environments/git/repositories.ts'
 import { createRunDirectory } from '../../environments/run-directory.ts'
 import type { RunState } from './deps.ts'
 import { ownerOf } from './environment.ts'

@@ -1,6 +1,6 @@
 // What a host has to get at repositories, in a directory of a test.
 import { join } from 'node:path'
-import { createGitAccess, type GitAccess, type GitAccessSettings } from '../../environments/git-access.ts'
+import { createGitAccess, type GitAccess, type GitAccessSettings } from '../../environments/git/access.ts'
 
 export const testGitAccess = (directory: string, settings: Partial<GitAccessSettings> = {}): Promise<GitAccess> =>
   createGitAccess({

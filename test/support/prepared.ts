@@ -2,9 +2,9 @@
 import { join } from 'node:path'
 import type { HostDeps } from '../../activities/host/deps.ts'
 import { createUsedEnvironments } from '../../activities/host/used-environments.ts'
-import { createBeginner } from '../../environments/begin-from.ts'
 import type { Host } from '../../environments/host.ts'
-import { openSnapshots } from '../../environments/snapshots.ts'
+import { createBeginner } from '../../environments/prepared/begin-from.ts'
+import { openSnapshots } from '../../environments/prepared/snapshots.ts'
 
 export const testPrepared = (
   runsDirectory: string,

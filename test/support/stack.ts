@@ -14,7 +14,7 @@ import type { RunEvent } from '../../domain/event.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
-import { unmountAll } from '../../environments/overlay.ts'
+import { unmountAll } from '../../environments/prepared/overlay.ts'
 import { type ModelServer, startModelServer } from './model-server.ts'
 import { temporalBinary } from './temporal.ts'
 
