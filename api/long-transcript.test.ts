@@ -60,6 +60,13 @@ async function lastSequence(): Promise<number> {
   return body.page_info.last_sequence
 }
 
+/** Postgres hears from a connection what it has looked at when that is closed, and closes it when it likes. */
+async function settledRowsRead(table: string): Promise<{ scanned: number; fetched: number }> {
+  const others = `select count(*)::integer as count from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'`
+  await expect.poll(async () => (await query(others))[0]?.count).toBe(0)
+  return rowsRead(table)
+}
+
 /** Rows of a table that Postgres has looked at so far, by scans of the whole and by index. */
 async function rowsRead(table: string): Promise<{ scanned: number; fetched: number }> {
   const [row] = await query(
@@ -71,11 +78,11 @@ async function rowsRead(table: string): Promise<{ scanned: number; fetched: numb
 /** What requests make Postgres look at in the table of events. Connections tell it when they are closed. */
 async function eventsRead(work: () => Promise<void>): Promise<{ scanned: number; fetched: number }> {
   await api.close()
-  const start = await rowsRead('events')
+  const start = await settledRowsRead('events')
   api = await startTestApi({ databaseUrl })
   await work()
   await api.close()
-  const end = await rowsRead('events')
+  const end = await settledRowsRead('events')
   api = await startTestApi({ databaseUrl })
   return { scanned: end.scanned - start.scanned, fetched: end.fetched - start.fetched }
 }

@@ -155,3 +155,19 @@ test('rules that could not be set are not taken for set', async () => {
   await guard.keep(network)
   expect(filter.rules('AMBIENT-1')).not.toEqual([])
 })
+
+test('a change that another host made impossible meanwhile is made anew', async () => {
+  const filter = packetFilter()
+  const { restore } = filter.iptables
+  let refusals = 3
+  filter.iptables.restore = async (rules) => {
+    if (refusals-- > 0) throw new Error('Bad rule (does a matching rule exist in that chain?)')
+    await restore(rules)
+  }
+  const { guard } = guardOf(filter)
+  await guard.keep(network)
+  expect(filter.rules('AMBIENT-1')).not.toEqual([])
+  expect(guard.trouble()).toBeNull()
+  refusals = Number.POSITIVE_INFINITY
+  await expect(guard.keep({ ...network, rules: [] })).rejects.toThrow('Bad rule')
+})

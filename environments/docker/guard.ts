@@ -3,6 +3,7 @@
 import { lookup } from 'node:dns/promises'
 import { existsSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
 import { missingRules, type Rules, removedRules } from './firewall.ts'
@@ -10,8 +11,10 @@ import type { Iptables } from './iptables.ts'
 
 /** Asking takes 5 ms in this process, and a container that is made for it half a second. In milliseconds. */
 const LOOK_MS = { process: 10_000, container: 60_000 }
-/** Another host may change the same chain between the look and the change. */
-const TRIES = 3
+/** Another host may change the same chain between the look and the change, which then changes nothing. */
+const TRIES = 5
+/** Longest pause between two of them, drawn: two hosts are not to go on in step. In milliseconds. */
+const PAUSE_MS = 200
 
 export interface Guard {
   /** Why the rules may not stand, as of the last look; null when they do. */
@@ -57,13 +60,17 @@ export function createGuard(options: {
     const own = leadsToGateway ? await rulesToGateway() : []
     // From a container the directories of other hosts are not to be seen.
     const isGone = iptables.way === 'process' ? (directory: string) => !existsSync(directory) : () => false
-    for (let attempt = 0; attempt < TRIES; attempt++) {
+    let refusal: unknown = new Error('something else changes them as often as they are set')
+    for (let attempt = 0; attempt <= TRIES; attempt++) {
       const missing = missingRules(await iptables.save(), { ...network, own, host }, isGone)
       if (missing === null) return
-      await iptables.restore(missing)
+      if (attempt === TRIES) break
+      await iptables.restore(missing).catch(async (error: unknown) => {
+        refusal = error
+        await sleep(Math.random() * PAUSE_MS)
+      })
     }
-    if (missingRules(await iptables.save(), { ...network, own, host }, isGone) !== null)
-      throw new Error('something else changes them as often as they are set')
+    throw refusal
   }
 
   /** Looked up again each time: a name may get another address. One that cannot be looked up keeps those it had. */
