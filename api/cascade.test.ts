@@ -2,18 +2,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { acceptMail } from '../store/mail.ts'
 import { recordState } from '../store/states.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 
-let postgres: TestPostgres
 let api: TestApi
 beforeAll(async () => {
-  postgres = await startTestPostgres()
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
+  api = await startTestApi()
 })
-afterAll(async () => {
-  await api.close()
-  await postgres.stop()
-})
+afterAll(() => api.close())
 
 const cancel = (runId: string, body: object = { cascade: true }) =>
   api.call('POST', `/agent/runs/${runId}/cancel`, body)

@@ -1,18 +1,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenHost, givenRun } from '../test/support/runs.ts'
 
-let postgres: TestPostgres
 let api: TestApi
 beforeAll(async () => {
-  postgres = await startTestPostgres()
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
+  api = await startTestApi()
 })
-afterAll(async () => {
-  await api.close()
-  await postgres.stop()
-})
+afterAll(() => api.close())
 
 const post = (environment: unknown, config = {}) =>
   api.call('POST', '/agent/runs', { prompt: 'x', environment, config })

@@ -3,22 +3,16 @@ import { type IRouter, Router } from 'express'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { recordState } from '../store/states.ts'
 import { HOST, type HostIdentity, startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
 import { checkpointRoutes } from './checkpoints.ts'
 import type { ApiDeps } from './deps.ts'
 import { hostRoutes } from './hosts.ts'
 
-let postgres: TestPostgres
 let api: TestApi
 beforeAll(async () => {
-  postgres = await startTestPostgres()
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
+  api = await startTestApi()
 })
-afterAll(async () => {
-  await api.close()
-  await postgres.stop()
-})
+afterAll(() => api.close())
 
 const other: HostIdentity = { id: 'machine-2', secret: 'secret-of-machine-2' }
 const report = (as: HostIdentity = {}, fields: object = {}) =>

@@ -5,19 +5,13 @@ import { findCredential } from '../store/credentials.ts'
 import { beginExecution } from '../store/executions.ts'
 import { insertMail, promptBody } from '../store/mail.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { executionDefaults, givenRun } from '../test/support/runs.ts'
 
-let postgres: TestPostgres
 let api: TestApi
 beforeAll(async () => {
-  postgres = await startTestPostgres()
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
+  api = await startTestApi()
 })
-afterAll(async () => {
-  await api.close()
-  await postgres.stop()
-})
+afterAll(() => api.close())
 
 /** A run that the host of the tests holds. */
 const heldRun = async (fields: Parameters<typeof givenRun>[1] = {}) => {

@@ -4,19 +4,13 @@ import { appendEvents } from '../store/events.ts'
 import { acceptMail } from '../store/mail.ts'
 import { recordState } from '../store/states.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
 
-let postgres: TestPostgres
 let api: TestApi
 beforeAll(async () => {
-  postgres = await startTestPostgres()
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
+  api = await startTestApi()
 })
-afterAll(async () => {
-  await api.close()
-  await postgres.stop()
-})
+afterAll(() => api.close())
 
 const post = (runId: string, what: string, body?: object) => api.call('POST', `/agent/runs/${runId}/${what}`, body)
 const mail = (runId: string, kind: 'prompt' | 'answer' | 'cancel') =>

@@ -4,20 +4,14 @@ import { loadConfig } from '../config.ts'
 import { type AgentConfig, RunItem } from '../domain/run.ts'
 import { recordState } from '../store/states.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { resolveHarness } from './harness.ts'
 
 // No Temporal answers in these tests: what they ask for is accepted all the same.
-let postgres: TestPostgres
 let api: TestApi
 beforeAll(async () => {
-  postgres = await startTestPostgres()
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
+  api = await startTestApi()
 })
-afterAll(async () => {
-  await api.close()
-  await postgres.stop()
-})
+afterAll(() => api.close())
 
 const start = async (body: object = {}): Promise<string> =>
   (await api.call('POST', '/agent/runs', { prompt: 'Do it', ...body })).body.run_id

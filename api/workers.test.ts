@@ -1,19 +1,13 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { recordState } from '../store/states.ts'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
 
-let postgres: TestPostgres
 let api: TestApi
 beforeAll(async () => {
-  postgres = await startTestPostgres()
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
+  api = await startTestApi()
 })
-afterAll(async () => {
-  await api.close()
-  await postgres.stop()
-})
+afterAll(() => api.close())
 beforeEach(async () => {
   await api.db.deleteFrom('hosts').execute()
   await api.db.updateTable('runs').set({ state: 'SUCCEEDED' }).execute()

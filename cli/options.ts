@@ -1,5 +1,5 @@
 // What options of several commands have in common.
-import { InvalidArgumentError, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 
 const collect = (value: string, former: string[] = []) => [...former, value]
 
@@ -24,3 +24,18 @@ export const positive = (text: string) => {
 
 /** What an argument that names a run may be. */
 export const RUN = 'id of the run, or its first 4 characters or more'
+
+/** What is done with a run once it is started: it is watched, and its work brought home. */
+export const following = (command: Command): Command =>
+  command
+    .option('--follow', 'show the transcript as it comes, up to the end (default on a terminal)')
+    .option('--no-follow', 'only start the run, and print its id')
+    .option('-d, --detach', 'the same as --no-follow')
+    .option(
+      '-b, --branch [name]',
+      'at the end, bring the result to the local repository as a branch (default name: `ambient/<id>`)',
+    )
+    .option('--into <path>', 'repository that --branch brings the result to')
+    .option('--force', 'let --branch replace a branch that has other commits')
+    .option('--patch [file]', 'at the end, write the changes to a file, or print them')
+    .addOption(json('JSON lines: the run, each event, and the run as it ended'))

@@ -16,7 +16,7 @@ import type { WorkersOptions } from './commands/workers.ts'
 import { addEnvironments } from './environment-commands.ts'
 import { exitCodeHelp, usageError } from './exit.ts'
 import { addForks } from './fork-commands.ts'
-import { json, list, positive, RUN, whole } from './options.ts'
+import { following, json, list, positive, RUN, whole } from './options.ts'
 
 // Not read from the schema itself: that would load zod, and half of the time of `--help` with it.
 const agentNames = Object.keys({
@@ -86,83 +86,74 @@ function refuseRest(program: Command): void {
 }
 
 function addRun(program: Command, rest: string[], exit: (code: number) => void): void {
-  program
-    .command('run')
-    .summary('start a run, and follow it')
-    .description(
-      'Start a run: an agent works on the prompt in a sandbox. On a terminal the run is followed to its end.',
-    )
-    .argument('[prompt]', 'the task; `-`, or none with something piped in, reads it from stdin')
-    .option('-f, --file <path>', 'read the prompt from a file')
-    .addOption(
-      list(
-        '-r, --repo <path|url>',
-        'repository to work on: a path on this machine, or a git URL, each with `#ref` where wanted (repeatable)',
-      ),
-    )
-    .option('--ref <ref>', 'branch, tag or commit of the one --repo')
-    .option('--depth <commits>', 'clone only so many of the newest commits', whole(1, 1_000_000))
-    .option(
-      '--push-branch <name>',
-      'the agent works on a branch of this name, and its commits are pushed to the remote at the end; never by force',
-    )
-    .option(
-      '--author <identity>',
-      'in whose name the agent commits, as "Name <address>"; unset: as git has it for you here',
-    )
-    .option('--no-author', 'the agent commits as Ambient')
-    .addOption(
-      new Option('-a, --agent <name>', 'agent that does the work; unset: the server’s default').choices(agentNames),
-    )
-    .option('-m, --model <id>', 'model of the agent')
-    .option('--reasoning <level>', 'reasoning level of the model')
-    .option('--environment <name|uid>', 'stored environment to work in, with its repositories and set-up')
-    .option('--image <image>', 'container image of the sandbox')
-    .addOption(
-      list(
-        '--allow-host <host>',
-        'the only hosts that the sandbox reaches: `registry.example.org`, `*.example.org`, `host:port` (repeatable)',
-      ),
-    )
-    .addOption(
-      list('-s, --setup <command>', 'shell command to run in the workspace before the agent starts (repeatable)'),
-    )
-    .addOption(
-      list(
-        '-e, --env <name=value>',
-        'variable for set-up and agent; `NAME` alone takes the value from here (repeatable)',
-      ),
-    )
-    .option('--no-devcontainer', 'leave the devcontainer.json of the repositories without effect')
-    .addOption(
-      new Option('-p, --permission <policy>', 'what happens when the agent wants to act').choices([
-        'allow',
-        'ask',
-        'deny',
-      ]),
-    )
-    .option('-t, --title <title>', 'title of the run; unset: the first line of the prompt')
-    .option('--idle <minutes>', 'how long the sandbox is kept after the work is done', whole(0, 60))
-    .option('--max-turn <minutes>', 'longest time one turn may take', whole(1, 10_080))
-    .option('--max-run <minutes>', 'longest time all turns of an execution may take together', whole(1, 100_000))
-    .option('--max-transcript <MiB>', 'largest transcript of the run', whole(1, 1_000_000))
-    .option('--max-disk <GiB>', 'most of the disk that the run may take', positive)
-    .option('--pool <name>', 'pool of hosts that may take the run')
-    .option('--priority <number>', 'where runs wait in line, higher goes first (default: 0)', whole(-100, 100))
-    .option('--concurrency <group:limit>', 'wait until fewer than so many runs of the group are at work')
-    .option('--base-prompt <text>', 'instructions that come before the prompt')
-    .addOption(list('--metadata <key=value>', 'label of the run (repeatable)'))
-    .option('--follow', 'show the transcript as it comes, up to the end (default on a terminal)')
-    .option('--no-follow', 'only start the run, and print its id')
-    .option('-d, --detach', 'the same as --no-follow')
-    .option(
-      '-b, --branch [name]',
-      'at the end, bring the result to the local repository as a branch (default name: `ambient/<id>`)',
-    )
-    .option('--into <path>', 'repository that --branch brings the result to')
-    .option('--force', 'let --branch replace a branch that has other commits')
-    .option('--patch [file]', 'at the end, write the changes to a file, or print them')
-    .addOption(json('JSON lines: the run, each event, and the run as it ended'))
+  following(
+    program
+      .command('run')
+      .summary('start a run, and follow it')
+      .description(
+        'Start a run: an agent works on the prompt in a sandbox. On a terminal the run is followed to its end.',
+      )
+      .argument('[prompt]', 'the task; `-`, or none with something piped in, reads it from stdin')
+      .option('-f, --file <path>', 'read the prompt from a file')
+      .addOption(
+        list(
+          '-r, --repo <path|url>',
+          'repository to work on: a path on this machine, or a git URL, each with `#ref` where wanted (repeatable)',
+        ),
+      )
+      .option('--ref <ref>', 'branch, tag or commit of the one --repo')
+      .option('--depth <commits>', 'clone only so many of the newest commits', whole(1, 1_000_000))
+      .option(
+        '--push-branch <name>',
+        'the agent works on a branch of this name, and its commits are pushed to the remote at the end; never by force',
+      )
+      .option(
+        '--author <identity>',
+        'in whose name the agent commits, as "Name <address>"; unset: as git has it for you here',
+      )
+      .option('--no-author', 'the agent commits as Ambient')
+      .addOption(
+        new Option('-a, --agent <name>', 'agent that does the work; unset: the server’s default').choices(agentNames),
+      )
+      .option('-m, --model <id>', 'model of the agent')
+      .option('--reasoning <level>', 'reasoning level of the model')
+      .option('--environment <name|uid>', 'stored environment to work in, with its repositories and set-up')
+      .option('--image <image>', 'container image of the sandbox')
+      .addOption(
+        list(
+          '--allow-host <host>',
+          'the only hosts that the sandbox reaches: `registry.example.org`, `*.example.org`, `host:port` (repeatable)',
+        ),
+      )
+      .addOption(
+        list('-s, --setup <command>', 'shell command to run in the workspace before the agent starts (repeatable)'),
+      )
+      .addOption(
+        list(
+          '-e, --env <name=value>',
+          'variable for set-up and agent; `NAME` alone takes the value from here (repeatable)',
+        ),
+      )
+      .option('--no-devcontainer', 'leave the devcontainer.json of the repositories without effect')
+      .addOption(
+        new Option('-p, --permission <policy>', 'what happens when the agent wants to act').choices([
+          'allow',
+          'ask',
+          'deny',
+        ]),
+      )
+      .option('-t, --title <title>', 'title of the run; unset: the first line of the prompt')
+      .option('--idle <minutes>', 'how long the sandbox is kept after the work is done', whole(0, 60))
+      .option('--max-turn <minutes>', 'longest time one turn may take', whole(1, 10_080))
+      .option('--max-run <minutes>', 'longest time all turns of an execution may take together', whole(1, 100_000))
+      .option('--max-transcript <MiB>', 'largest transcript of the run', whole(1, 1_000_000))
+      .option('--max-disk <GiB>', 'most of the disk that the run may take', positive)
+      .option('--pool <name>', 'pool of hosts that may take the run')
+      .option('--priority <number>', 'where runs wait in line, higher goes first (default: 0)', whole(-100, 100))
+      .option('--concurrency <group:limit>', 'wait until fewer than so many runs of the group are at work')
+      .option('--base-prompt <text>', 'instructions that come before the prompt')
+      .addOption(list('--metadata <key=value>', 'label of the run (repeatable)')),
+  )
     .addHelpText('after', runExamples)
     .action(async (prompt: string | undefined, options: RunOptions) => {
       exit(await (await import('./commands/run.ts')).run(prompt, options, rest))

@@ -17,6 +17,7 @@ import { createRegistry } from '../../telemetry/registry.ts'
 import { createServerMetrics } from '../../telemetry/server-metrics.ts'
 import { noTracing } from '../../telemetry/tracing.ts'
 import { connectClient } from '../../temporal.ts'
+import { startTestPostgres } from './postgres.ts'
 import { givenHolder } from './runs.ts'
 
 const ADMIN_KEY = 'wk-test-admin-key-0001'
@@ -70,13 +71,30 @@ export interface Streamed {
 }
 
 export interface TestApiOptions {
-  databaseUrl: string
+  /** Unset: a Postgres of its own, which ends with it. */
+  databaseUrl?: string
   env?: Record<string, string>
   /** Unset: a Temporal that does not answer. */
   client?: Client
 }
 
-export async function startTestApi({ databaseUrl, env, client: given }: TestApiOptions): Promise<TestApi> {
+export async function startTestApi({ databaseUrl: url, ...options }: TestApiOptions = {}): Promise<TestApi> {
+  if (url !== undefined) return serveTestApi(url, options)
+  const postgres = await startTestPostgres()
+  const api = await serveTestApi(await postgres.databaseUrl(), options)
+  return {
+    ...api,
+    async close() {
+      await api.close()
+      await postgres.stop()
+    },
+  }
+}
+
+async function serveTestApi(
+  databaseUrl: string,
+  { env, client: given }: Omit<TestApiOptions, 'databaseUrl'>,
+): Promise<TestApi> {
   const config = loadConfig({ TEMPORAL_ADDRESS: '127.0.0.1:1', ...env })
   const database = createDatabase(databaseUrl, { connections: 20 })
   const { db } = database
