@@ -13,7 +13,7 @@ import { AGENT_CACHE, type Stack } from '../test/support/stack.ts'
 import { startAmbient } from './ambient.ts'
 import { promptAgent } from './bare-agent.ts'
 import { imageWithFiles, relayForContainers, startBareContainer } from './bare-container.ts'
-import { type LargeRepository, largeRepository, PACKAGES, startRegistry } from './large-repository.ts'
+import { configuredRegistry, type LargeRepository, largeRepository, startOwnRegistry } from './large-repository.ts'
 import { format, heading, median, print, quantile, spread } from './report.ts'
 
 /** How many times faster than a cold start, and by how much it may exceed a bare container. */
@@ -29,17 +29,19 @@ type Way = (prompt: string, arrived: () => Promise<unknown>) => Promise<number>
 
 export async function measurePrepared(samples: number, cleanUp: AsyncDisposableStack): Promise<void> {
   const docker = new Docker()
-  const registry = await startRegistry()
-  cleanUp.defer(registry.close)
-  const packages = await relayForContainers(docker, new URL(registry.url))
-  cleanUp.defer(packages.close)
-  const repository = await largeRepository(packages.url.replace(/\/$/, ''), registry.integrity)
-  cleanUp.defer(repository.remove)
+  const configured = await configuredRegistry()
+  const own = await startOwnRegistry({ packages: configured === null })
+  cleanUp.defer(own.close)
+  const relayOfOwn = await relayForContainers(docker, new URL(own.url))
+  cleanUp.defer(relayOfOwn.close)
+  const repository = await largeRepository({ configured, own, ownUrl: relayOfOwn.url.replace(/\/$/, '') }, cleanUp)
   const toolkit = await installAgent(codex, { directory: AGENT_CACHE })
-  // Containers reach the registry on this machine; and nothing is built but when it is asked for.
+  // Containers reach the server of npm on this machine; and nothing is built but when it is asked for.
   const env = { AMBIENT_EGRESS: 'open', AMBIENT_PUSH_CHECK_MINUTES: '0', AMBIENT_DISK_GB: '50' }
   const stack = await startAmbient('docker', cleanUp, env)
-  heading(`A repository of ${repository.files} files with ${PACKAGES} npm packages, docker host`)
+  const from =
+    configured === null ? 'made up by the bench: no registry was reached' : 'of the registry that npm is set to'
+  heading(`A repository of ${repository.files} files with ${repository.packages} npm packages (${from}), docker host`)
 
   const environment = { repos: [{ url: repository.url, path: 'large' }], setup_commands: repository.setUp }
   const cold: number[] = []
