@@ -5,11 +5,11 @@ import type { BuildItem } from '../../domain/environment.ts'
 import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { findEnvironment } from '../find-environment.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
 import { clean, duration, oneLine } from '../render/text.ts'
 import { createScreen, type Screen } from '../screen.ts'
-import { findEnvironment } from './environments.ts'
 
 export interface BuildOptions {
   host?: string

@@ -3,10 +3,9 @@ import { readFile } from 'node:fs/promises'
 import { text as readAll } from 'node:stream/consumers'
 import { callerVariable, typed } from '../../config.ts'
 import type { EnvironmentItem } from '../../domain/environment.ts'
-import { nearest } from '../../domain/nearest.ts'
-import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
 import { CliError, type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { findEnvironment } from '../find-environment.ts'
 import { readEnv } from '../input.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
@@ -161,21 +160,6 @@ export async function remove(given: string): Promise<ExitCode> {
   await api.environments.remove(uid)
   screen.write(`${clean(config.name)} is deleted.\n`)
   return exitCodes.succeeded
-}
-
-/** The environment with this uid or name. */
-export async function findEnvironment(api: Api, given: string): Promise<EnvironmentItem> {
-  const all = await api.environments.list()
-  const found = all.find(({ uid }) => uid === given) ?? all.find(({ config }) => config.name === given)
-  if (found) return found
-  const meant = nearest(
-    given,
-    all.map(({ config }) => config.name),
-  )
-  throw usageError(
-    `There is no environment ${given}.`,
-    meant === null ? `The environments: ${typed} environments` : `Did you mean ${clean(meant)}?`,
-  )
 }
 
 type Config = Record<string, unknown>

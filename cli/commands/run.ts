@@ -4,12 +4,12 @@ import type { CommitIdentity } from '../../domain/run.ts'
 import { checkBranchName, refuseCheckedOut } from '../bring-home.ts'
 import { connect, isLocal } from '../connect.ts'
 import { usageError } from '../exit.ts'
+import { findEnvironment } from '../find-environment.ts'
 import { gitOrNull } from '../git.ts'
 import { quoted, readConcurrency, readEnv, readMetadata, readPrompt } from '../input.ts'
 import { type NamedRepository, nameRepository } from '../repositories.ts'
 import { createScreen } from '../screen.ts'
 import { begin } from './begin.ts'
-import { findEnvironment } from './environments.ts'
 
 export interface RunOptions {
   file?: string

@@ -4,6 +4,7 @@ import type { RunItem } from '../../domain/run.ts'
 import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
+import { findEnvironment } from '../find-environment.ts'
 import { findRun, quoted } from '../input.ts'
 import type { Style } from '../render/style.ts'
 import { addToTotals, noTotals, renderSummary, runTime, shortId, type Totals } from '../render/summary.ts'
@@ -11,7 +12,6 @@ import { table } from '../render/table.ts'
 import { clean, duration, oneLine, plural } from '../render/text.ts'
 import { stateColour } from '../render.ts'
 import { createScreen } from '../screen.ts'
-import { findEnvironment } from './environments.ts'
 
 export const RUNS_LIMIT = 20
 
