@@ -34,3 +34,12 @@ test('names without end are counted together', async () => {
   expect((await readBlockedHosts(file))?.at(-1)).toEqual(entry(OTHERS, 0, 100))
   expect((await readBlockedHosts(file))?.[0]).toEqual(entry('0.example', 443, 2))
 })
+
+test('the first refusal of a host is there before its sandbox can have ended', async () => {
+  const hosts = await openBlockedHosts(file, now)
+  hosts.add('evil.example', 443)
+  // As long as a program takes to end, at the least.
+  await expect
+    .poll(() => readBlockedHosts(file), { interval: 5, timeout: 100 })
+    .toEqual([entry('evil.example', 443, 1)])
+})

@@ -11,7 +11,7 @@ export interface BlockedHost {
 /** An agent that tries names without end fills no disk: what is beyond is counted under this name. */
 const MOST = 500
 export const OTHERS = '(others)'
-/** A file is written this long after a change, in milliseconds: agents try again at once, and often. */
+/** A file is written this long after a further attempt, in milliseconds: agents try again at once, and often. */
 const WRITE_MS = 200
 
 /** The refusals of one sandbox, in the order of their first time. Goes on from what the file has. */
@@ -24,20 +24,35 @@ export async function openBlockedHosts(file: string, now: () => Date = () => new
     await writeFile(`${file}.new`, JSON.stringify(hosts))
     await rename(`${file}.new`, file)
   }
+  let isQueued = false
+  const writeNow = () => {
+    // One that has not begun yet tells this as well.
+    if (isQueued) return
+    isQueued = true
+    written = written
+      .then(() => {
+        isQueued = false
+        return write()
+      })
+      // The sandbox may be gone, and its file's directory with it; a full disk is seen elsewhere.
+      .catch(() => {})
+  }
   return {
     add(host: string, port: number): void {
       const known = find(hosts, host, port) ?? (hosts.length >= MOST ? find(hosts, OTHERS, 0) : undefined)
-      if (known) known.count += 1
-      else {
+      if (!known) {
         const [name, number] = hosts.length >= MOST ? [OTHERS, 0] : [host, port]
         hosts.push({ host: name, port: number, count: 1, first_seen: now().toISOString() })
+        // At once: what was refused may be the last thing that the sandbox has tried.
+        writeNow()
+        return
       }
+      known.count += 1
       if (isDue) return
       isDue = true
       setTimeout(() => {
         isDue = false
-        // The sandbox may be gone, and its file's directory with it; a full disk is seen elsewhere.
-        written = written.then(write).catch(() => {})
+        writeNow()
       }, WRITE_MS)
     },
   }
