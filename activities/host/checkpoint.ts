@@ -1,5 +1,6 @@
 // Runs on the worker that holds the sandbox. Keeps off this host what another one, or another run, needs to go on from here.
 import { rm } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import type { CheckpointSummary } from '../../domain/checkpoint.ts'
 import { AgentName } from '../../domain/harness.ts'
@@ -102,7 +103,10 @@ export async function checkpoint(
       )
     } else if (error instanceof CheckpointError) {
       // One that is made while a question is open loses its sandbox to a cancel; the execution's end makes another one.
-      if (!(await (await currentSandbox(execution))?.isRunning())) throw error
+      // Its programs end a moment before the sandbox itself.
+      if (await isGone(execution)) throw error
+      await sleep(LATE_MS, undefined, { signal: stop })
+      if (await isGone(execution)) throw error
       deps.log.warn({ run: ref.runId, err: error }, 'no checkpoint could be taken')
       await warn(execution, 'checkpoint_failed', `The run could not be kept outside this host: ${error.message}`)
     } else throw error
@@ -111,6 +115,11 @@ export async function checkpoint(
   await writeState(paths, Progress, { count, mark: null, record: '', messageId }, 'checkpoint')
   return 'not stored'
 }
+
+/** A container that is being ended has ended after this long. In milliseconds. */
+const LATE_MS = 1_000
+
+const isGone = async (execution: Execution): Promise<boolean> => !(await (await currentSandbox(execution))?.isRunning())
 
 function recordOf({ order, state }: Execution): z.infer<typeof CheckpointRecord> {
   const { sessionId, greetedSession, messageId, previousMessageId, opensSession } = state.get()
