@@ -107,7 +107,9 @@ async function agentTurn(
     if (!(error instanceof AgentStuckError)) throw error
     deps.log.warn({ run: ref.runId }, 'the agent does not stop when told to; it is ended')
     await deps.host.stop(ref.runId)
-    throw signals.interrupt.reason
+    if (signals.interrupt.aborted) throw signals.interrupt.reason
+    // It was at the turn before this one still, and has not been given this message: another agent is.
+    return { kind: 'failed', failure: sandboxLost }
   } finally {
     watchdog.leave()
   }
