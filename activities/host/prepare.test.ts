@@ -10,6 +10,7 @@ import { installLightAgent, LIGHT_AGENT } from '../../chaos/light-agent/install.
 import type { ExecutionOrder, PushResult } from '../../domain/host-api.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import type { Host, Sandbox } from '../../environments/host.ts'
+import { markedProcesses } from '../../environments/processes.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
 import { type SampleRepository, sampleRepository } from '../../test/support/repository.ts'
@@ -217,4 +218,29 @@ test('a message waits for its agent to have its session, although a worker died 
   interrupt.abort(new Error('enough'))
   await expect(outcome).rejects.toThrow('enough')
   expect(await heard()).toContain('"stopReason":"cancelled"')
+})
+
+test('a message is for another agent when this one does not end the turn of the message before it', async () => {
+  await prepare(await worker(LIGHT_AGENT))
+  const prompt = () => ({ kind: 'prompt', messageId: randomUUID() }) as const
+  const dies = new AbortController()
+  const first = await worker(LIGHT_AGENT)
+  const died = carryOutTurn(
+    { ...first, signals: { interrupt: never, detach: dies.signal }, stop: dies.signal },
+    prompt(),
+  )
+  died.catch(() => {}) // Looked at below.
+  const heard = () => readFile(join(directory, 'runs', runId, 'home/.light/journal.jsonl'), 'utf8')
+  await expect.poll(heard).toContain('"what":"prompt"')
+  dies.abort(new Error('the worker is dead'))
+  await expect(died).rejects.toThrow('the worker is dead')
+
+  for (const pid of (await markedProcesses()).get(runId) ?? []) process.kill(pid, 'SIGSTOP')
+  const second = await worker(LIGHT_AGENT)
+  const saving = { ...server, saveCheckpoint: async () => {} } as HostServer
+  const outcome = await carryOutTurn(
+    { ...second, deps: { ...second.deps, server: saving, checkpointBytes: 1e6 } },
+    prompt(),
+  )
+  expect(outcome).toMatchObject({ kind: 'failed', failure: { code: 'sandbox_lost' } })
 })
