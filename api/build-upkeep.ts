@@ -6,6 +6,7 @@ import { recordBuild } from '../store/builds.ts'
 import type { Db } from '../store/database.ts'
 import { buildWorkflowId } from '../workflows/contract.ts'
 import type { BuildStarter } from './build-starter.ts'
+import { regularly } from './regularly.ts'
 
 /** How often it is asked what has become old. In milliseconds. */
 const AGE_MS = 60_000
@@ -69,17 +70,8 @@ async function isUnderWay(client: Client, buildId: string): Promise<boolean> {
 
 /** Begins at once; returns how to stop it. */
 export function attendBuilds(upkeep: BuildUpkeep, log: Logger): () => void {
-  const every = (work: () => Promise<void>, milliseconds: number, what: string) =>
-    setInterval(() => {
-      work().catch((error: unknown) =>
-        log.warn({ reason: String(error) }, `${what} did not succeed; it is tried again`),
-      )
-    }, milliseconds)
-  const timers = [
-    every(upkeep.rebuild, AGE_MS, 'the look for builds that have become old'),
-    every(upkeep.endAbandoned, QUIET_MS, 'the look for builds without a workflow'),
-  ]
-  return () => {
-    for (const timer of timers) clearInterval(timer)
-  }
+  return regularly(log, [
+    { work: upkeep.rebuild, everyMs: AGE_MS, what: 'the look for builds that have become old' },
+    { work: upkeep.endAbandoned, everyMs: QUIET_MS, what: 'the look for builds without a workflow' },
+  ])
 }

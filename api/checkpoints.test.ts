@@ -7,17 +7,13 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createHostServer, FencedError, type HostServer, ServerRefusal } from '../activities/host/server.ts'
 import { dropOldCheckpoints } from '../store/checkpoint-history.ts'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
 
-let postgres: TestPostgres
 let api: TestApi
 let directory: string
 let host: HostServer
 beforeAll(async () => {
-  postgres = await startTestPostgres()
   api = await startTestApi({
-    databaseUrl: await postgres.databaseUrl(),
     env: { AMBIENT_CHECKPOINT_MB: '8', AMBIENT_CHECKPOINTS: '4', AMBIENT_CHECKPOINTS_MB: '2' },
   })
   directory = await mkdtemp(join(tmpdir(), 'ambient-checkpoints-'))
@@ -25,7 +21,6 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await api.close()
-  await postgres.stop()
   await rm(directory, { recursive: true, force: true })
 })
 

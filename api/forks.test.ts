@@ -8,17 +8,14 @@ import { createHostServer, type HostServer } from '../activities/host/server.ts'
 import { dropOldCheckpoints } from '../store/checkpoint-history.ts'
 import type { NewRun } from '../store/runs.ts'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
 
-let postgres: TestPostgres
 let api: TestApi
 let directory: string
 let host: HostServer
 beforeAll(async () => {
-  postgres = await startTestPostgres()
   const env = { ANTHROPIC_API_KEY: 'a-key', AMBIENT_CHECKPOINTS: '2' }
-  api = await startTestApi({ databaseUrl: await postgres.databaseUrl(), env })
+  api = await startTestApi({ env })
   directory = await mkdtemp(join(tmpdir(), 'ambient-forks-'))
   host = createHostServer({
     url: api.url,
@@ -30,7 +27,6 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await api.close()
-  await postgres.stop()
   await rm(directory, { recursive: true, force: true })
 })
 

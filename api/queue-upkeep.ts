@@ -6,6 +6,7 @@ import { keepLineMoving } from '../store/admission.ts'
 import type { Db } from '../store/database.ts'
 import { dropPlace, type HeldPlace, heldPlaces } from '../store/places.ts'
 import { workflowId } from '../workflows/contract.ts'
+import { regularly } from './regularly.ts'
 
 /** How often the line is looked at though nobody came or went. In milliseconds. */
 const LINE_MS = 5_000
@@ -47,20 +48,11 @@ export function attendQueue({ db, client, log }: { db: Db; client: Client; log: 
     return outcome
   }
 
-  const every = (work: () => Promise<void>, milliseconds: number, what: string) =>
-    setInterval(() => {
-      work().catch((error: unknown) =>
-        log.warn({ reason: String(error) }, `${what} did not succeed; it is tried again`),
-      )
-    }, milliseconds)
-  const timers = [
-    every(() => keepLineMoving(db), LINE_MS, 'the look at the line of waiting runs'),
-    every(dropLost, HELD_MS, 'the look for places of runs that are gone'),
-    every(takeUpLost, QUIET_MS, 'the look for runs without a workflow'),
-  ]
-  return () => {
-    for (const timer of timers) clearInterval(timer)
-  }
+  return regularly(log, [
+    { work: () => keepLineMoving(db), everyMs: LINE_MS, what: 'the look at the line of waiting runs' },
+    { work: dropLost, everyMs: HELD_MS, what: 'the look for places of runs that are gone' },
+    { work: takeUpLost, everyMs: QUIET_MS, what: 'the look for runs without a workflow' },
+  ])
 }
 
 /** How the workflow of this run has ended, in words for people; null while it is under way. */

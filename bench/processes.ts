@@ -1,7 +1,7 @@
 // The processes below one: whose they are, the memory they hold, and the processor's time they have had.
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isErrno } from '../environments/run-directory.ts'
+import { isErrno } from '../environments/errno.ts'
 import { lockHolder } from '../workers/start/lock.ts'
 
 export interface ProcessMemory {

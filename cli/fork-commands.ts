@@ -1,7 +1,7 @@
 // `ambient fork` and `ambient checkpoints`, and their options.
 import { type Command, Option } from 'commander'
 import type { CheckpointsOptions, ForkOptions } from './commands/fork.ts'
-import { following, json, list, RUN, whole } from './options.ts'
+import { following, json, list, permission, RUN, whole } from './options.ts'
 
 export function addForks(program: Command, agentNames: readonly string[], exit: (code: number) => void): void {
   following(
@@ -26,13 +26,7 @@ export function addForks(program: Command, agentNames: readonly string[], exit: 
       )
       .option('-m, --model <id>', 'another model')
       .option('--reasoning <level>', 'another reasoning level')
-      .addOption(
-        new Option('-p, --permission <policy>', 'what happens when the agent wants to act').choices([
-          'allow',
-          'ask',
-          'deny',
-        ]),
-      )
+      .addOption(permission())
       .option('-t, --title <title>', 'title of the run; unset: the first line of the prompt')
       .option('--idle <minutes>', 'how long the sandbox is kept after the work is done', whole(0, 60))
       .option('--pool <name>', 'pool of hosts that may take the run')

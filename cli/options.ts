@@ -22,6 +22,9 @@ export const positive = (text: string) => {
   return value
 }
 
+export const permission = () =>
+  new Option('-p, --permission <policy>', 'what happens when the agent wants to act').choices(['allow', 'ask', 'deny'])
+
 /** What an argument that names a run may be. */
 export const RUN = 'id of the run, or its first 4 characters or more'
 

@@ -16,7 +16,7 @@ import type { WorkersOptions } from './commands/workers.ts'
 import { addEnvironments } from './environment-commands.ts'
 import { exitCodeHelp, usageError } from './exit.ts'
 import { addForks } from './fork-commands.ts'
-import { following, json, list, positive, RUN, whole } from './options.ts'
+import { following, json, list, permission, positive, RUN, whole } from './options.ts'
 
 // Not read from the schema itself: that would load zod, and half of the time of `--help` with it.
 const agentNames = Object.keys({
@@ -135,13 +135,7 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
         ),
       )
       .option('--no-devcontainer', 'leave the devcontainer.json of the repositories without effect')
-      .addOption(
-        new Option('-p, --permission <policy>', 'what happens when the agent wants to act').choices([
-          'allow',
-          'ask',
-          'deny',
-        ]),
-      )
+      .addOption(permission())
       .option('-t, --title <title>', 'title of the run; unset: the first line of the prompt')
       .option('--idle <minutes>', 'how long the sandbox is kept after the work is done', whole(0, 60))
       .option('--max-turn <minutes>', 'longest time one turn may take', whole(1, 10_080))

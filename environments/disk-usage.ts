@@ -1,7 +1,7 @@
 // How much of the disk a directory takes, and what processes keep of it that is in no directory.
 import { execFile } from 'node:child_process'
 import { readdir, stat, statfs } from 'node:fs/promises'
-import { isErrno } from './run-directory.ts'
+import { isErrno } from './errno.ts'
 
 /**
  * In bytes as they are allocated: a file with holes counts for what it takes.

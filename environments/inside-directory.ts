@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, rename } from 'node:fs/promises'
-import { giveTo, isErrno, type Owner, type RunPaths } from './run-directory.ts'
+import { isErrno } from './errno.ts'
+import { giveTo, type Owner, type RunPaths } from './run-directory.ts'
 
 /**
  * Opens a directory below `root`, making what is missing. No symbolic link is

@@ -1,9 +1,10 @@
 // The files of one job. The sandbox's user writes some of them, so the host reads them with distrust.
 import { type FileHandle, mkdir, open, readdir, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { isErrno } from './errno.ts'
 import { within } from './inside-directory.ts'
 import { openDirectory, openRegular, UntrustedFileError } from './no-links.ts'
-import { giveTo, isErrno, type Owner } from './run-directory.ts'
+import { giveTo, type Owner } from './run-directory.ts'
 
 /**
  * `stdin` is the host's, `output` and the directory `own` are written from

@@ -3,9 +3,9 @@ import { execFile, spawn } from 'node:child_process'
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { isErrno } from './errno.ts'
 import { readMark } from './job-directory.ts'
 import { childOf, isAlive, kill, nameOf, type ProcessRef, parseProcessRef, until } from './processes.ts'
-import { isErrno } from './run-directory.ts'
 
 const run = promisify(execFile)
 

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, readlink, realpath } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { isErrno } from './run-directory.ts'
+import { isErrno } from './errno.ts'
 
 /** Something else stands where the host expects its file. */
 export class UntrustedFileError extends Error {

@@ -5,6 +5,7 @@ import { chmod, chown, link, lstat, mkdir, open, readdir, readFile, rename, rm, 
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { z } from 'zod'
+import { isErrno } from './errno.ts'
 import { ensureMounted, unmountAll } from './prepared/overlay.ts'
 
 const run = promisify(execFile)
@@ -207,8 +208,4 @@ export async function exists(path: string): Promise<boolean> {
     if (isErrno(error, 'ENOENT')) return false
     throw error
   }
-}
-
-export function isErrno(error: unknown, ...codes: string[]): boolean {
-  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
 }

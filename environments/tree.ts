@@ -1,8 +1,8 @@
 // Looks through directories that a sandbox writes to, without ever leaving them: no symbolic link is followed.
 import { createHash } from 'node:crypto'
 import { type FileHandle, lstat, readdir, readlink } from 'node:fs/promises'
+import { isErrno } from './errno.ts'
 import { openDirectory, within } from './inside-directory.ts'
-import { isErrno } from './run-directory.ts'
 
 /** A directory of this machine, or one path below it, and what of it is left out. */
 export interface Tree {

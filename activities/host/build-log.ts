@@ -1,7 +1,7 @@
 // Runs on the worker that holds the sandbox. The log of a build, written by what writes the transcript of a run.
 import type { NewEvent } from '../../domain/event.ts'
 import type { HostServer } from './server.ts'
-import type { Transcript } from './transcript.ts'
+import { notesBy, type Transcript } from './transcript.ts'
 
 /** Most lines that one request carries. */
 const BATCH = 500
@@ -27,19 +27,7 @@ export function createBuildLog(server: Pick<HostServer, 'buildLog'>, buildId: st
     }
   }
 
-  return {
-    storedLine: async () => 0,
-    record,
-    notes(journal) {
-      let line = 0
-      return {
-        async add(kind, data) {
-          line += 1
-          await record(journal, [{ line, part: 0, time: new Date().toISOString(), kind, data }])
-        },
-      }
-    },
-  }
+  return { storedLine: async () => 0, record, notes: notesBy(record) }
 }
 
 function textOf(kind: string, data: Record<string, unknown>): string | null {

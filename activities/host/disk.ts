@@ -86,8 +86,8 @@ async function watch(
     const begun = performance.now()
     try {
       bytes = await look()
-      limit ??= Math.min(bytes + margin, KEPT_TIMES * maxBytes)
-      if (bytes > Math.max(limit, maxBytes)) return over.aborted ? null : bytes
+      limit ??= Math.max(maxBytes, Math.min(bytes + margin, KEPT_TIMES * maxBytes))
+      if (bytes > limit) return over.aborted ? null : bytes
       if (bytes <= maxBytes) limit = maxBytes
     } catch (error) {
       deps.log.warn({ run: runId, err: error }, 'how much of the disk the run takes could not be found out')

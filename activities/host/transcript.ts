@@ -49,14 +49,19 @@ export function createTranscript(
   return {
     storedLine: (journal) => server.position(ref.runId, journal, signal),
     record,
-    notes(journal) {
-      let line = 0
-      return {
-        async add(kind, data) {
-          line += 1
-          await record(journal, [{ line, part: 0, time: new Date().toISOString(), kind, data }], line)
-        },
-      }
-    },
+    notes: notesBy(record),
   }
 }
+
+/** {@link Transcript.notes}, of what stores events by `record`. */
+export const notesBy =
+  (record: Transcript['record']): Transcript['notes'] =>
+  (journal) => {
+    let line = 0
+    return {
+      async add(kind, data) {
+        line += 1
+        await record(journal, [{ line, part: 0, time: new Date().toISOString(), kind, data }], line)
+      },
+    }
+  }

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip, constants as zlib } from 'node:zlib'
 import { extract, type Header, type Pack, pack } from 'tar-stream'
 import { CHECKPOINT_MB } from '../../domain/limits.ts'
-import { isErrno } from '../run-directory.ts'
+import { isErrno } from '../errno.ts'
 import { HEAD_BYTES, type Tree, walk } from '../tree.ts'
 
 type NewHeader = Parameters<Pack['entry']>[0]

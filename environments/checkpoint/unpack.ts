@@ -1,8 +1,9 @@
 // Puts archived files into a directory of the sandbox, and never anywhere else: an archive holds what an agent made.
 import { constants } from 'node:fs'
 import { type FileHandle, lchown, open, symlink, unlink } from 'node:fs/promises'
+import { isErrno } from '../errno.ts'
 import { openBelow, within } from '../inside-directory.ts'
-import { giveTo, isErrno, type Owner } from '../run-directory.ts'
+import { giveTo, type Owner } from '../run-directory.ts'
 import type { ArchiveEntry } from './archive.ts'
 
 /** An entry that would not be where it says, or is nothing that a checkpoint holds. */

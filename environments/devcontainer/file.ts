@@ -5,8 +5,8 @@ import { findNodeAtLocation, type ParseError, parse, parseTree, printParseErrorC
 import { z } from 'zod'
 import { RunFailureError } from '../../domain/failure.ts'
 import { issueWords } from '../../domain/issue-words.ts'
+import { isErrno } from '../errno.ts'
 import { openDirectory, within } from '../inside-directory.ts'
-import { isErrno } from '../run-directory.ts'
 
 /** The file is written by people. */
 const FILE_BYTES = 1024 * 1024

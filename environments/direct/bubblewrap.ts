@@ -17,8 +17,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { logTail } from '../../domain/failure.ts'
+import { isErrno } from '../errno.ts'
 import { NEW_NAMESPACE } from '../namespace.ts'
-import { isErrno, type Owner } from '../run-directory.ts'
+import type { Owner } from '../run-directory.ts'
 import type { Boundary, Inside } from './boundary.ts'
 
 const run = promisify(execFile)

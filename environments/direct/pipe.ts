@@ -5,7 +5,8 @@ import { open } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { ProcessEndedError } from '../../domain/journal.ts'
-import { exists, isErrno } from '../run-directory.ts'
+import { isErrno } from '../errno.ts'
+import { exists } from '../run-directory.ts'
 
 const run = promisify(execFile)
 

@@ -2,10 +2,11 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { directorySize, removedButOpen } from '../disk-usage.ts'
+import { isErrno } from '../errno.ts'
 import { readMark } from '../job-directory.ts'
 import { endNamespace, namespaceHolder } from '../namespace.ts'
 import { isAlive, kill, markedProcesses, parseProcessRef, programOf, until } from '../processes.ts'
-import { isErrno, isRunId, listRunDirectories, runPaths } from '../run-directory.ts'
+import { isRunId, listRunDirectories, runPaths } from '../run-directory.ts'
 import type { BoundaryKind } from './boundary.ts'
 import { type AgentPaths, agentPaths } from './paths.ts'
 

@@ -4,7 +4,7 @@ import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type Docker from 'dockerode'
 import { z } from 'zod'
-import { isErrno } from '../run-directory.ts'
+import { isErrno } from '../errno.ts'
 import { ask, askFor, statusOf } from './daemon.ts'
 
 /** An image that was wanted so recently may be about to be used. In milliseconds. */

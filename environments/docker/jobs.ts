@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type Docker from 'dockerode'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
 import type { Journal, ProcessExit } from '../../domain/journal.ts'
+import { isErrno } from '../errno.ts'
 import { fileJournal } from '../file-journal.ts'
 import { helloLine, JOB_GATE, startLine } from '../gate.ts'
 import type { JobSpec } from '../host.ts'
@@ -19,7 +20,7 @@ import {
   readMark,
 } from '../job-directory.ts'
 import { openDirectory } from '../no-links.ts'
-import { isErrno, type Owner, type RunPaths } from '../run-directory.ts'
+import type { Owner, RunPaths } from '../run-directory.ts'
 import { inside } from './container.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
 

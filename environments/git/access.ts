@@ -5,7 +5,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { RunFailureError } from '../../domain/failure.ts'
 import { withoutCredentials } from '../../domain/run.ts'
-import { isErrno } from '../run-directory.ts'
+import { isErrno } from '../errno.ts'
 import { type Credentials, type GitOptions, globalConfig } from './git.ts'
 
 export interface GitAccess {

@@ -1,7 +1,7 @@
 // Locks between processes of this machine, free again as soon as all who hold them are dead.
 import { spawn } from 'node:child_process'
 import { type FileHandle, open, stat } from 'node:fs/promises'
-import { isErrno } from '../run-directory.ts'
+import { isErrno } from '../errno.ts'
 
 export type LockKind = 'shared' | 'exclusive'
 

@@ -5,6 +5,7 @@ import { lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { z } from 'zod'
+import { isErrno } from '../errno.ts'
 
 const run = promisify(execFile)
 
@@ -27,7 +28,7 @@ export async function readLayers(root: string): Promise<LayersNote | null> {
   try {
     return Note.parse(JSON.parse(await readFile(noteFile(root), 'utf8')))
   } catch (error) {
-    if (isMissing(error)) return null
+    if (isErrno(error, 'ENOENT')) return null
     throw error
   }
 }
@@ -51,7 +52,7 @@ export async function layOver(
     const { upper, work } = ownPaths(root, name)
     await mkdir(work, { recursive: true, mode: 0o700 })
     await mkdir(upper, { mode: 0o755 }).catch((error: unknown) => {
-      if (!isCode(error, 'EEXIST')) throw error
+      if (!isErrno(error, 'EEXIST')) throw error
     })
     await prepareUpper(upper, join(note.directory, name))
   }
@@ -105,7 +106,7 @@ async function isMounted(path: string): Promise<boolean> {
     const [own, parent] = await Promise.all([lstat(path), lstat(join(path, '..'))])
     return own.isDirectory() && own.dev !== parent.dev
   } catch (error) {
-    if (isMissing(error)) return false
+    if (isErrno(error, 'ENOENT')) return false
     throw error
   }
 }
@@ -167,6 +168,3 @@ export async function canOverlay(
     await rm(root, { recursive: true, force: true })
   }
 }
-
-const isCode = (error: unknown, code: string) => error instanceof Error && 'code' in error && error.code === code
-const isMissing = (error: unknown) => isCode(error, 'ENOENT')

@@ -6,11 +6,12 @@ import { logTail, RunFailureError } from '../../domain/failure.ts'
 import type { RepositoryResult } from '../../domain/host-api.ts'
 import type { Journal } from '../../domain/journal.ts'
 import { keepBaseline } from '../checkpoint/baseline.ts'
+import { isErrno } from '../errno.ts'
 import type { ClonedRepository } from '../git/repositories.ts'
 import type { Sandbox } from '../host.ts'
 import { jobPaths, readBounded } from '../job-directory.ts'
 import { UntrustedFileError } from '../no-links.ts'
-import { isErrno, type RunPaths } from '../run-directory.ts'
+import type { RunPaths } from '../run-directory.ts'
 import { COLLECT_SCRIPT, START_SCRIPT } from './scripts.ts'
 
 /** A job that says 3 has found no git in the image. */
