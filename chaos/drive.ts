@@ -30,13 +30,22 @@ export class StuckError extends Error {
   }
 }
 
-/** Until the run is over for good. @throws {StuckError} */
-export async function drive(stack: Stack, plan: Plan, body: Record<string, unknown>): Promise<Driven> {
+/**
+ * Until the run is over for good. `waitsFor` is told each time what is waited for next.
+ * @throws {StuckError}
+ */
+export async function drive(
+  stack: Stack,
+  plan: Plan,
+  body: Record<string, unknown>,
+  waitsFor: (what: string) => void,
+): Promise<Driven> {
+  waitsFor('an answer to its creation')
   const started = await post<{ run_id: string }>(stack, '/api/v1/agent/runs', body).catch((error: unknown) => {
     throw new StuckError(null, [], `it cannot be started: ${error}`)
   })
   const runId = started.run_id
-  const reader = readRun(stack, runId)
+  const reader = readRun(stack, runId, (what) => waitsFor(`${what} (${runId})`))
   try {
     await plan.steer(conversationWith(stack, runId, reader))
     await reader.until('the end', () => reader.seen.some(isEnd))
@@ -102,7 +111,7 @@ interface Reader {
   close(): void
 }
 
-function readRun(stack: Stack, runId: string): Reader {
+function readRun(stack: Stack, runId: string, waitsFor: (what: string) => void): Reader {
   const closing = new AbortController()
   const seen: RunEvent[] = []
   let text = ''
@@ -121,6 +130,7 @@ function readRun(stack: Stack, runId: string): Reader {
     seen,
     text: () => text,
     async until(what, isThere) {
+      waitsFor(what)
       const deadline = AbortSignal.timeout(PATIENCE_MS)
       const late = new Promise<void>((resolve) => deadline.addEventListener('abort', () => resolve(), { once: true }))
       while (!isThere()) {

@@ -25,22 +25,45 @@ export interface Kill {
   to: number
 }
 
-/** What is killed, and the pause before it in milliseconds, for ever. */
-export function* killSchedule(random: Random, everyMs: number): Generator<{ afterMs: number; target: Target }> {
-  for (;;) yield { afterMs: Math.round(everyMs * (0.2 + 1.6 * random.next())), target: random.weighted(weights) }
+/** What is killed, and the pause before it in milliseconds. */
+export interface PlannedKill {
+  target: Target
+  afterMs: number
+  /** The pause is counted from when the last kill's parts are up again; else from the kill, so that it may meet them rising. */
+  whenUp: boolean
 }
 
-/** Kills by the schedule until the signal, and notes it. `kill` answers whether there was anything to be killed. */
+/** On a slow machine parts that were killed while they rise each time would never get to do anything. */
+const SHARE_WHEN_UP = 0.7
+
+/** For ever. */
+export function* killSchedule(random: Random, everyMs: number): Generator<PlannedKill> {
+  for (;;) {
+    const afterMs = Math.round(everyMs * (0.2 + 1.6 * random.next()))
+    yield { afterMs, target: random.weighted(weights), whenUp: random.next() < SHARE_WHEN_UP }
+  }
+}
+
+/** What is there to be killed. */
+export interface Victims {
+  /** False where nothing was running. */
+  kill(target: Target): Promise<boolean>
+  /** Until everything that was killed is up again. */
+  healthy(): Promise<void>
+}
+
+/** Kills by the schedule until the signal, and notes it. */
 export async function killOn(
-  schedule: Iterable<{ afterMs: number; target: Target }>,
-  kill: (target: Target) => Promise<boolean>,
+  schedule: Iterable<PlannedKill>,
+  victims: Victims,
   kills: Kill[],
   signal: AbortSignal,
 ): Promise<void> {
-  for (const { afterMs, target } of schedule) {
+  for (const { afterMs, target, whenUp } of schedule) {
+    if (whenUp) await victims.healthy()
     await delay(afterMs, undefined, { signal }).catch(() => {}) // Told by the signal itself.
     if (signal.aborted) break
     const from = Date.now()
-    if (await kill(target)) kills.push({ target, from, to: Date.now() })
+    if (await victims.kill(target)) kills.push({ target, from, to: Date.now() })
   }
 }

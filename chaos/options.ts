@@ -32,7 +32,7 @@ export interface ChaosOptions {
   seed: number
   hosts: readonly HostKind[]
   agent: ChaosAgent
-  /** Mean time between two kills, in seconds. */
+  /** Mean pause before a kill, in seconds. */
   every: number
   /** Runs that are under way at the same time. */
   atOnce: number
@@ -50,7 +50,7 @@ each run at the end. Prints one line of figures; ends with 1 on any difference, 
   --seed S         determines the runs and the order and pauses of the kills (drawn, and told)
   --host KIND      direct, docker, or both at once (both)
   --agent NAME     light, or a real one: claude, codex, gemini, opencode, qwen (light)
-  --every SECONDS  mean time between two kills (4)
+  --every SECONDS  mean pause before a kill, most often from when everything is up again (4)
   --at-once N      runs under way at the same time (16)
   --json           the figures and differences as JSON
   --keep           keep the data directory also on success

@@ -43,23 +43,30 @@ export async function runChaos(
   progress(`everything is up after ${seconds(began)} s, data in ${system.stack.data}`)
 
   const done: Done[] = []
+  const underWay: UnderWay = new Map()
   const kills: Kill[] = []
   const compared = noneCompared()
   const ticking = setInterval(() => {
     progress(`${done.length} of ${runs} runs over, ${kills.length} kills, ${seconds(began)} s`)
+    for (const [name, { what, since }] of underWay) {
+      if (Date.now() - since > LONG_MS) progress(`${name} has waited ${seconds(since)} s for ${what}`)
+    }
   }, PROGRESS_MS)
   const over = new AbortController()
   const random = createRandom(seed ^ KILL_STREAM)
-  const kill = (target: Target) => system.kill(target, random)
+  const victims = { kill: (target: Target) => system.kill(target, random), healthy: system.healthy }
   const killing = killOn(
     killSchedule(random, options.every * 1_000),
-    kill,
+    victims,
     kills,
     AbortSignal.any([over.signal, signal]),
   )
   const work = async () => {
     // That the killing ends before the runs do can only be by an error of its own.
-    await Promise.race([killing, carryOut(system, options, { plans, repository: repository.url, done, progress })])
+    await Promise.race([
+      killing,
+      carryOut(system, options, { plans, repository: repository.url, done, underWay, progress }),
+    ])
     signal.throwIfAborted()
     over.abort()
     await killing
@@ -94,13 +101,19 @@ export async function runChaos(
 
 const PROGRESS_MS = 10_000
 
+/** What takes longer is told, for whoever looks into a run that does not get to its end. */
+const LONG_MS = 30_000
+
+/** By the plan's name: what it waits for, and since when. */
+type UnderWay = Map<string, { what: string; since: number }>
+
 /** Submits the runs, so many at a time, and steers each of them to its end. */
 async function carryOut(
   system: System,
   { agent, atOnce }: ChaosOptions,
-  given: { plans: readonly Plan[]; repository: string; done: Done[]; progress(line: string): void },
+  given: { plans: readonly Plan[]; repository: string; done: Done[]; underWay: UnderWay; progress(line: string): void },
 ): Promise<void> {
-  const { plans, repository, done, progress } = given
+  const { plans, repository, done, underWay, progress } = given
   await forEach(plans, atOnce, async (plan) => {
     const pool = system.places.find(({ kind }) => kind === plan.host)?.pool
     const harness = plan.agent === 'command' ? {} : { harness: { type: agent === 'light' ? LIGHT_AGENT : agent } }
@@ -111,11 +124,14 @@ async function carryOut(
       environment: { ...request.environment, repos: [{ url: repository, path: REPOSITORY }] },
     }
     try {
-      done.push({ plan, stuck: null, ...(await drive(system.stack, plan, body)) })
+      const waitsFor = (what: string) => void underWay.set(plan.name, { what, since: Date.now() })
+      done.push({ plan, stuck: null, ...(await drive(system.stack, plan, body, waitsFor)) })
     } catch (error) {
       if (!(error instanceof StuckError)) throw error
       progress(`${plan.name} ${error.runId}: ${error.message}`)
       done.push({ plan, runId: error.runId, seen: error.seen, stuck: error })
+    } finally {
+      underWay.delete(plan.name)
     }
   })
 }
