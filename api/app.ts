@@ -6,6 +6,7 @@ import { REQUEST_BYTES } from '../domain/limits.ts'
 import { agentRoutes } from './agents.ts'
 import { requireKey } from './auth.ts'
 import { buildRoutes } from './builds.ts'
+import { identify } from './caller.ts'
 import { checkpointListRoutes } from './checkpoint-list.ts'
 import { checkpointRoutes } from './checkpoints.ts'
 import type { ApiDeps } from './deps.ts'
@@ -39,7 +40,7 @@ export function createApp(deps: ApiDeps): Express {
   app.get('/metrics', metricsRoute(deps))
   app.use(
     '/api/v1/agent',
-    requireKey(deps.keys.admin),
+    identify(deps),
     deps.tracing.requests,
     express.json({ limit: REQUEST_BYTES }),
     agentRoutes(deps),
