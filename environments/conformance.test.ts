@@ -13,7 +13,9 @@ import { type Journal, type JournalLine, ProcessEndedError } from '../domain/jou
 import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
 import type { Host, Sandbox } from './host.ts'
+import { removeJob } from './job-directory.ts'
 import { markedProcesses } from './processes.ts'
+import { runPaths } from './run-directory.ts'
 
 const run = promisify(execFile)
 const log = pino({ level: 'silent' })
@@ -278,6 +280,17 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(await texts(await sandbox.job(spec))).toHaveLength(3)
     expect(await readFile(join(directory, sandbox.runId, 'workspace/count'), 'utf8')).toBe('run\n')
     await expect(job.write('x')).rejects.toThrow(ProcessEndedError)
+  })
+
+  test('runs a job anew whose files were removed, as its host may have been killed before it noted that it needs none', async () => {
+    const sandbox = await open()
+    const spec = { id: 'again', ...program('/bin/sh', '-c', 'cat; echo done'), stdin: 'told\n' }
+    expect(await texts(await sandbox.job(spec))).toEqual(['told', 'done'])
+    await removeJob(runPaths(directory, sandbox.runId).jobs, 'again')
+    expect(await sandbox.hasJob('again')).toBe(false)
+    const job = await sandbox.job(spec)
+    expect(await texts(job)).toEqual(['told', 'done'])
+    expect(await job.exit()).toEqual({ code: 0, outOfMemory: false })
   })
 
   test('a job outlives the process that started it and is followed by the next one', async () => {

@@ -42,14 +42,21 @@ async function makeAndOpen(path: string, owner: Owner): Promise<FileHandle> {
 }
 
 /** Writes files into the sandbox's home; paths are relative to it. What is there is replaced. */
-export async function writeHomeFiles(
+export const writeHomeFiles = (
   paths: Pick<RunPaths, 'home'>,
   files: readonly { path: string; content: string }[],
+  owner: Owner,
+): Promise<void> => writeFilesBelow(paths.home, files, owner)
+
+/** Writes files by paths that are relative to a directory. What is there is replaced. */
+export async function writeFilesBelow(
+  root: string,
+  files: readonly { path: string; content: string | Uint8Array }[],
   owner: Owner,
 ): Promise<void> {
   for (const { path, content } of files) {
     const cut = path.lastIndexOf('/')
-    const directory = await openBelow(paths.home, path.slice(0, cut + 1), owner)
+    const directory = await openBelow(root, path.slice(0, cut + 1), owner)
     try {
       const draft = within(directory, `.${randomUUID()}.draft`)
       const file = await open(draft, 'wx', 0o600)

@@ -1,5 +1,6 @@
 // The files of one job. The sandbox's user writes some of them, so the host reads them with distrust.
-import { type FileHandle, mkdir, open, readdir, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isErrno } from './errno.ts'
 import { within } from './inside-directory.ts'
@@ -60,13 +61,21 @@ export async function createJobFile(paths: JobPaths, name: string, owner: Owner)
 }
 
 /**
- * Removes the files of a job that has ended and will not be asked for again.
- * Directories that it made stay: nothing is followed into them while the
- * sandbox lives. Never throws for what cannot be removed.
+ * Removes the files of a job that has ended. It is gone at once or, with the
+ * process that removes it, not at all: whoever asks for a job of this id starts
+ * a new one. Directories that it made stay: nothing is followed into them while
+ * the sandbox lives. Never throws for what cannot be removed.
  */
 export async function removeJob(jobs: string, id: string): Promise<void> {
-  const { root, own } = jobPaths(jobs, id)
-  for (const path of [own, root]) {
+  // No id begins so.
+  const gone = join(jobs, `.removed-${randomUUID()}`)
+  try {
+    await using directory = await openDirectory(jobs)
+    await rename(within(directory, basename(jobPaths(jobs, id).root)), within(directory, basename(gone)))
+  } catch {
+    return // Not there, or the sandbox's user has put something in its place.
+  }
+  for (const path of [join(gone, 'own'), gone]) {
     try {
       const directory = await openDirectory(path)
       try {
@@ -77,7 +86,7 @@ export async function removeJob(jobs: string, id: string): Promise<void> {
       }
       await rmdir(path)
     } catch {
-      // Not empty, or not there: it goes with the run's directory.
+      // Not empty: it goes with the run's directory.
     }
   }
 }

@@ -1,7 +1,7 @@
 // One sandbox on the bare machine: a directory, a namespace where there may be one, and the process tree in it.
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Logger } from 'pino'
 import { RunFailureError } from '../../domain/failure.ts'
@@ -116,6 +116,8 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
         const job = jobPaths(paths.jobs, spec.id)
         const gate = jobGate(paths, spec.id)
         if (!(await hasJob(paths, spec.id))) {
+          // Of a job of this id that was removed.
+          await rm(gate, { recursive: true, force: true })
           await createJobDirectory(job, spec.stdin ?? '', machine.owner)
           await mkdir(gate, { recursive: true, mode: 0o700 })
           await using stdin = await openRegular(job.stdin)
@@ -200,8 +202,12 @@ async function startProgram(
   throw new Error(`the gate of ${own} did not start its program`)
 }
 
-const hasJob = async (paths: RunPaths, id: string): Promise<boolean> =>
-  (await readMark(jobGate(paths, id), 'started').catch(missing)) !== null
+/** What its gate says is elsewhere than its files, and outlives them: of a job that has ended and has no output, all was removed. */
+async function hasJob(paths: RunPaths, id: string): Promise<boolean> {
+  const gate = jobGate(paths, id)
+  if ((await readMark(gate, 'started').catch(missing)) === null) return false
+  return (await exists(jobPaths(paths.jobs, id).output)) || (await exitOf(gate)) === null
+}
 
 const missing = (error: unknown): null => {
   if (isErrno(error, 'ENOENT')) return null

@@ -225,6 +225,8 @@ function isReady(cluster: string, pid: number | undefined): boolean {
 
 async function createDatabase(port: number, password: string): Promise<void> {
   const client = new Client({ host: '127.0.0.1', port, user: NAME, password, database: 'postgres' })
+  // A server that is killed meanwhile: whoever waits for the connection or a query is told, and nobody else need be.
+  client.on('error', () => {})
   await client.connect()
   try {
     const found = await client.query('select 1 from pg_database where datname = $1', [NAME])
