@@ -24,7 +24,7 @@ RUN id 1000 >/dev/null 2>&1 || useradd --uid 1000 --create-home --shell /bin/sh 
 WORKDIR /opt/ambient
 COPY --from=build /opt/ambient/node_modules node_modules
 COPY . .
-RUN mkdir -p .ambient && chown 1000:1000 .ambient
+RUN mkdir -p .ambient/contents && chown 1000:1000 .ambient .ambient/contents
 USER 1000:1000
 ENV NODE_ENV=production HOME=/tmp NODE_COMPILE_CACHE=/opt/ambient/.ambient/cache/node
 # Bundles the workflows and compiles the code, which no start has to do then.

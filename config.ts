@@ -67,7 +67,7 @@ export const Settings = z.object({
     .max(1_000_000)
     .default(1000)
     .describe(
-      'Runs of one team that are at work at once; further ones wait in line. The server reads it at its start.',
+      'Runs of one team that are at work at once, where the team has no limit of its own; further ones wait in line. The server reads it at its start.',
     ),
   AMBIENT_IMAGE: z.string().default('ambient-base:latest').describe('Container image for runs that name none.'),
   AMBIENT_AGENT: AgentName.optional().describe('The default agent. Unset: it follows the model key that is set.'),
@@ -85,9 +85,105 @@ export const Settings = z.object({
   AMBIENT_URL: url
     .optional()
     .describe('Where the command line and hosts find the server. Unset: http://127.0.0.1 and AMBIENT_PORT.'),
+  AMBIENT_PUBLIC_URL: url
+    .optional()
+    .describe(
+      'Where people find the server with their browsers: sign-in and share links lead there. Unset: AMBIENT_URL, or this machine. Behind https, cookies are sent by https alone.',
+    ),
+  AMBIENT_TRUST_PROXY: z
+    .string()
+    .default('')
+    .refine((value) => entriesOf(value).every((entry) => entry === 'loopback' || isAddressRange(entry)), {
+      error: 'must be `loopback`, addresses and ranges such as 10.1.2.0/24, separated by commas',
+    })
+    .describe(
+      'Proxies in front of the server, as addresses and ranges separated by commas, or `loopback` for this machine: what they say in X-Forwarded-For is believed, for the audit log and the limit of wrong keys. Empty: a request comes from whoever connects.',
+    ),
+  AMBIENT_WRONG_KEYS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(30)
+    .describe(
+      'Unknown keys, share links and failed sign-ins that one address may come with within a minute; then its keys are refused with 429 until the minute is over. 0: any number.',
+    ),
+  AMBIENT_SESSION_IDLE_MINUTES: z.coerce
+    .number()
+    .int()
+    .min(5)
+    .max(525_600)
+    .default(1_440)
+    .describe('A browser session that is not used for so long is over, in minutes.'),
+  AMBIENT_SESSION_HOURS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(8_760)
+    .default(168)
+    .describe('A browser session is over after so long, however much it is used, in hours.'),
+  AMBIENT_OIDC_ISSUER: z
+    .url({ protocol: /^https?$/ })
+    .refine((value) => value.startsWith('https:') || /^http:\/\/(127\.|localhost[:/]|localhost$|\[::1\])/.test(value), {
+      error: 'must be https, unless the provider is on this machine',
+    })
+    .optional()
+    .describe(
+      'The OpenID Connect provider that people sign in with, as it calls itself: https://accounts.google.com. Unset: people sign in with their keys.',
+    ),
+  AMBIENT_OIDC_CLIENT_ID: key.optional().describe('As which client this server is registered there.'),
+  AMBIENT_OIDC_CLIENT_SECRET: key
+    .optional()
+    .describe('The secret of that client. Unset: a client without one, by PKCE alone.'),
+  AMBIENT_OIDC_CLIENT_SECRET_FILE: z
+    .string()
+    .min(1)
+    .optional()
+    .transform((path) => (path === undefined ? undefined : resolve(path)))
+    .describe('Path of a file with that secret, instead of it. The server reads it at its start.'),
+  AMBIENT_OIDC_SCOPES: z
+    .string()
+    .min(1)
+    .default('openid email profile')
+    .describe('What the provider is asked for; some want one more for groups.'),
+  AMBIENT_OIDC_ALLOWED_DOMAINS: z
+    .string()
+    .default('')
+    .describe(
+      'Domains of the e-mail addresses that may sign in, separated by commas. Empty: whoever the provider lets sign in, which with a public one is everybody.',
+    ),
+  AMBIENT_OIDC_UNVERIFIED_EMAIL: z
+    .enum(['deny', 'allow'])
+    .default('deny')
+    .describe(
+      'Whether an address is believed of which the provider does not say if it has verified it. Only for one that gives addresses to nobody but their owners.',
+    ),
+  AMBIENT_OIDC_DEFAULT_ROLE: z
+    .enum(['admin', 'member', 'viewer', 'none'])
+    .default('none')
+    .describe(
+      'Role of people who sign in for the first time and are in no team yet. `none`: only people get in whom an admin has added to a team, or a group has.',
+    ),
+  AMBIENT_OIDC_DEFAULT_TEAM: z
+    .string()
+    .regex(/^(default|[A-Za-z0-9]{22})$/, 'must be the uid of a team')
+    .default('default')
+    .describe('Uid of the team that they get this role in.'),
+  AMBIENT_OIDC_GROUPS_CLAIM: z.string().min(1).default('groups').describe('The claim that has a person’s groups.'),
+  AMBIENT_OIDC_ROLES: z
+    .string()
+    .default('')
+    .describe(
+      'Roles that groups of the provider give, separated by commas, each `group=role` in the default team or `group=team:role`. Whoever is in none of the groups of a team that is named here is not in that team, from their next sign-in on.',
+    ),
   AMBIENT_API_KEY: key
     .optional()
     .describe('The key the command line uses. Unset: the admin key from the data directory.'),
+  AMBIENT_TEAM: z
+    .string()
+    .regex(/^(default|[A-Za-z0-9]{22})$/, 'must be the uid of a team')
+    .optional()
+    .describe('Uid of the team that the command line speaks of, for whoever is in several. Unset: the first one.'),
   AMBIENT_LOG: z
     .enum(['trace', 'debug', 'info', 'warn', 'error'])
     .default('info')
@@ -159,6 +255,15 @@ export const Settings = z.object({
     .max(100)
     .default(3)
     .describe('How often a message is given to an agent in all, when its host or its sandbox is lost with it.'),
+  AMBIENT_SCHEDULE_FAILURES: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000)
+    .default(10)
+    .describe(
+      'A schedule is paused after so many failures in a row, where it does not say itself. 0: never. The server reads it.',
+    ),
   AMBIENT_IDLE_MINUTES: z.coerce
     .number()
     .int()
@@ -205,7 +310,7 @@ export const Settings = z.object({
   AMBIENT_EGRESS_ALLOW: z
     .string()
     .default('')
-    .refine((value) => egressEntries(value).every(isAddressRange), {
+    .refine((value) => entriesOf(value).every(isAddressRange), {
       error: 'must be addresses and ranges such as 10.1.2.0/24, separated by commas',
     })
     .describe(
@@ -336,6 +441,122 @@ export const Settings = z.object({
     .describe(
       'Most that the checkpoints of one run take in Postgres together, compressed, in MiB. The oldest go first; the newest stays, whatever its size.',
     ),
+  AMBIENT_ARTIFACT_MB: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(256)
+    .default(25)
+    .describe('Largest file that an agent may hand over as an artifact, in MiB.'),
+  AMBIENT_ARTIFACTS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(200)
+    .describe('Artifacts that one run may hand over.'),
+  AMBIENT_ATTACHMENT_MB: z.coerce
+    .number()
+    .min(0.1)
+    .max(25)
+    .default(5)
+    .describe('Largest file that may come with a message, in MiB. A request has room for five of 5 MiB.'),
+  AMBIENT_ARTIFACT_DAYS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(100_000)
+    .default(0)
+    .describe(
+      'How long the contents of artifacts and attachments are kept after their run has ended, in days. 0: as long as the run.',
+    ),
+  AMBIENT_LINK_MINUTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_080)
+    .default(60)
+    .describe('How long a link to an artifact is good, in minutes.'),
+  AMBIENT_LINK_KEY: key
+    .min(16)
+    .optional()
+    .describe(
+      'What links are signed with, and the secrets of webhooks are made from, at least 16 characters; servers beside one another need the same. Unset: made once, kept like the admin key.',
+    ),
+  AMBIENT_S3_BUCKET: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Bucket of an S3-compatible object store for the contents of artifacts and attachments. Unset: they are files in the data directory.',
+    ),
+  AMBIENT_S3_ENDPOINT: url
+    .default('https://s3.amazonaws.com')
+    .describe('Where that object store is. Whoever fetches an artifact is sent there.'),
+  AMBIENT_S3_REGION: z.string().min(1).default('us-east-1').describe('Its region.'),
+  AMBIENT_S3_PREFIX: z
+    .string()
+    .regex(/^[\w./-]*$/, 'must be letters, digits, dots, dashes, underscores and slashes')
+    .default('')
+    .describe('What the names of objects begin with there, such as ambient/.'),
+  AMBIENT_S3_ACCESS_KEY_ID: key.optional().describe('Key for that object store.'),
+  AMBIENT_S3_SECRET_ACCESS_KEY: key.optional().describe('Its secret.'),
+  AMBIENT_CHILD_DEPTH: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(100)
+    .default(5)
+    .describe('How far a run may be below the first one, by parent_run_id. 0: no run begins another one.'),
+  AMBIENT_CHILDREN: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(10_000)
+    .default(50)
+    .describe('Runs that one run may begin, by its agent or by parent_run_id.'),
+  AMBIENT_GITHUB_TOKEN: key
+    .optional()
+    .describe(
+      'Token that opens pull requests on GitHub. For other servers `host=token` or `https://host/path=token`; several of them separated by commas. The orchestrator alone has it.',
+    ),
+  AMBIENT_GITHUB_TOKEN_FILE: z
+    .string()
+    .min(1)
+    .optional()
+    .transform((path) => (path === undefined ? undefined : resolve(path)))
+    .describe('Path of a file with the same, each on a line. It is read for each use.'),
+  AMBIENT_GITLAB_TOKEN: key
+    .optional()
+    .describe('Token that opens merge requests on GitLab, in the same forms. It needs the scope `api`.'),
+  AMBIENT_GITLAB_TOKEN_FILE: z
+    .string()
+    .min(1)
+    .optional()
+    .transform((path) => (path === undefined ? undefined : resolve(path)))
+    .describe('Path of a file with the same, each on a line. It is read for each use.'),
+  AMBIENT_WEBHOOK_ALLOW: z
+    .string()
+    .default('')
+    .refine((value) => entriesOf(value).every(isAddressRange), {
+      error: 'must be addresses and ranges such as 10.1.2.0/24, separated by commas',
+    })
+    .describe(
+      'Private addresses and ranges to which webhooks are delivered all the same, separated by commas. An address of this machine itself is opened by that address, never by a range.',
+    ),
+  AMBIENT_WEBHOOK_HOURS: z.coerce
+    .number()
+    .min(0)
+    .max(720)
+    .default(24)
+    .describe('How long a delivery of a webhook is tried again, in hours.'),
+  AMBIENT_WEBHOOK_DISABLE_DAYS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(365)
+    .default(3)
+    .describe('A webhook at which nothing has arrived for so long is disabled, in days. 0: never.'),
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/, error: 'must be a URL such as postgres://user:password@host:5432/database' })
     .optional()
@@ -397,7 +618,7 @@ function wordsOf(name: string): string | null {
 
 /** Variables that are ours without being settings of a server: what `bin/ambient` tells, and what compose files use. */
 const otherNames =
-  /^AMBIENT_(TYPED|RUN|JOB_FILES|API_ADDRESS|DATABASE_PASSWORD|SANDBOX_SUBNET|SANDBOX_GATEWAY|SERVER_IMAGE)$/
+  /^AMBIENT_(TYPED|RUN|MCP_URL|MCP_TOKEN|JOB_FILES|API_ADDRESS|DATABASE_PASSWORD|SANDBOX_SUBNET|SANDBOX_GATEWAY|SERVER_IMAGE)$/
 
 /** Variables that look like settings and are none, each with the setting that may have been meant. */
 export function unknownSettings(
@@ -417,10 +638,14 @@ export function unknownSettings(
 /** What containers of this host may reach. */
 export const egressPolicy = (config: Pick<Config, 'AMBIENT_EGRESS' | 'AMBIENT_EGRESS_ALLOW'>) => ({
   mode: config.AMBIENT_EGRESS,
-  allow: egressEntries(config.AMBIENT_EGRESS_ALLOW),
+  allow: entriesOf(config.AMBIENT_EGRESS_ALLOW),
 })
 
-function egressEntries(text: string): string[] {
+/** As Express takes them: whose X-Forwarded-For is believed. */
+export const trustedProxies = (config: Pick<Config, 'AMBIENT_TRUST_PROXY'>): string[] =>
+  entriesOf(config.AMBIENT_TRUST_PROXY)
+
+function entriesOf(text: string): string[] {
   const entries = text.split(',').map((entry) => entry.trim())
   return entries.filter((entry) => entry !== '')
 }
@@ -432,12 +657,19 @@ function isAddressRange(entry: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
 }
 
+/** Where webhooks are delivered beside the internet. */
+export const webhookAllowed = (config: Pick<Config, 'AMBIENT_WEBHOOK_ALLOW'>): string[] =>
+  entriesOf(config.AMBIENT_WEBHOOK_ALLOW)
+
 /** Where things are in the data directory. */
 export function dataPaths(config: Config) {
   const data = config.AMBIENT_DATA
   return {
     adminKey: join(data, 'admin-key'),
     workerKey: join(data, 'worker-key'),
+    // With what it opens, where that is all that is kept.
+    linkKey: join(data, 'contents', 'link-key'),
+    contents: join(data, 'contents'),
     hostId: join(data, 'host-id'),
     hostSecret: join(data, 'host-secret'),
     postgres: join(data, 'postgres'),
@@ -456,6 +688,14 @@ export function dataPaths(config: Config) {
 /** Where the server is, for the command line and the hosts. */
 export const serverUrl = (config: Pick<Config, 'AMBIENT_URL' | 'AMBIENT_PORT'>): string =>
   config.AMBIENT_URL ?? `http://127.0.0.1:${config.AMBIENT_PORT}`
+
+/** Where browsers find the server. */
+export const publicUrl = (config: Pick<Config, 'AMBIENT_PUBLIC_URL' | 'AMBIENT_URL' | 'AMBIENT_PORT'>): string =>
+  config.AMBIENT_PUBLIC_URL ?? serverUrl(config)
+
+/** Where a person finds a run. */
+export const runLink = (config: Parameters<typeof publicUrl>[0], runId: string): string =>
+  `${publicUrl(config)}/api/v1/agent/runs/${runId}`
 
 /** The command as the person typed it, for hints at what to type next; bin/ambient tells. */
 export const typed: string = process.env.AMBIENT_TYPED || 'ambient'

@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** Tests over Docker; `npm run check` is for machines without it too. */
 const conformance = [
@@ -19,10 +20,20 @@ const everywhere = ['**/node_modules/**', '**/.ambient/**']
 /** What is waited for comes when it comes: a busy machine is no failure. */
 const patient = { expect: { poll: { timeout: 20_000 } } }
 
+/** Files that take long come first: at the end, short ones fill what is left of the time of each worker. */
+class ShortOnesLast extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ project }: TestSpecification) => ['e2e', 'conformance', 'workflow', 'unit'].indexOf(project.name)
+    return (await super.sort(files)).toSorted((a, b) => place(a) - place(b))
+  }
+}
+
 export default defineConfig({
   test: {
-    // Two cores: more workers only make each test's own processes wait.
-    maxWorkers: 2,
+    // On two cores: one waits for something most of the time. With more, each test's own processes would wait.
+    maxWorkers: 3,
+    sequence: { sequencer: ShortOnesLast },
+    globalSetup: 'test/support/shared-postgres.ts',
     projects: [
       {
         test: {

@@ -34,6 +34,8 @@ export interface AcpQuirks {
   historyAfterLoad?: boolean
   /** After a cancelled turn its shell commands may run on; closing the session (and loading it again) ends them. */
   closeSessionAfterCancel?: boolean
+  /** What it is told of its tools' server it passes on where others could read it; it puts a variable's value in by itself, where `${NAME}` stands. */
+  toolTokenByName?: boolean
   /** Set with `session/set_mode` once the session is open, by policy. */
   sessionMode?: Partial<Record<PermissionPolicy, string>>
   /** Recognises a failure of the model that the agent reports as a normal end of the turn. Returns what to tell the person. */

@@ -8,7 +8,8 @@ export const claude: AcpAgent = {
   provider: 'anthropic',
   packages: { '@agentclientprotocol/claude-agent-acp': '0.100.0', '@anthropic-ai/claude-agent-sdk': '0.3.316' },
   sessions: { paths: () => ['.claude/projects'], isText: true },
-  quirks: { resume: 'load' },
+  // It passes what it is told of servers on to its own process as an argument.
+  quirks: { resume: 'load', toolTokenByName: true },
   launch({ node, toolkit, home, gatewayUrl, gatewayToken, model, reasoningLevel, policy, runsAsRoot }) {
     const settings = { permissions: { defaultMode: policy === 'allow' ? 'bypassPermissions' : 'default' } }
     return {
@@ -20,6 +21,8 @@ export const claude: AcpAgent = {
         // Without a name Claude Code takes the newest model it was made for.
         ...(model === null ? {} : { ANTHROPIC_MODEL: model }),
         ...(reasoningLevel === null ? {} : { CLAUDE_CODE_EFFORT_LEVEL: reasoningLevel }),
+        // Tools are offered as they are, and not behind a search.
+        ENABLE_TOOL_SEARCH: 'false',
         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
         DISABLE_TELEMETRY: '1',
         DISABLE_ERROR_REPORTING: '1',

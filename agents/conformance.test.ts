@@ -1,4 +1,5 @@
 // The same behaviour over every real agent, against a scripted model, on processes of this machine.
+import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -7,7 +8,9 @@ import { dirname, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../config.ts'
 import type { PermissionPolicy } from '../domain/harness.ts'
+import { TOOLS_SERVER } from '../domain/tools.ts'
 import { type ModelServer, type ScriptStep, script, startModelServer } from '../test/support/model-server.ts'
+import { startToolServer, type ToolServer } from '../test/support/tools.ts'
 import type { AgentQuestion } from '../workflows/contract.ts'
 import { openSession } from './acp/session.ts'
 import { type LocalProcess, startProcess } from './acp/testing/local-process.ts'
@@ -20,6 +23,7 @@ import { installAgent } from './install.ts'
 
 const cache = process.env.AMBIENT_TEST_CACHE ?? join(root, '.ambient', 'test-cache')
 const TOKEN = 'run-credential'
+const TOOL_TOKEN = 'tool-credential'
 
 const acpAgents = Object.values(agents).filter((agent): agent is AcpAgent => agent.protocol === 'acp')
 
@@ -37,6 +41,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 
 describe.each(acpAgents)('$title', (agent) => {
   let model: ModelServer
+  let tools: ToolServer
   let toolkit: string
   let directory: string
   let home: string
@@ -46,12 +51,15 @@ describe.each(acpAgents)('$title', (agent) => {
   let sessionId: string | null = null
   let previousMessageId: string | null = null
   let policy: PermissionPolicy
+  const token = agent.quirks.toolTokenByName ? `\${AMBIENT_MCP_TOKEN}` : TOOL_TOKEN
+  const toolHeader = { name: 'Authorization', value: `Bearer ${token}` }
   const claims = memoryClaims()
   let transcript = memoryTranscript()
 
   beforeAll(async () => {
     toolkit = await installAgent(agent, { directory: join(cache, 'agents') })
     model = await startModelServer()
+    tools = await startToolServer()
     directory = await mkdtemp(join(tmpdir(), `conformance-${agent.name}-`))
     home = join(directory, 'home')
     workspace = join(directory, 'workspace')
@@ -65,6 +73,7 @@ describe.each(acpAgents)('$title', (agent) => {
   afterAll(async () => {
     await agentProcess?.kill()
     await model?.close()
+    await tools?.close()
     await rm(directory, { recursive: true, force: true, maxRetries: 5 })
   })
 
@@ -100,6 +109,7 @@ describe.each(acpAgents)('$title', (agent) => {
         HOME: home,
         TMPDIR: join(directory, 'tmp'),
         ...launch.env,
+        ...(agent.quirks.toolTokenByName ? { AMBIENT_MCP_TOKEN: TOOL_TOKEN } : {}),
         // Claude Code tries a key that is not accepted again and again, which a test need not wait for.
         ...(agent.name === 'claude' ? { CLAUDE_CODE_MAX_RETRIES: '1' } : {}),
       },
@@ -112,6 +122,7 @@ describe.each(acpAgents)('$title', (agent) => {
       resumeSessionId: sessionId,
       quirks: agent.quirks,
       policy,
+      mcpServers: async () => [{ type: 'http', name: TOOLS_SERVER, url: tools.url, headers: [toolHeader] }],
       storedLine: 0,
       record: positions.record,
       signal: new AbortController().signal,
@@ -184,6 +195,16 @@ describe.each(acpAgents)('$title', (agent) => {
       expect(model.steps('work')).toEqual([0, 1])
     })
 
+    test('uses the tools that it was given, by a credential that is in no command line and no file', async () => {
+      const steps = [{ tool: { name: 'post_progress', arguments: { message: 'Half way' } } }, { text: 'Told.' }]
+      expect(await turn(prompt('tools', steps))).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      const call = { name: 'post_progress', arguments: { message: 'Half way' } }
+      expect(tools.calls).toMatchObject([{ ...call, authorization: `Bearer ${TOOL_TOKEN}` }])
+      expect((await running().running()).join('\n')).not.toContain(TOOL_TOKEN)
+      expect(JSON.stringify(transcript.events)).not.toContain(TOOL_TOKEN)
+      expect(spawnSync('grep', ['-rlF', TOOL_TOKEN, directory], { encoding: 'utf8' }).stdout).toBe('')
+    })
+
     test('stops in the middle of a sentence when it is told to, and takes the next message', async () => {
       const interrupt = new AbortController()
       const steps = [{ chunks: 20, waitFor: `${agent.name}-sentence` }]
@@ -229,6 +250,12 @@ describe.each(acpAgents)('$title', (agent) => {
       expect(transcript.text()).toContain('I remember.')
       expect(transcript.text()).not.toContain('All done.')
       expect(transcript.of('tool_call')).toEqual([])
+    })
+
+    test('is not held up by a question where it only tells something', async () => {
+      const steps = [{ tool: { name: 'post_progress', arguments: { message: 'Almost' } } }, { text: 'Told.' }]
+      expect(await turn(prompt('telling', steps))).toEqual({ kind: 'ended', stopReason: 'end_turn' })
+      expect(tools.calls.at(-1)?.arguments).toEqual({ message: 'Almost' })
     })
 
     test('acts when a person allows it', async () => {

@@ -1,4 +1,5 @@
 // Qwen Code, which speaks ACP itself.
+import { TOOLS_SERVER, tellingTools } from '../domain/tools.ts'
 import type { AcpAgent } from './agent.ts'
 
 /** OpenAI's model for everyday coding: the provider is OpenAI, or whatever stands in its place. */
@@ -9,6 +10,10 @@ const settings = {
   general: { enableAutoUpdate: false },
   privacy: { usageStatisticsEnabled: false },
   telemetry: { enabled: false },
+  // The tools of servers are offered as they are, and not behind a search.
+  tools: { toolSearch: { enabled: false } },
+  // What it asks for these, it asks without their name.
+  permissions: { allow: tellingTools.map((name) => `mcp__${TOOLS_SERVER}__${name}`) },
 }
 
 export const qwen: AcpAgent = {
@@ -35,6 +40,8 @@ export const qwen: AcpAgent = {
         OPENAI_BASE_URL: gatewayUrl,
         OPENAI_MODEL: model ?? DEFAULT_MODEL,
         QWEN_USAGE_STATISTICS_ENABLED: 'false',
+        // Its first request has the tools of servers, too.
+        QWEN_CODE_LEGACY_MCP_BLOCKING: '1',
         NO_BROWSER: 'true',
       },
       files: [{ path: '.qwen/settings.json', content: JSON.stringify({ ...settings, ...reasoning }) }],

@@ -2,9 +2,11 @@
 import { Router } from 'express'
 import { agentNames } from '../domain/harness.ts'
 import type { Harnesses } from '../domain/run.ts'
+import { agentProviders, resolveHarness } from '../runs/harness.ts'
+import { permit } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid } from './errors.ts'
-import { agentProviders, resolveHarness } from './harness.ts'
+import { oneOf } from './list-query.ts'
 import { onlyMethods, queryOf } from './parse.ts'
 
 export function agentRoutes({ config }: ApiDeps): Router {
@@ -14,16 +16,19 @@ export function agentRoutes({ config }: ApiDeps): Router {
   // so the list is empty, and true.
   router
     .route('/')
-    .get((request, response) => {
-      const repo = queryOf(request).get('repo')
+    .get(permit('catalogue.view'), (request, response) => {
+      const query = queryOf(request)
+      const repo = query.get('repo')
       if (repo !== null && !/^[\w.-]+\/[\w.-]+$/.test(repo)) throw invalid('repo: must be owner/repo')
+      oneOf(query, 'sort_by', ['name', 'last_run'])
+      for (const name of ['refresh', 'include_malformed_skills']) oneOf(query, name, ['true', 'false'])
       response.json({ agents: [] })
     })
     .all(onlyMethods('GET'))
 
   router
     .route('/harnesses')
-    .get((_request, response) => {
+    .get(permit('catalogue.view'), (_request, response) => {
       const standard = resolveHarness(config, null)
       const answer: Harnesses = {
         default_harness: standard.agent,

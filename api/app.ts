@@ -1,33 +1,64 @@
 // The HTTP API: what is served, in which order it is looked at.
 import { randomUUID } from 'node:crypto'
 import express, { type Express, type RequestHandler } from 'express'
+import { trustedProxies } from '../config.ts'
 import { HOST_API } from '../domain/host-api.ts'
 import { REQUEST_BYTES } from '../domain/limits.ts'
+import { TOOLS_API, toolRequestBytes } from '../domain/tools.ts'
 import { agentRoutes } from './agents.ts'
-import { requireKey } from './auth.ts'
+import { apiKeyRoutes } from './api-keys.ts'
+import { artifactRoutes } from './artifacts.ts'
+import { createAttempts } from './attempts.ts'
+import { auditRoutes } from './audit.ts'
 import { buildRoutes } from './builds.ts'
-import { identify } from './caller.ts'
 import { checkpointListRoutes } from './checkpoint-list.ts'
 import { checkpointRoutes } from './checkpoints.ts'
+import { linkRoutes } from './contents.ts'
+import { conversationRoutes, transcriptLinkRoutes } from './conversations.ts'
 import type { ApiDeps } from './deps.ts'
 import { environmentRoutes } from './environments.ts'
 import { notFound, renderErrors } from './errors.ts'
 import { eventRoutes } from './events.ts'
 import { healthRoute } from './health.ts'
+import { hostArtifactRoutes } from './host-artifacts.ts'
 import { requireHost } from './host-auth.ts'
 import { hostBuildRoutes } from './host-builds.ts'
 import { hostRoutes } from './hosts.ts'
+import { identify } from './identify.ts'
+import { identityRoutes } from './identities.ts'
+import { LINKS } from './links.ts'
+import { mcpRoutes, requireAgent } from './mcp/rpc.ts'
+import { meRoutes } from './me.ts'
 import { messageRoutes } from './messages.ts'
 import { countRequests, metricsRoute } from './metrics.ts'
+import { modelRoutes } from './models.ts'
+import { referenceRoutes } from './openapi/reference.ts'
+import { peopleRoutes } from './people.ts'
+import { pullRequestRoutes } from './pull-requests.ts'
+import { redirectRoutes } from './redirects.ts'
+import { referenceLookupRoutes } from './references.ts'
 import { resultRoutes } from './results.ts'
 import { runRoutes } from './runs.ts'
+import { scheduleRoutes } from './schedules.ts'
+import { scoreRoutes } from './scores.ts'
+import { sessionRoutes } from './sessions.ts'
+import { SHARE_LINKS, shareLinkRoutes } from './share-links.ts'
+import { shareRoutes } from './shares.ts'
+import { SIGN_IN_PATH, signInRoutes } from './sign-in.ts'
+import { statisticsRoutes } from './statistics.ts'
+import { teamRoutes } from './teams.ts'
+import { webhookRoutes } from './webhooks.ts'
 import { workerRoutes } from './workers.ts'
 
 /** A host hands over batches of events and whole diffs. */
 const HOST_REQUEST_BYTES = 256 * 1024 * 1024
+/** A key, and where to go. */
+const SIGN_IN_BYTES = 16 * 1024
 
 export function createApp(deps: ApiDeps): Express {
   const app = express()
+  const guarded = { ...deps, attempts: createAttempts(deps.config.AMBIENT_WRONG_KEYS) }
+  app.set('trust proxy', trustedProxies(deps.config))
   app.disable('x-powered-by')
   // Nothing here is worth a conditional request, and hashing each answer is not free.
   app.disable('etag')
@@ -37,10 +68,16 @@ export function createApp(deps: ApiDeps): Express {
   })
   app.use(countRequests(deps.metrics))
   app.get('/healthz', healthRoute(deps))
-  app.get('/metrics', metricsRoute(deps))
+  app.get('/metrics', metricsRoute(guarded))
+  app.use(LINKS, linkRoutes(deps), transcriptLinkRoutes(deps))
+  app.use(SHARE_LINKS, shareLinkRoutes(guarded))
+  app.get('/', (_request, response) => response.redirect(302, SIGN_IN_PATH))
+  app.use('/auth', signInBodies, signInRoutes(guarded), sessionRoutes(guarded), nothing)
+  app.use('/api/v1', referenceRoutes())
+  app.use('/api/v1/agent', redirectRoutes(deps))
   app.use(
     '/api/v1/agent',
-    identify(deps),
+    identify(guarded),
     deps.tracing.requests,
     express.json({ limit: REQUEST_BYTES }),
     agentRoutes(deps),
@@ -51,21 +88,51 @@ export function createApp(deps: ApiDeps): Express {
     eventRoutes(deps),
     resultRoutes(deps),
     checkpointListRoutes(deps),
+    conversationRoutes(deps),
+    scoreRoutes(deps),
+    modelRoutes(deps),
+    statisticsRoutes(deps),
     workerRoutes(deps),
+    pullRequestRoutes(deps),
+    referenceLookupRoutes(deps),
+    webhookRoutes(deps),
+    scheduleRoutes(deps),
+    auditRoutes(deps),
+    artifactRoutes(deps),
+    meRoutes(deps),
+    teamRoutes(deps),
+    peopleRoutes(deps),
+    apiKeyRoutes(deps),
+    identityRoutes(deps),
+    shareRoutes(deps),
+    nothing,
   )
+  app.use(TOOLS_API, requireAgent(deps), express.json({ limit: toolRequestBytes(deps.config) }), mcpRoutes(deps))
   app.use(
     HOST_API,
-    requireHost(deps),
+    // Counted apart: a machine with a wrong key keeps no person out.
+    requireHost({ ...deps, attempts: createAttempts(deps.config.AMBIENT_WRONG_KEYS) }),
     express.json({ limit: HOST_REQUEST_BYTES }),
     hostRoutes(deps),
     hostBuildRoutes(deps),
     checkpointRoutes(deps),
+    hostArtifactRoutes(deps),
     nothing,
   )
-  app.use(requireKey(deps.keys.admin), nothing)
+  app.use(identify(guarded), nothing)
   app.use(renderErrors(deps.log))
   return app
 }
+
+/** Forms as well as JSON, and nothing of it is kept by a browser. */
+const signInBodies: RequestHandler[] = [
+  (_request, response, next) => {
+    response.set('cache-control', 'no-store')
+    next()
+  },
+  express.json({ limit: SIGN_IN_BYTES }),
+  express.urlencoded({ extended: false, limit: SIGN_IN_BYTES }),
+]
 
 const nothing: RequestHandler = (request) => {
   throw notFound(`There is no ${request.method} ${request.originalUrl.split('?')[0]}.`)

@@ -1,6 +1,7 @@
 // Who may call.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Request, RequestHandler } from 'express'
+import type { Attempts } from './attempts.ts'
 import { HttpError } from './errors.ts'
 
 const hash = (key: string) => createHash('sha256').update(key).digest()
@@ -17,11 +18,12 @@ export function bearerToken(request: Request): string {
 }
 
 /** Lets a request pass that has one of these keys as its bearer token. */
-export function requireKey(...keys: readonly string[]): RequestHandler {
+export function requireKey(attempts: Attempts, ...keys: readonly string[]): RequestHandler {
   return (request, _response, next) => {
     const token = bearerToken(request)
-    if (!keys.some((key) => isSameKey(token, key)))
-      throw new HttpError(401, 'authentication_required', 'This key is not valid here.')
-    next()
+    attempts.refuseTooMany(request)
+    if (keys.some((key) => isSameKey(token, key))) return next()
+    attempts.fail(request)
+    throw new HttpError(401, 'authentication_required', 'This key is not valid here.')
   }
 }

@@ -160,7 +160,7 @@ describe('an environment is built', () => {
     ]
     expect(replies.map(({ status }) => status)).toEqual([409, 400, 400, 404])
     await api.db.updateTable('hosts').set({ draining_at: new Date() }).execute()
-    expect((await ask(uid)).status).toBe(503)
+    expect((await ask(uid)).status).toBe(409)
   })
 })
 

@@ -1,17 +1,19 @@
 // The builds of stored environments: asking for them, and watching them.
-import { type Request, Router } from 'express'
+import { type Request, type Response, Router } from 'express'
 import { type BuildItem, StartBuild } from '../domain/environment.ts'
 import { PAGE_LIMIT } from '../domain/limits.ts'
+import { note } from '../store/audit.ts'
 import { findBuild, findBuilds, listBuilds } from '../store/build-list.ts'
 import { buildLogEnd, readBuildLog } from '../store/build-log.ts'
 import { askForBuild, buildingHosts, cancelBuild } from '../store/builds.ts'
 import type { Tx } from '../store/database.ts'
 import { environmentConfig } from '../store/environments.ts'
 import { isLiveHost } from '../store/hosts.ts'
-import { DEFAULT_TEAM } from '../store/teams.ts'
+import { callerOf, insist, permit } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { environmentId, missing } from './environments.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
+import { isRefusedNow } from './identify.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody, pathId, queryOf, wholeNumber } from './parse.ts'
 import { streamRows } from './stream.ts'
@@ -28,8 +30,8 @@ export function buildRoutes(deps: ApiDeps): Router {
 
   router
     .route('/environments/:uid/builds')
-    .get(async (request, response) => {
-      const id = await knownEnvironment(request)
+    .get(permit('environments.view'), async (request, response) => {
+      const id = await knownEnvironment(request, response)
       const query = queryOf(request)
       const limitText = query.get('limit')
       const limit = limitText === null ? DEFAULT_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
@@ -47,14 +49,21 @@ export function buildRoutes(deps: ApiDeps): Router {
         page_info: { has_next_page: hasNext, ...(hasNext && last ? { next_cursor: last.build_id } : {}) },
       })
     })
-    .post(async (request, response) => {
+    .post(permit('environments.manage'), async (request, response) => {
       const id = environmentId(request)
       const warnings = heedBuildFields(request.body)
       const body = parseBody(StartBuild, request)
-      const answer = await once(deps, request, response, `POST /agent/environments/${id}/builds`, async (tx) => ({
-        status: 202,
-        response: { builds: await startBuilds(tx, id, body), ...(warnings.length > 0 && { warnings }) },
-      }))
+      const answer = await once(deps, request, response, `POST /agent/environments/${id}/builds`, async (tx) => {
+        const started = await startBuilds(tx, callerOf(response).team, id, body)
+        const detail = { reason: body.reason, builds: started.map((build) => build.build_id) }
+        await note(tx, {
+          caller: callerOf(response),
+          action: 'environments.build',
+          thing: { type: 'environment', uid: id },
+          detail,
+        })
+        return { status: 202, response: { builds: started, ...(warnings.length > 0 && { warnings }) } }
+      })
       builds.nudge()
       response.status(answer.status).json(answer.response)
     })
@@ -62,26 +71,29 @@ export function buildRoutes(deps: ApiDeps): Router {
 
   router
     .route('/environments/:uid/builds/:buildId')
-    .get(async (request, response) => {
-      response.json(await knownBuild(request))
+    .get(permit('environments.view'), async (request, response) => {
+      response.json(await knownBuild(request, response))
     })
     .all(onlyMethods('GET'))
 
   router
     .route('/environments/:uid/builds/:buildId/cancel')
-    .post(async (request, response) => {
-      const { build_id: id, finished_at: finishedAt } = await knownBuild(request)
+    .post(permit('environments.manage'), async (request, response) => {
+      const { build_id: id, finished_at: finishedAt } = await knownBuild(request, response)
       if (finishedAt !== null) throw new HttpError(409, 'conflict', `The build ${id} is over.`)
-      await cancelBuild(db, id)
+      await db.transaction().execute(async (tx) => {
+        await cancelBuild(tx, id)
+        await note(tx, { caller: callerOf(response), action: 'builds.cancel', thing: { type: 'build', uid: id } })
+      })
       builds.nudge()
-      response.status(202).json(await knownBuild(request))
+      response.status(202).json(await knownBuild(request, response))
     })
     .all(onlyMethods('POST'))
 
   router
     .route('/environments/:uid/builds/:buildId/log')
-    .get(async (request, response) => {
-      const { build_id: id } = await knownBuild(request)
+    .get(permit('environments.view'), async (request, response) => {
+      const { build_id: id } = await knownBuild(request, response)
       const query = queryOf(request)
       const wantsStream = request.accepts(['application/json', 'text/event-stream']) === 'text/event-stream'
       const lastEventId = wantsStream ? request.get('last-event-id') : undefined
@@ -93,6 +105,7 @@ export function buildRoutes(deps: ApiDeps): Router {
           topic: id,
           after,
           endless: false,
+          isRefused: () => isRefusedNow(response, async () => insist(callerOf(response), 'environments.view')),
           read: (from, limit) => readBuildLog(db, id, from, limit),
           positionOf: ({ position }) => position,
           endsWith: null,
@@ -123,9 +136,9 @@ export function buildRoutes(deps: ApiDeps): Router {
 
   return router
 
-  async function startBuilds(tx: Tx, id: string, asked: StartBuild): Promise<BuildItem[]> {
+  async function startBuilds(tx: Tx, team: string, id: string, asked: StartBuild): Promise<BuildItem[]> {
     const { reason, force, worker_id: worker } = asked
-    const environment = await environmentConfig(tx, DEFAULT_TEAM, id)
+    const environment = await environmentConfig(tx, team, id)
     if (environment === null) throw missing(id)
     if (!environment.prepare)
       throw new HttpError(409, 'conflict', 'Its runs set themselves up (prepare: false): there is nothing to build.')
@@ -134,7 +147,7 @@ export function buildRoutes(deps: ApiDeps): Router {
     const hosts = worker == null ? await buildingHosts(tx, id, settings.AMBIENT_POOL) : [worker]
     if (hosts.length === 0) {
       const detail = `No host that could build it is connected: none of the pool "${settings.AMBIENT_POOL}", and none that has built it before.`
-      throw new HttpError(503, 'resource_unavailable', detail)
+      throw new HttpError(409, 'conflict', detail)
     }
     const ids: string[] = []
     for (const hostId of hosts) {
@@ -144,14 +157,14 @@ export function buildRoutes(deps: ApiDeps): Router {
     return findBuilds(tx, ids)
   }
 
-  async function knownEnvironment(request: Request): Promise<string> {
+  async function knownEnvironment(request: Request, response: Response): Promise<string> {
     const id = environmentId(request)
-    if ((await environmentConfig(db, DEFAULT_TEAM, id)) === null) throw missing(id)
+    if ((await environmentConfig(db, callerOf(response).team, id)) === null) throw missing(id)
     return id
   }
 
-  async function knownBuild(request: Request): Promise<BuildItem> {
-    const environment = await knownEnvironment(request)
+  async function knownBuild(request: Request, response: Response): Promise<BuildItem> {
+    const environment = await knownEnvironment(request, response)
     const id = pathId(request, 'buildId', 'build')
     const build = await findBuild(db, environment, id)
     if (build === null) throw notFound(`The environment has no build ${id}.`)

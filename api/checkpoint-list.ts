@@ -2,10 +2,10 @@
 import { Router } from 'express'
 import { PAGE_LIMIT } from '../domain/limits.ts'
 import { listCheckpoints } from '../store/checkpoint-history.ts'
-import { runExists } from '../store/runs.ts'
 import type { ApiDeps } from './deps.ts'
-import { invalid, notFound } from './errors.ts'
-import { onlyMethods, queryOf, runId, wholeNumber } from './parse.ts'
+import { invalid } from './errors.ts'
+import { onlyMethods, queryOf, wholeNumber } from './parse.ts'
+import { runFor } from './run-access.ts'
 
 const DEFAULT_LIMIT = 20
 const MAX_NUMBER = 2 ** 31 - 1
@@ -15,12 +15,11 @@ export function checkpointListRoutes(deps: ApiDeps): Router {
   router
     .route('/runs/:runId/checkpoints')
     .get(async (request, response) => {
-      const id = runId(request)
+      const { id } = await runFor(deps, request, response, 'runs.view')
       const query = queryOf(request)
       const limitText = query.get('limit')
       const limit = limitText === null ? DEFAULT_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
       const before = beforeOf(query.get('cursor'))
-      if (!(await runExists(deps.db, id))) throw notFound(`There is no run ${id}.`)
       const { checkpoints, hasMore } = await listCheckpoints(deps.db, id, { before, limit })
       const last = checkpoints.at(-1)
       response.json({

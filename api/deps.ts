@@ -2,12 +2,16 @@
 import type { Client } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
+import type { ObjectStore } from '../objects/object-store.ts'
 import type { Db } from '../store/database.ts'
 import type { EventListener } from '../store/listener.ts'
 import type { ServerMetrics } from '../telemetry/server-metrics.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
+import type { WebhookSender } from '../webhooks/sender.ts'
 import type { BuildStarter } from './build-starter.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import type { ScheduleClock } from './schedule-clock.ts'
+import type { ScheduleKeeper } from './schedule-keeper.ts'
 
 export interface ApiDeps {
   config: Config
@@ -16,7 +20,12 @@ export interface ApiDeps {
   listener: EventListener
   dispatcher: Dispatcher
   builds: Pick<BuildStarter, 'nudge'>
-  keys: { admin: string; worker: string }
+  schedules: Pick<ScheduleKeeper, 'nudge' | 'settled'>
+  scheduleClock: Pick<ScheduleClock, 'times'>
+  webhooks: Pick<WebhookSender, 'nudge'>
+  keys: { admin: string; worker: string; links: string }
+  /** Where the contents of artifacts and attachments are. */
+  objects: ObjectStore
   metrics: ServerMetrics
   tracing: Pick<Tracing, 'requests'>
   log: Logger

@@ -1,7 +1,10 @@
 // Stored environments.
-import { type Request, Router } from 'express'
+import { type Request, type Response, Router } from 'express'
 import { EnvironmentConfig, type EnvironmentItem } from '../domain/environment.ts'
 import { EnvironmentId, HIDDEN, withoutCredentials } from '../domain/run.ts'
+import { refuseBeyondLimits } from '../runs/limits.ts'
+import { note } from '../store/audit.ts'
+import type { Tx } from '../store/database.ts'
 import {
   deleteEnvironment,
   environmentOrders,
@@ -11,10 +14,9 @@ import {
   NameTakenError,
   replaceEnvironment,
 } from '../store/environments.ts'
-import { DEFAULT_TEAM } from '../store/teams.ts'
+import { callerOf, permit } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
-import { refuseBeyondLimits } from './limits.ts'
 import { oneOf } from './list-query.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody, queryOf } from './parse.ts'
@@ -26,20 +28,19 @@ export function environmentRoutes(deps: ApiDeps): Router {
 
   router
     .route('/environments')
-    .get(async (request, response) => {
+    .get(permit('environments.view'), async (request, response) => {
       const order = oneOf(queryOf(request), 'sort_by', environmentOrders) ?? 'last_updated'
-      response.json({ environments: await listEnvironments(db, DEFAULT_TEAM, order) })
+      response.json({ environments: await listEnvironments(db, callerOf(response).team, order) })
     })
-    .post(async (request, response) => {
+    .post(permit('environments.manage'), async (request, response) => {
       const { config, warnings } = configOf(request)
       const answer = await refusingTaken(() =>
-        once(deps, request, response, 'POST /agent/environments', async (tx) => ({
-          status: 201,
-          response: {
-            ...(await insertEnvironment(tx, DEFAULT_TEAM, withHidden(config, null), settings.AMBIENT_POOL)),
-            ...warnings,
-          },
-        })),
+        once(deps, request, response, 'POST /agent/environments', async (tx) => {
+          const by = callerOf(response)
+          const item = await insertEnvironment(tx, by.team, withHidden(config, null), settings.AMBIENT_POOL, by)
+          await noteChange(tx, response, 'environments.create', item.uid, config.name)
+          return { status: 201, response: { ...item, ...warnings } }
+        }),
       )
       builds.nudge()
       response.status(answer.status).json(answer.response)
@@ -48,22 +49,31 @@ export function environmentRoutes(deps: ApiDeps): Router {
 
   router
     .route('/environments/:uid')
-    .get(async (request, response) => {
-      response.json(orNotFound(request, await findEnvironment(db, DEFAULT_TEAM, environmentId(request))))
+    .get(permit('environments.view'), async (request, response) => {
+      response.json(orNotFound(request, await findEnvironment(db, callerOf(response).team, environmentId(request))))
     })
-    .put(async (request, response) => {
+    .put(permit('environments.manage'), async (request, response) => {
       const id = environmentId(request)
       const { config, warnings } = configOf(request)
-      const target = { team: DEFAULT_TEAM, id, pool: settings.AMBIENT_POOL }
+      const by = callerOf(response)
+      const target = { team: by.team, id, pool: settings.AMBIENT_POOL, by }
       const item = await refusingTaken(() =>
-        db.transaction().execute((tx) => replaceEnvironment(tx, target, (stored) => withHidden(config, stored))),
+        db.transaction().execute(async (tx) => {
+          const replaced = await replaceEnvironment(tx, target, (stored) => withHidden(config, stored))
+          if (replaced !== null) await noteChange(tx, response, 'environments.update', id, config.name)
+          return replaced
+        }),
       )
       builds.nudge()
       response.json({ ...orNotFound(request, item), ...warnings })
     })
-    .delete(async (request, response) => {
+    .delete(permit('environments.manage'), async (request, response) => {
       const id = environmentId(request)
-      const deleted = await db.transaction().execute((tx) => deleteEnvironment(tx, DEFAULT_TEAM, id))
+      const deleted = await db.transaction().execute(async (tx) => {
+        const isDeleted = await deleteEnvironment(tx, callerOf(response).team, id)
+        if (isDeleted) await noteChange(tx, response, 'environments.delete', id)
+        return isDeleted
+      })
       if (!deleted) throw missing(id)
       builds.nudge()
       response.status(204).end()
@@ -79,6 +89,14 @@ export function environmentRoutes(deps: ApiDeps): Router {
     return { config, warnings: warnings.length > 0 ? { warnings } : {} }
   }
 }
+
+const noteChange = (tx: Tx, response: Response, action: string, uid: string, name?: string) =>
+  note(tx, {
+    caller: callerOf(response),
+    action,
+    thing: { type: 'environment', uid },
+    ...(name !== undefined && { detail: { name } }),
+  })
 
 /** An id in the path that none can have names nothing that exists. */
 export function environmentId(request: Request): string {

@@ -1,74 +1,39 @@
 // Every error the API answers with, as problem+json (RFC 7807).
 import type { ErrorRequestHandler, Response } from 'express'
 import type { Logger } from 'pino'
+import { errorCodes, HttpError, invalid, notFound, problemOf } from '../domain/problem.ts'
 import { ClaimRefusedError } from '../store/claims.ts'
 import { FencedError, RunNotFoundError } from '../store/locking.ts'
 
-/** Error codes, their titles, and whether the same request sent again can be expected to do better. */
-const codes = {
-  invalid_request: { title: 'Invalid request', retryable: false },
-  authentication_required: { title: 'Authentication required', retryable: false },
-  not_authorized: { title: 'Not authorized', retryable: false },
-  resource_not_found: { title: 'Not found', retryable: false },
-  method_not_allowed: { title: 'Method not allowed', retryable: false },
-  conflict: { title: 'Conflict', retryable: false },
-  operation_not_supported: { title: 'Operation not supported', retryable: false },
-  payload_too_large: { title: 'Payload too large', retryable: false },
-  unsupported_media_type: { title: 'Unsupported media type', retryable: false },
-  idempotency_key_reused: { title: 'Idempotency key reused', retryable: false },
-  resource_unavailable: { title: 'Temporarily unavailable', retryable: true },
-  internal_error: { title: 'Internal error', retryable: true },
-} as const
-
-export type ErrorCode = keyof typeof codes
-
-/** Thrown by routes; rendered in one place. */
-export class HttpError extends Error {
-  override readonly name = 'HttpError'
-  readonly status: number
-  readonly code: ErrorCode
-
-  constructor(status: number, code: ErrorCode, detail: string, options?: ErrorOptions) {
-    super(detail, options)
-    this.status = status
-    this.code = code
-  }
-}
-
-export const invalid = (detail: string) => new HttpError(400, 'invalid_request', detail)
-export const notFound = (what: string) => new HttpError(404, 'resource_not_found', what)
+export { HttpError, invalid, notFound } from '../domain/problem.ts'
 
 /** The last handler: whatever was thrown becomes one answer. What is our own fault is logged, and not told. */
 export function renderErrors(log: Logger): ErrorRequestHandler {
   return (error: unknown, request, response, _next) => {
     const problem = toHttpError(error)
     if (problem.status >= 500)
-      log.error({ err: error, method: request.method, path: request.path, trace: traceOf(response) }, 'request failed')
+      log.error(
+        { err: error, method: request.method, path: withoutTokens(request.path), trace: traceOf(response) },
+        'request failed',
+      )
     // Part of the answer is out already (a stream): only breaking the connection tells the reader.
     if (response.headersSent) return void response.destroy()
     sendProblem(response, problem, request.originalUrl)
   }
 }
 
-function sendProblem(response: Response, { status, code, message }: HttpError, url: string): void {
-  const { title, retryable } = codes[code]
+function sendProblem(response: Response, { status, code, message, retryAfter }: HttpError, url: string): void {
+  if (retryAfter !== null) response.set('retry-after', String(retryAfter))
   if (status === 401) response.set('www-authenticate', 'Bearer')
   // Official clients send 409 and 5xx again unless they are told not to.
-  response.set('x-should-retry', String(retryable))
+  response.set('x-should-retry', String(errorCodes[code].retryable))
   response.status(status).type('application/problem+json')
-  response.send(
-    JSON.stringify({
-      type: `/errors/${code.replaceAll('_', '-')}`,
-      title,
-      status,
-      detail: message,
-      instance: url.split('?')[0],
-      error: `${title} (${message})`,
-      retryable,
-      trace_id: traceOf(response),
-    }),
-  )
+  const where = { instance: withoutTokens(url.split('?')[0] ?? url), traceId: traceOf(response) }
+  response.send(JSON.stringify(problemOf({ status, code, detail: message }, where)))
 }
+
+/** A path as it may be written down: what opens a shared run is left out. */
+const withoutTokens = (path: string): string => path.replace(/^\/r\/[^/]+/, '/r/***')
 
 const traceOf = (response: Response) => response.get('x-request-id') ?? ''
 

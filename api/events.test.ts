@@ -10,16 +10,16 @@ import { createEventListener } from '../store/listener.ts'
 import { acceptMail } from '../store/mail.ts'
 import { recordState } from '../store/states.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
+import { startOwnPostgres } from '../test/support/postgres-cluster.ts'
 import { givenRun } from '../test/support/runs.ts'
 import type { ApiDeps } from './deps.ts'
 import { streamEvents } from './stream.ts'
 
-let postgres: TestPostgres
+let postgres: Awaited<ReturnType<typeof startOwnPostgres>>
 let databaseUrl: string
 let api: TestApi
 beforeAll(async () => {
-  postgres = await startTestPostgres()
+  postgres = await startOwnPostgres()
   databaseUrl = await postgres.databaseUrl()
   api = await startTestApi({ databaseUrl })
 })
@@ -169,7 +169,7 @@ test('a reader that goes while its run is looked up leaves no stream behind', as
   const server = createServer(async (request, response) => {
     await once(response, 'close')
     const deps = { db: second.db, listener, closing: closing.signal } as ApiDeps
-    const wish = { runId, after: 0, endless: true }
+    const wish = { runId, after: 0, endless: true, isRefused: async () => false }
     streamEvents(deps, request as Request, response as Response, wish).then(left.resolve, left.reject)
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -4,11 +4,12 @@ import { type EventKind, eventKinds } from '../domain/event.ts'
 import { either } from '../domain/issue-words.ts'
 import { PAGE_LIMIT } from '../domain/limits.ts'
 import { readEvents, transcriptEnd } from '../store/events.ts'
-import { runExists } from '../store/runs.ts'
 import { readTimeline } from '../store/timeline.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid, notFound } from './errors.ts'
-import { onlyMethods, queryOf, runId, wholeNumber } from './parse.ts'
+import { isRefusedNow } from './identify.ts'
+import { onlyMethods, queryOf, wholeNumber } from './parse.ts'
+import { runFor } from './run-access.ts'
 import { streamEvents } from './stream.ts'
 
 const DEFAULT_LIMIT = 100
@@ -20,7 +21,7 @@ export function eventRoutes(deps: ApiDeps): Router {
   router
     .route('/runs/:runId/events')
     .get(async (request, response) => {
-      const id = runId(request)
+      const { id } = await runFor(deps, request, response, 'runs.view')
       const query = queryOf(request)
       const wantsStream = request.accepts(['application/json', 'text/event-stream']) === 'text/event-stream'
       const after = startOf(request, query, wantsStream)
@@ -29,7 +30,9 @@ export function eventRoutes(deps: ApiDeps): Router {
       const end = await transcriptEnd(deps.db, id)
       if (!end) throw notFound(`There is no run ${id}.`)
       if (wantsStream) {
-        await streamEvents(deps, request, response, { runId: id, after, endless: query.get('follow') === 'always' })
+        const endless = query.get('follow') === 'always'
+        const isRefused = () => isRefusedNow(response, () => runFor(deps, request, response, 'runs.view'))
+        await streamEvents(deps, request, response, { runId: id, after, endless, isRefused })
         return
       }
       const kinds = kindsOf(query)
@@ -54,8 +57,7 @@ export function eventRoutes(deps: ApiDeps): Router {
   router
     .route('/runs/:runId/timeline')
     .get(async (request, response) => {
-      const id = runId(request)
-      if (!(await runExists(deps.db, id))) throw notFound(`There is no run ${id}.`)
+      const { id } = await runFor(deps, request, response, 'runs.view')
       response.json({ events: await readTimeline(deps.db, id) })
     })
     .all(onlyMethods('GET'))

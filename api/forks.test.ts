@@ -234,6 +234,6 @@ test('what cannot be forked is refused, and why', async () => {
   expect(await refused({ session: 'continue' }, {}, command)).toEqual([400, expect.stringContaining('no sessions')])
   expect(await served(await forked(command))).toMatchObject({
     forked_from: { session: 'fresh' },
-    agent_config: { harness: { type: 'command', command: ['true'] } },
+    agent_config: { harness: { type: 'oz', agent: 'command', command: ['true'] } },
   })
 })

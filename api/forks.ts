@@ -2,16 +2,19 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../config.ts'
 import type { ForkFrom, ForkSession } from '../domain/checkpoint.ts'
+import { agentOf, type HarnessType } from '../domain/harness.ts'
 import { type AgentConfig, type Repository, type StartRun, withoutCredentials } from '../domain/run.ts'
+import { resolveHarness } from '../runs/harness.ts'
+import { withEnvironmentLimits } from '../runs/limits.ts'
 import { holdCheckpoint } from '../store/checkpoint-history.ts'
+import { findConversation } from '../store/conversations.ts'
 import type { Tx } from '../store/database.ts'
 import { environmentConfig } from '../store/environments.ts'
+import { transcriptEnd } from '../store/events.ts'
 import { type ForkSource, findForkSource } from '../store/forks.ts'
+import type { Visibility } from '../store/run-access.ts'
 import type { ForkOrigin } from '../store/runs.ts'
-import { DEFAULT_TEAM } from '../store/teams.ts'
 import { HttpError, invalid } from './errors.ts'
-import { resolveHarness } from './harness.ts'
-import { withEnvironmentLimits } from './limits.ts'
 import { fieldsOf } from './unsupported.ts'
 
 export interface Fork {
@@ -32,14 +35,15 @@ export interface Fork {
 export async function completeFork(
   tx: Tx,
   settings: Config,
+  visibility: Visibility,
   body: StartRun,
   from: ForkFrom,
   given: unknown,
 ): Promise<Fork> {
-  const source = await findForkSource(tx, from.run_id)
+  const source = await findForkSource(tx, from.run_id, visibility)
   if (source === null) throw invalid(`fork_from.run_id: there is no run ${from.run_id}`)
   const asked = fieldsOf(given)
-  const stored = source.environment_id && (await environmentConfig(tx, DEFAULT_TEAM, source.environment_id))
+  const stored = source.environment_id && (await environmentConfig(tx, visibility.team, source.environment_id))
   // What it does not ask for is as in the other run, which had it allowed.
   if (stored) withEnvironmentLimits(body.config ?? {}, stored)
   const config = configOf(source, body.config ?? {}, fieldsOf(asked.config))
@@ -64,13 +68,46 @@ export async function completeFork(
   }
 }
 
+/**
+ * Where a conversation goes on: at the last checkpoint that the caller sees of it.
+ * @throws {HttpError} 400 where there is no such conversation; 409 where it is still going on.
+ */
+export async function lastOfConversation(
+  tx: Tx,
+  id: string,
+  visibility: Visibility,
+  { fork_from: other }: StartRun,
+): Promise<ForkFrom> {
+  if (other) throw invalid('fork_from: cannot be given together with conversation_id')
+  const runs = await findConversation(tx, id, visibility)
+  const last = runs.at(-1)
+  if (last === undefined) throw invalid(`conversation_id: there is no conversation ${id}`)
+  if (!(await transcriptEnd(tx, last.id))?.isOver)
+    throw new HttpError(
+      409,
+      'conflict',
+      `conversation_id: its run ${last.id} is not over. Send that one a follow-up, or wait for its end.`,
+    )
+  return { run_id: (runs.findLast(({ checkpoints }) => checkpoints > 0) ?? last).id }
+}
+
+const GO_ON = 'Go on with what you were doing.'
+
+/** Whoever goes on with a conversation may have nothing to add. */
+export function withPrompt(body: unknown): unknown {
+  const { conversation_id: conversation, prompt, ...rest } = fieldsOf(body)
+  const isBlank = prompt == null || (typeof prompt === 'string' && prompt.trim() === '')
+  return conversation && isBlank ? { ...rest, conversation_id: conversation, prompt: GO_ON } : body
+}
+
 /** Another agent takes over neither model nor command. */
 function configOf(source: ForkSource, config: AgentConfig, given: Record<string, unknown>): AgentConfig {
   const { environment_id: named, ...former } = source.config
   if (config.environment_id && config.environment_id !== named)
     throw invalid('config.environment_id: a fork works in the environment of the run that it comes from')
   const asked = fieldsOf(given.harness)
-  const type = config.harness && asked.type != null ? config.harness.type : source.agent
+  const other = config.harness && (asked.type ?? asked.agent) != null ? config.harness : null
+  const type: HarnessType = other ? (agentOf(other) ?? 'oz') : source.agent
   const isSame = type === source.agent
   const harness = {
     type,

@@ -3,6 +3,8 @@ import { type RequestHandler, type RequestParamHandler, type Response, Router } 
 import { HOST_HEADER, HOST_SECRET_HEADER } from '../domain/host-api.ts'
 import { HostName } from '../domain/worker.ts'
 import { type Access, type AccessRequest, findAccess } from '../store/host-access.ts'
+import { isKnownWorkerKey } from '../store/worker-keys.ts'
+import type { Attempts } from './attempts.ts'
 import { bearerToken, isSameKey } from './auth.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
@@ -37,14 +39,23 @@ export const callerOf = (response: Response): HostCaller => localsOf(response).c
  * Lets a host pass that is who it says. Before a body is read; the run is looked
  * up in the same query where the path shows it, and judged by {@link hostRouter}.
  */
-export function requireHost({ db, keys }: Pick<ApiDeps, 'db' | 'keys'>): RequestHandler {
+export function requireHost({
+  db,
+  keys,
+  attempts,
+}: Pick<ApiDeps, 'db' | 'keys'> & { attempts: Attempts }): RequestHandler {
   return async (request, response, next) => {
     const token = bearerToken(request)
+    attempts.refuseTooMany(request)
     const identity = { hostId: request.get(HOST_HEADER) ?? '', secret: request.get(HOST_SECRET_HEADER) ?? '' }
     const asks = { key: isSameKey(token, keys.worker) ? null : token, ...identity }
     const asked = runInPath(request.path)
     const access = await findAccess(db, { ...asks, run: asked })
-    if (access.key === 'invalid') throw new HttpError(401, 'authentication_required', 'This key is not valid here.')
+    if (access.key === 'invalid') {
+      // A machine that goes on with a revoked key guesses nothing.
+      if (!(await isKnownWorkerKey(db, token))) attempts.fail(request)
+      throw new HttpError(401, 'authentication_required', 'This key is not valid here.')
+    }
     refuseMalformed(identity)
     if (access.host === 'stranger') throw strangerTo(identity.hostId)
     const caller = { ...identity, keyId: access.keyId, keyPool: access.keyPool }

@@ -9,26 +9,32 @@ import {
   ExecutionOrder,
   HostReport,
   type HostStanding,
+  type RunCredential,
   RunResult,
   type SweepAnswer,
   SweepRequest,
 } from '../domain/host-api.ts'
+import { hostLimits } from '../runs/limits.ts'
 import { keepLineMoving } from '../store/admission.ts'
 import { saveBlockedHosts } from '../store/blocked-hosts.ts'
 import { claimExecution } from '../store/claims.ts'
-import { issueCredential } from '../store/credentials.ts'
+import { issueCredentials, issueToolCredential } from '../store/credentials.ts'
 import { appendEvents, journalPosition } from '../store/events.ts'
 import { buildsToRemove, reportHost, runsToRemove, runsToSave, runsToStop } from '../store/hosts.ts'
 import { messageText } from '../store/mail.ts'
+import { PULL_REQUEST_JOURNAL } from '../store/pull-requests.ts'
 import { saveResult } from '../store/results.ts'
 import { findOrder } from '../store/runs.ts'
 import { STATE_JOURNAL } from '../store/states.ts'
+import { TOOLS_JOURNAL } from '../store/tool-calls.ts'
 import { releaseKept } from '../store/workers.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid, notFound } from './errors.ts'
 import { callerOf, hostRouter, ofAnotherPool, strangerTo } from './host-auth.ts'
-import { hostLimits } from './limits.ts'
 import { parse, parseBody, pathId, queryOf, runId } from './parse.ts'
+
+/** What is in them, no host may say. */
+const serversJournals: readonly string[] = [STATE_JOURNAL, TOOLS_JOURNAL, PULL_REQUEST_JOURNAL]
 
 export function hostRoutes({ db, config }: ApiDeps): Router {
   const router = hostRouter({ db })
@@ -79,12 +85,17 @@ export function hostRoutes({ db, config }: ApiDeps): Router {
   })
 
   router.post('/runs/:runId/executions/:execution/credential', async (request, response) => {
-    response.json({ token: await issueCredential(db, executionOf(request)) })
+    const { token, toolToken } = await issueCredentials(db, executionOf(request))
+    response.json({ token, tool_token: toolToken } satisfies RunCredential)
+  })
+
+  router.post('/runs/:runId/executions/:execution/tool-credential', async (request, response) => {
+    response.json({ tool_token: await issueToolCredential(db, executionOf(request)) })
   })
 
   router.post('/runs/:runId/executions/:execution/events', async (request, response) => {
     const { journal, events, read_to: readTo } = parseBody(AppendEvents, request)
-    if (journal === STATE_JOURNAL) throw invalid(`journal: "${STATE_JOURNAL}" is the server's own`)
+    if (serversJournals.includes(journal)) throw invalid(`journal: "${journal}" is the server's own`)
     const { line, transcriptBytes } = await appendEvents(db, { ...executionOf(request), journal, events, readTo })
     response.json({ line, transcript_bytes: transcriptBytes } satisfies Appended)
   })

@@ -1,10 +1,13 @@
 // The query of a list of runs, and its cursors.
 import { z } from 'zod'
+import { type ArtifactType, artifactTypes } from '../domain/artifact.ts'
 import { PAGE_LIMIT } from '../domain/limits.ts'
 import { type RunState, runStates } from '../domain/state.ts'
 import { type PagePosition, type RunFilter, type RunOrder, sortColumns } from '../store/run-list.ts'
+import { type Caller, teamsOf } from './caller.ts'
 import { invalid } from './errors.ts'
 import { parse, wholeNumber } from './parse.ts'
+import { visibleTo } from './run-access.ts'
 
 export interface ListQuery {
   filter: RunFilter
@@ -16,10 +19,7 @@ export interface ListQuery {
 }
 
 /** Filters of the Oz API on things that runs of this server do not have: what is asked for cannot be found. */
-const foreignFilters = [
-  ...['creator', 'executor', 'skill', 'skill_spec', 'schedule_id', 'automation_id'],
-  ...['factory_uid', 'artifact_type'],
-]
+const foreignFilters = ['skill', 'skill_spec', 'automation_id', 'factory_uid']
 
 /** Oz's coarser words for states. */
 const taskStatuses: Record<string, readonly RunState[]> = {
@@ -33,7 +33,9 @@ const taskStatuses: Record<string, readonly RunState[]> = {
 const DEFAULT_LIMIT = 20
 const METADATA_FILTERS = 5
 
-export function parseListQuery(query: URLSearchParams): ListQuery {
+/** The list that a caller asks for, of what they may see. */
+export function parseListQuery(query: URLSearchParams, caller: Caller): ListQuery {
+  refuseNul(query)
   const order = {
     by: oneOf(query, 'sort_by', sortColumns) ?? 'updated_at',
     direction: oneOf(query, 'sort_order', ['asc', 'desc'] as const) ?? 'desc',
@@ -41,6 +43,10 @@ export function parseListQuery(query: URLSearchParams): ListQuery {
   const limit = query.get('limit')
   const cursor = query.get('cursor')
   const filter: RunFilter = {
+    visible: visibleTo(caller),
+    sharedWith: isAsked(query, 'shared') ? { type: caller.type, uid: caller.uid, teams: teamsOf(caller) } : undefined,
+    creator: given(query, 'creator'),
+    executor: given(query, 'executor'),
     states: statesOf(query),
     sources: query.getAll('source'),
     name: given(query, 'name'),
@@ -52,6 +58,8 @@ export function parseListQuery(query: URLSearchParams): ListQuery {
     text: given(query, 'q'),
     metadata: metadataOf(query),
     environment: environmentOf(query),
+    schedule: given(query, 'schedule_id'),
+    artifactTypes: artifactTypesOf(query),
   }
   return {
     filter,
@@ -76,8 +84,16 @@ function statesOf(query: URLSearchParams): RunState[] {
   return [...states, ...statuses]
 }
 
+function artifactTypesOf(query: URLSearchParams): ArtifactType[] {
+  return query.getAll('artifact_type').map((type) => {
+    const known = artifactTypes.find((candidate) => candidate === type)
+    if (known === undefined) throw invalid(`artifact_type: must be one of ${artifactTypes.join(', ')}`)
+    return known
+  })
+}
+
 function asksForForeign(query: URLSearchParams): boolean {
-  if (query.get('execution_location') === 'LOCAL') return true
+  if (oneOf(query, 'execution_location', ['LOCAL', 'REMOTE']) === 'LOCAL') return true
   return foreignFilters.some((name) => given(query, name) !== undefined)
 }
 
@@ -96,6 +112,14 @@ function metadataOf(query: URLSearchParams): Record<string, string> {
   return Object.fromEntries(pairs)
 }
 
+/** No text in the database has one, so nothing can be found by it. */
+function refuseNul(query: URLSearchParams): void {
+  for (const [name, value] of query) if (value.includes('\0')) throw invalid(`${name}: contains a NUL character`)
+}
+
+const isAsked = (query: URLSearchParams, name: string): boolean =>
+  oneOf(query, name, ['true', 'false'] as const) === 'true'
+
 const given = (query: URLSearchParams, name: string) => query.get(name) || undefined
 
 export function oneOf<const T extends string>(
@@ -111,7 +135,7 @@ export function oneOf<const T extends string>(
 }
 
 /** A time, or a date alone. */
-function time(query: URLSearchParams, name: string): string | undefined {
+export function time(query: URLSearchParams, name: string): string | undefined {
   const value = given(query, name)
   if (value === undefined) return undefined
   const valid = z.union([z.iso.datetime({ offset: true, local: true }), z.iso.date()]).safeParse(value).success

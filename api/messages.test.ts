@@ -61,8 +61,8 @@ test('a follow-up is kept with its text and the way it is to be delivered', asyn
     status: 404,
   })
   expect(await post(runId, 'followups', { message: ' ' })).toMatchObject({ status: 400 })
-  expect(await post(runId, 'followups', { message: 'Plan it', mode: 'plan' })).toMatchObject({
-    status: 422,
+  expect(await post(runId, 'followups', { message: 'Plan it', mode: 'planned' })).toMatchObject({
+    status: 400,
     body: { detail: expect.stringContaining('mode') },
   })
 })

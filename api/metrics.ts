@@ -1,6 +1,7 @@
 // `/metrics` of the server, and the counting of its requests.
 import type { RequestHandler } from 'express'
 import type { ServerMetrics } from '../telemetry/server-metrics.ts'
+import type { Attempts } from './attempts.ts'
 import { requireKey } from './auth.ts'
 import type { ApiDeps } from './deps.ts'
 
@@ -9,10 +10,11 @@ export function metricsRoute({
   metrics,
   keys,
   config,
-}: Pick<ApiDeps, 'metrics' | 'keys' | 'config'>): RequestHandler[] {
+  attempts,
+}: Pick<ApiDeps, 'metrics' | 'keys' | 'config'> & { attempts: Attempts }): RequestHandler[] {
   const own = config.AMBIENT_METRICS_KEY
   return [
-    requireKey(keys.admin, ...(own === undefined ? [] : [own])),
+    requireKey(attempts, keys.admin, ...(own === undefined ? [] : [own])),
     async (_request, response) => {
       await metrics.refresh()
       response.type(metrics.registry.contentType).send(await metrics.registry.metrics())

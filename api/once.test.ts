@@ -1,21 +1,19 @@
 import { createHash } from 'node:crypto'
-import { createConnection, createServer, type Server, type Socket } from 'node:net'
 import { sql } from 'kysely'
 import OzAPI from 'oz-agent-sdk'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { OPERATOR } from '../domain/permission.ts'
 import { lockRequest } from '../store/idempotency.ts'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
+import { type CuttingProxy, startCuttingProxy } from '../test/support/cutting-proxy.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
+import { scopeOf } from './once.ts'
 
 let postgres: TestPostgres
 let api: TestApi
-const proxies: Server[] = []
 beforeAll(async () => {
   postgres = await startTestPostgres()
   api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
-})
-afterEach(() => {
-  for (const proxy of proxies.splice(0)) proxy.close()
 })
 afterAll(async () => {
   await api.close()
@@ -67,27 +65,15 @@ describe('a request with an Idempotency-Key', () => {
   })
 })
 
-/** Between client and server; `lose` says what becomes of the n-th connection. */
-async function proxy(lose: (connection: number) => 'request' | 'answer' | 'nothing'): Promise<string> {
-  const target = new URL(api.url)
-  let connections = 0
-  const server = createServer((client: Socket) => {
-    const fate = lose(++connections)
-    const upstream = createConnection(Number(target.port), target.hostname)
-    const both = () => {
-      client.destroy()
-      upstream.destroy()
-    }
-    for (const socket of [client, upstream]) socket.on('error', both).on('close', both)
-    if (fate === 'request') client.on('data', both)
-    else client.pipe(upstream)
-    if (fate === 'answer') upstream.on('data', both)
-    else upstream.pipe(client)
-  })
-  proxies.push(server)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  return `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}/api/v1`
+const proxies: CuttingProxy[] = []
+afterEach(() => {
+  for (const proxy of proxies.splice(0)) proxy.close()
+})
+
+async function proxy(lose: Parameters<typeof startCuttingProxy>[1]): Promise<string> {
+  const started = await startCuttingProxy(api.url, lose)
+  proxies.push(started)
+  return `${started.url}/api/v1`
 }
 
 describe('a request that the official client sends again without a key', () => {
@@ -148,7 +134,7 @@ describe('many requests at once', () => {
   })
 
   test('that say the same do not wait for each other; one that is sent again waits for those before it', async () => {
-    const scope = 'POST /agent/runs'
+    const scope = scopeOf({ ...OPERATOR, team: 'default' }, 'POST /agent/runs')
     const hash = createHash('sha256').update('{"prompt":"same"}').digest('hex')
     const letGo = Promise.withResolvers<void>()
     const locked = Promise.withResolvers<void>()
@@ -162,7 +148,9 @@ describe('many requests at once', () => {
     const again = start({ prompt: 'same' }, { 'x-stainless-retry-count': '1' })
     // The lock that it waits for is seen by Postgres.
     const waits = () =>
-      sql<{ waits: boolean }>`select exists (select from pg_locks where locktype = 'advisory' and not granted) as waits`
+      sql<{ waits: boolean }>`select exists (
+          select from pg_locks join pg_database on pg_database.oid = pg_locks.database
+          where datname = current_database() and locktype = 'advisory' and not granted) as waits`
         .execute(api.db)
         .then(({ rows }) => rows[0]?.waits)
     await expect.poll(waits).toBe(true)
@@ -170,18 +158,4 @@ describe('many requests at once', () => {
     await before
     expect((await again).status).toBe(200)
   })
-})
-
-test('the official client starts, lists, reads and cancels runs', async () => {
-  const oz = new OzAPI({ apiKey: api.key, baseURL: `${api.url}/api/v1` })
-  const started = await oz.agent.run({ prompt: 'By the book', title: 'Book', config: { name: 'sdk' } })
-  expect(started).toMatchObject({ state: 'QUEUED', task_id: started.run_id })
-  const { runs, page_info: page } = await oz.agent.runs.list({ name: 'sdk', state: ['QUEUED', 'PENDING'], limit: 5 })
-  expect(page.has_next_page).toBe(false)
-  expect(runs.map((run) => [run.run_id, run.title, run.prompt])).toEqual([[started.run_id, 'Book', 'By the book']])
-  expect(await oz.agent.runs.retrieve(started.run_id)).toMatchObject({ state: 'QUEUED', agent_config: { name: 'sdk' } })
-  expect(await oz.agent.runs.cancel(started.run_id)).toBe(started.run_id)
-  await expect(oz.agent.runs.retrieve('nothing')).rejects.toMatchObject({ status: 404, error: { status: 404 } })
-  const stranger = new OzAPI({ apiKey: 'wrong', baseURL: `${api.url}/api/v1` })
-  await expect(stranger.agent.runs.list()).rejects.toMatchObject({ status: 401 })
 })

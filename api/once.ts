@@ -11,6 +11,7 @@ import {
   lostAnswer,
   markAnswered,
 } from '../store/idempotency.ts'
+import { type Caller, callerOf } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid } from './errors.ts'
 
@@ -27,9 +28,10 @@ export async function once(
   deps: ApiDeps,
   request: Request,
   response: Response,
-  scope: string,
+  route: string,
   work: (tx: Tx) => Promise<KeptAnswer>,
 ): Promise<KeptAnswer> {
+  const scope = scopeOf(callerOf(response), route)
   const bodyHash = hashOf(request.body)
   const key = request.get('idempotency-key')
   if (key !== undefined) return withKey(deps, scope, key, bodyHash, work)
@@ -47,6 +49,10 @@ export async function once(
   noteArrival(deps, request, response, scope, keptAs)
   return answer
 }
+
+/** Whoever sends the same as somebody else, or for another team, gets an answer of their own. */
+export const scopeOf = ({ type, uid, team }: Pick<Caller, 'type' | 'uid' | 'team'>, route: string): string =>
+  `${route} ${type} ${uid} ${team}`
 
 async function withKey(
   deps: ApiDeps,

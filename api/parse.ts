@@ -1,23 +1,10 @@
 // What comes in is checked once, here at the door.
 import type { Request, RequestHandler } from 'express'
 import type { z } from 'zod'
-import { issueWords } from '../domain/issue-words.ts'
+import { parse } from '../domain/parse.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
 
-/** The value as the schema has it. Every field that does not fit is named in the answer. */
-export function parse<T>(schema: z.ZodType<T>, value: unknown): T {
-  const parsed = schema.safeParse(value, { reportInput: true })
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map((issue) =>
-    issue.path.length === 0
-      ? wholeWords(issueWords(issue))
-      : `${issue.path.map(String).join('.')}: ${issueWords(issue)}`,
-  )
-  throw invalid(problems.slice(0, 10).join('; '))
-}
-
-/** Of the value itself; a schema's own words need nothing before them. */
-const wholeWords = (words: string) => (/^(must|is|has) /.test(words) ? `The body ${words}` : words)
+export { parse }
 
 /** A JSON body as the schema has it. */
 export function parseBody<T>(schema: z.ZodType<T>, request: Request): T {
@@ -34,6 +21,8 @@ const hasBody = (request: Request) =>
 export const queryOf = (request: Request): URLSearchParams => new URL(request.originalUrl, 'http://server').searchParams
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+export const isUuid = (value: unknown): value is string => typeof value === 'string' && uuid.test(value)
 
 /** An id in the path that is no UUID names nothing that exists. */
 export function pathId(request: Request, name: string, what: string): string {

@@ -1,10 +1,10 @@
 // The work product of a run.
 import { type Response, Router } from 'express'
 import { type ListedResult, listResults, readResultPart } from '../store/results.ts'
-import { runExists } from '../store/runs.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid, notFound } from './errors.ts'
-import { onlyMethods, queryOf, runId } from './parse.ts'
+import { onlyMethods, queryOf } from './parse.ts'
+import { runFor } from './run-access.ts'
 
 const formats = ['patch', 'json', 'bundle'] as const
 type Format = (typeof formats)[number]
@@ -15,10 +15,9 @@ export function resultRoutes(deps: ApiDeps): Router {
   router
     .route('/runs/:runId/diff')
     .get(async (request, response) => {
-      const id = runId(request)
+      const { id } = await runFor(deps, request, response, 'runs.view')
       const query = queryOf(request)
       const format = formatOf(query.get('format'))
-      if (!(await runExists(deps.db, id))) throw notFound(`There is no run ${id}.`)
       const results = pick(await listResults(deps.db, id), query.get('repo'))
       if (format === 'json') response.json({ repositories: results })
       else if (format === 'patch') await sendPatch(deps, response, id, results)

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadConfig } from '../config.ts'
 import { type AgentConfig, RunItem } from '../domain/run.ts'
+import { resolveHarness } from '../runs/harness.ts'
 import { recordState } from '../store/states.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
-import { resolveHarness } from './harness.ts'
 
 // No Temporal answers in these tests: what they ask for is accepted all the same.
 let api: TestApi
@@ -28,7 +28,7 @@ describe('starting a run', () => {
       prompt: 'Fix the bug\nin the parser',
       state: 'QUEUED',
       source: 'API',
-      agent_config: { harness: { type: 'opencode' }, worker_host: 'default' },
+      agent_config: { harness: { type: 'oz', agent: 'opencode' }, worker_host: 'default' },
       root_run_id: body.run_id,
       demo: true,
     })
@@ -36,9 +36,8 @@ describe('starting a run', () => {
 
   test.each([
     ['skill', { skill: 'owner/repo:name' }],
-    ['attachments', { attachments: [{ file_name: 'a.png', mime_type: 'image/png', data: '' }] }],
     ['config.mcp_servers', { config: { mcp_servers: { files: { command: 'x' } } } }],
-    ['mode', { mode: 'plan' }],
+    ['mode', { mode: 'plan', config: { harness: { type: 'command', command: ['true'] } } }],
   ])('refuses %s, which it could only ignore', async (field, body) => {
     const { status, body: problem } = await api.call('POST', '/agent/runs', { prompt: 'Do it', ...body })
     expect(status).toBe(422)

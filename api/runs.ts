@@ -2,27 +2,26 @@
 import { type Request, type Response, Router } from 'express'
 import type { z } from 'zod'
 import type { Config } from '../config.ts'
-import type { EnvironmentConfig } from '../domain/environment.ts'
-import { TITLE_CHARS } from '../domain/limits.ts'
-import { InlineEnvironment, Metadata, StartRun, type StartRunResponse } from '../domain/run.ts'
-import { isCancelledWithChildren } from '../store/cascade.ts'
+import { StartRun, type StartRunResponse } from '../domain/run.ts'
+import { ownerOf, withIdentity } from '../runs/owner.ts'
+import { startRun } from '../runs/start.ts'
+import type { NewAttachment } from '../store/attachments.ts'
+import { note } from '../store/audit.ts'
 import type { Tx } from '../store/database.ts'
-import { environmentConfig } from '../store/environments.ts'
-import { liveHostKinds } from '../store/hosts.ts'
-import { wouldWait } from '../store/queue.ts'
 import { listRuns } from '../store/run-list.ts'
-import { findParent, findRun, insertRun } from '../store/runs.ts'
-import { DEFAULT_TEAM } from '../store/teams.ts'
+import { findRun } from '../store/runs.ts'
 import { traceOf } from '../telemetry/tracing.ts'
+import { keepAttachments } from './attachments.ts'
+import { type Caller, callerOf, permit } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { createDoor } from './door.ts'
-import { HttpError, invalid, notFound } from './errors.ts'
-import { completeFork, type Fork } from './forks.ts'
-import { resolveHarness } from './harness.ts'
-import { refuseBeyondLimits, withEnvironmentLimits } from './limits.ts'
+import { notFound } from './errors.ts'
+import { completeFork, lastOfConversation, withPrompt } from './forks.ts'
 import { cursorOf, parseListQuery } from './list-query.ts'
 import { once } from './once.ts'
-import { onlyMethods, parse, parseBody, queryOf, runId } from './parse.ts'
+import { onlyMethods, parseBody, queryOf } from './parse.ts'
+import { runFor, visibleTo } from './run-access.ts'
+import { firstLinkToken, shareByLink, shareUrl } from './share-links.ts'
 import { heedRunFields } from './unknown-fields.ts'
 import { refuseUnsupported } from './unsupported.ts'
 
@@ -42,25 +41,35 @@ export function runRoutes(deps: ApiDeps): Router {
   const start = async (request: Request, response: Response) => {
     refuseUnsupported(request.body)
     const warnings = heedRunFields(request.body)
+    request.body = withPrompt(request.body)
     const body = parseBody(StartRun, request)
+    const shared = body.config?.session_sharing?.public_access ?? null
+    const attachments = await keepAttachments(deps, body)
     const answer = await door(() =>
-      once(deps, request, response, 'POST /agent/runs', async (tx) => ({
-        status: 200,
-        response: {
-          ...(await startAsked(tx, deps.config, body, request, traceOf(response))),
-          ...(warnings.length > 0 && { warnings }),
-        },
-      })),
+      once(deps, request, response, 'POST /agent/runs', async (tx) => {
+        const from = { request, trace: traceOf(response), attachments }
+        const started = await startAsked(tx, deps.config, callerOf(response), body, from)
+        await note(tx, {
+          caller: callerOf(response),
+          action: 'runs.create',
+          thing: { type: 'run', uid: started.run_id },
+        })
+        if (shared) await shareByLink(tx, deps.keys.links, started.run_id, shared, callerOf(response))
+        return { status: 200, response: { ...started, ...(warnings.length > 0 && { warnings }) } }
+      }),
     )
-    deps.dispatcher.nudge((answer.response as Started).run_id)
-    response.status(answer.status).json(answer.response)
+    const started = answer.response as Started
+    deps.dispatcher.nudge(started.run_id)
+    // Beside the answer that is kept for a repeated request: the link is written down nowhere.
+    const link = shared && shareUrl(deps.config, firstLinkToken(deps.keys.links, started.run_id))
+    response.status(answer.status).json({ ...started, ...(link && { session_link: link }) })
   }
-  router.route('/runs').post(start)
+  router.route('/runs').post(permit('runs.create'), start)
   // The older path of the same, which one of the official clients uses.
-  router.route('/run').post(start).all(onlyMethods('POST'))
+  router.route('/run').post(permit('runs.create'), start).all(onlyMethods('POST'))
 
-  router.get('/runs', async (request, response) => {
-    const query = parseListQuery(queryOf(request))
+  router.get('/runs', permit('runs.view'), async (request, response) => {
+    const query = parseListQuery(queryOf(request), callerOf(response))
     const page = query.matchesNothing ? { runs: [], next: null } : await listRuns(deps.db, query)
     response.json({
       runs: page.runs,
@@ -75,7 +84,7 @@ export function runRoutes(deps: ApiDeps): Router {
   router
     .route('/runs/:runId')
     .get(async (request, response) => {
-      const id = runId(request)
+      const { id } = await runFor(deps, request, response, 'runs.view')
       const run = await findRun(deps.db, id)
       if (!run) throw notFound(`There is no run ${id}.`)
       response.json(run)
@@ -89,106 +98,18 @@ export function runRoutes(deps: ApiDeps): Router {
 async function startAsked(
   tx: Tx,
   settings: Config,
+  caller: Caller,
   body: StartRun,
-  request: Request,
-  trace: string | null,
+  { request, ...from }: { request: Request; trace: string | null; attachments: readonly NewAttachment[] },
 ): Promise<Started> {
-  const source = sourceOf(request)
-  if (!body.fork_from) return await startRun(tx, settings, body, source, trace)
-  const fork = await completeFork(tx, settings, body, body.fork_from, request.body)
-  return await startRun(tx, settings, fork.body, source, trace, fork)
-}
-
-/** The run as it is written down: everything the server decides is decided here and stays with the run. */
-async function startRun(
-  tx: Tx,
-  settings: Config,
-  body: StartRun,
-  source: string,
-  trace: string | null,
-  fork: Fork | null = null,
-): Promise<Started> {
-  refuseBeyondLimits(settings, body.config ?? null)
-  const stored = await storedEnvironment(tx, body)
-  const config = stored ? withEnvironmentLimits(body.config ?? {}, stored.config) : (body.config ?? null)
-  const environment = stored ? InlineEnvironment.parse(stored.config) : (body.environment ?? null)
-  const environmentId = stored?.id ?? fork?.environmentId ?? null
-  const harness = resolveHarness(settings, config)
-  const pool = poolOf(settings, config?.worker_host ?? null)
-  const parent = body.parent_run_id ? await findParent(tx, body.parent_run_id) : null
-  if (body.parent_run_id && !parent) throw invalid(`parent_run_id: there is no run ${body.parent_run_id}`)
-  if (parent && (await isCancelledWithChildren(tx, parent.id))) {
-    throw new HttpError(409, 'conflict', `parent_run_id: the run ${parent.id} was cancelled with its children.`)
-  }
-  for (const field of ['image', 'egress'] as const) {
-    const place = stored ? `config.environment_id: its ${field}` : `environment.${field}`
-    if (environment?.[field]) await refuseWithoutContainers(tx, pool, place)
-  }
-  const concurrency = body.concurrency ?? null
-  const atCapacity = await wouldWait(tx, { pool, team: DEFAULT_TEAM, concurrency, environmentId })
-  const run = {
-    title: body.title ?? titleOf(body.prompt),
-    prompt: body.prompt,
-    source,
-    name: config?.name ?? null,
-    agent: harness.agent,
-    model: harness.model,
-    reasoning_level: harness.reasoningLevel,
-    command: harness.command,
-    policy: config?.permission_policy ?? null,
-    base_prompt: config?.base_prompt ?? null,
-    pool,
-    priority: body.priority ?? 0,
-    concurrency_group: concurrency?.group ?? null,
-    concurrency_limit: concurrency?.limit ?? null,
-    idle_minutes: config?.idle_timeout_minutes ?? settings.AMBIENT_IDLE_MINUTES,
-    config: config ?? {},
-    environment,
-    environment_id: environmentId,
-    metadata: parse(Metadata, { ...parent?.metadata, ...body.metadata }),
-    demo: harness.demo,
-    parent,
-    ...(fork && { fork: fork.origin }),
-  }
-  const id = await insertRun(tx, run, trace)
-  return { run_id: id, task_id: id, state: 'QUEUED', at_capacity: atCapacity }
-}
-
-/** What `config.environment_id` names, with its secrets; null where it names nothing. */
-async function storedEnvironment(tx: Tx, body: StartRun): Promise<{ id: string; config: EnvironmentConfig } | null> {
-  const id = body.config?.environment_id || null
-  if (id === null) return null
-  if (body.environment) throw invalid('environment: cannot be given together with config.environment_id')
-  const config = await environmentConfig(tx, DEFAULT_TEAM, id)
-  if (config === null) throw notFound(`config.environment_id: there is no environment ${id}.`)
-  return { id, config }
-}
-
-/** An image means nothing to hosts that run agents as processes, and they hold none to the hosts it may reach. A pool without a live host may yet get one with containers. */
-async function refuseWithoutContainers(tx: Tx, pool: string, what: string): Promise<void> {
-  const kinds = await liveHostKinds(tx, pool)
-  if (kinds.length === 0 || kinds.includes('docker')) return
-  throw new HttpError(
-    422,
-    'operation_not_supported',
-    `${what}: the hosts of the pool "${pool}" run agents as processes of their machine (AMBIENT_HOST=direct), without containers. Leave it out, or name a pool with containers in config.worker_host.`,
-  )
-}
-
-/** `warp` is what official clients call the hosts of the service itself. */
-const poolOf = (settings: Config, asked: string | null) =>
-  asked === null || asked === 'warp' ? settings.AMBIENT_POOL : asked
-
-/** A generated title is a tenth as long as a given one may be. */
-const GENERATED_TITLE_CHARS = TITLE_CHARS / 10
-
-/** The first line of the prompt that says something. */
-function titleOf(prompt: string): string {
-  const line = prompt.trim().split('\n', 1)[0]?.trim() ?? ''
-  const characters = [...line]
-  return characters.length <= GENERATED_TITLE_CHARS
-    ? line
-    : `${characters.slice(0, GENERATED_TITLE_CHARS - 1).join('')}…`
+  const owner = await ownerOf(tx, caller, body)
+  const visibility = visibleTo(caller)
+  const origin = { ...from, owner, visibility, source: sourceOf(request) }
+  const { conversation_id: conversationId } = body
+  const forkFrom = conversationId ? await lastOfConversation(tx, conversationId, visibility, body) : body.fork_from
+  if (!forkFrom) return await startRun(tx, settings, withIdentity(body, owner.identity), origin)
+  const fork = await completeFork(tx, settings, visibility, body, forkFrom, request.body)
+  return await startRun(tx, settings, fork.body, { ...origin, fork, conversationId: conversationId ?? undefined })
 }
 
 /** The sources that official clients know. */

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import type { Request, Response } from 'express'
 import type { RunEvent } from '../domain/event.ts'
+import { ACCESS_TOPIC } from '../store/access-channel.ts'
 import { readEvents, transcriptEnd } from '../store/events.ts'
 import type { ApiDeps } from './deps.ts'
 
@@ -22,11 +23,13 @@ export interface RowStream<T> {
   positionOf(row: T): number
   /** Whether all may be over with this row, so that it is worth a look. Null: no row tells, and each word of the listener is. */
   endsWith: ((row: T) => boolean) | null
+  /** Whether its reader may not go on with it any more. Asked when somebody may see less than before, and now and then. */
+  isRefused(): Promise<boolean>
   /** How it stands; null when it is not there any more. `tell`: what the reader is told after the last row. */
   end(): Promise<{ isOver: boolean; last: number; tell(sent: number): unknown } | null>
 }
 
-export interface EventStream {
+export interface EventStream extends Pick<RowStream<RunEvent>, 'isRefused'> {
   runId: string
   after: number
   endless: boolean
@@ -37,12 +40,13 @@ export function streamEvents(
   deps: ApiDeps,
   request: Request,
   response: Response,
-  { runId, after, endless }: EventStream,
+  { runId, after, endless, isRefused }: EventStream,
 ): Promise<void> {
   return streamRows<RunEvent>(deps, request, response, {
     topic: runId,
     after,
     endless,
+    isRefused,
     read: (from, limit) => readEvents(deps.db, runId, from, limit),
     positionOf: ({ sequence }) => sequence,
     // While an agent talks it is not over: only a change of state, or silence, is worth a look.
@@ -72,7 +76,18 @@ export async function streamRows<T>(
   response.once('close', () => gone.abort())
   // It may have gone while the rows were looked up; a close that is over is not told again.
   if (response.destroyed) gone.abort()
-  const stop = AbortSignal.any([gone.signal, deps.closing])
+  const refused = new AbortController()
+  const stop = AbortSignal.any([gone.signal, refused.signal, deps.closing])
+  const look = () => {
+    rows.isRefused().then(
+      (isRefused) => {
+        if (isRefused) refused.abort()
+      },
+      // The database's trouble: it is asked again.
+      (error: unknown) => deps.log.debug({ err: error }, 'could not ask whether a reader may go on'),
+    )
+  }
+  const forget = deps.listener.subscribe(ACCESS_TOPIC, look)
   const bell = createBell()
   const unsubscribe = deps.listener.subscribe(rows.topic, bell.ring)
   request.socket.setNoDelay(true)
@@ -82,7 +97,10 @@ export async function streamRows<T>(
     'x-accel-buffering': 'no',
   })
   response.write('retry: 500\n\n')
-  const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS)
+  const keepAlive = setInterval(() => {
+    response.write(': keep-alive\n\n')
+    look()
+  }, KEEP_ALIVE_MS)
   try {
     let sent = rows.after
     let lookForEnd = !endless
@@ -102,6 +120,7 @@ export async function streamRows<T>(
   } finally {
     clearInterval(keepAlive)
     unsubscribe()
+    forget()
   }
 }
 

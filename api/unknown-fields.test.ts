@@ -29,7 +29,7 @@ test.each([
   [{ environment: { setup_comands: ['x'] } }, 'environment.setup_comands: is not known here. Is setup_commands meant?'],
   [
     { environment: { repos: [{ url: 'https://git.example/a', branch: 'b' }] } },
-    'environment.repos.0.branch: is not known here. There are url, ref, path, depth, submodules, lfs or push_branch.',
+    'environment.repos.0.branch: is not known here. There are url, ref, path, depth, submodules, lfs, push_branch or pull_request.',
   ],
 ])('%j is refused: it would change what the run may do, and no other API has it', async (body, detail) => {
   expect(await post(body)).toMatchObject({ status: 400, body: { detail } })
@@ -39,12 +39,12 @@ test('any other field that is not known is left out, and told', async () => {
   const { status, body } = await post({
     titel: 'x',
     team: null,
-    config: { session_sharing: {}, harness: { efort: 1 } },
+    config: { telepathy: {}, harness: { efort: 1 } },
   })
   expect(status).toBe(200)
   expect(body.warnings).toEqual([
     'titel is not known here and has no effect. Is title meant?',
-    'config.session_sharing is not known here and has no effect.',
+    'config.telepathy is not known here and has no effect.',
     'config.harness.efort is not known here and has no effect.',
   ])
   const { runId } = await givenRun(api.db)

@@ -6,7 +6,10 @@ import { EgressRule } from '../domain/egress.ts'
 import { EnvironmentConfig, StartBuild } from '../domain/environment.ts'
 import { either } from '../domain/issue-words.ts'
 import { nearest } from '../domain/nearest.ts'
+import { PullRequestAsk } from '../domain/pull-request.ts'
 import { AgentConfig, FollowUp, Harness, InlineEnvironment, Repository, StartRun } from '../domain/run.ts'
+import { CreateSchedule, ScheduleItem } from '../domain/schedule.ts'
+import { WebhookConfig, WebhookFilter } from '../domain/webhook.ts'
 import { invalid } from './errors.ts'
 import { fieldsOf, unsupported } from './unsupported.ts'
 
@@ -25,6 +28,8 @@ const ownFields: Readonly<Record<string, string>> = {
   environment_id: 'config',
   fork_from: 'the body itself',
   repos: 'environment',
+  push_branch: 'a repository of environment.repos',
+  pull_request: 'a repository of environment.repos',
   setup_commands: 'environment',
   setup_inputs: 'environment',
   devcontainer: 'environment',
@@ -67,15 +72,46 @@ export function heedEnvironmentFields(body: unknown): string[] {
   return unknownIn('', top, [...own, ...shownOfEnvironment])
 }
 
+/** The same for a service account: all of its fields are Oz's. */
+export const heedIdentityFields = (body: unknown, schema: z.ZodObject): string[] =>
+  unknownIn('', fieldsOf(body), namesOf(schema))
+
 /** The same for the body that asks for a build. */
 export const heedBuildFields = (body: unknown): string[] => unknownIn('', fieldsOf(body), namesOf(StartBuild))
+
+/** The same for a schedule, which may be sent back as it was shown. */
+export function heedScheduleFields(body: unknown): string[] {
+  const top = fieldsOf(body)
+  const config = fieldsOf(top.agent_config)
+  return [
+    ...warnings('', top, [...namesOf(CreateSchedule), ...namesOf(ScheduleItem)]),
+    // A link to a run is told to whoever starts it, and a schedule tells nobody.
+    ...warnings('agent_config.', config, [
+      ...namesOf(AgentConfig.omit({ session_sharing: true })),
+      ...unsupported.config,
+    ]),
+    ...warnings('agent_config.harness.', fieldsOf(config.harness), namesOf(Harness)),
+  ]
+}
 
 /** The same for the body of a follow-up. */
 export const heedFollowUpFields = (body: unknown): string[] => warnings('', fieldsOf(body), namesOf(FollowUp))
 
+/** For the body of a webhook: one that is left aside would have it told of other things than was meant. */
+export function heedWebhookFields(body: unknown): void {
+  const top = fieldsOf(body)
+  refuseUnknown('', top, WebhookConfig)
+  refuseUnknown('filter', fieldsOf(top.filter), WebhookFilter)
+}
+
 function refuseUnknownRepositoryFields(place: string, given: unknown): void {
   for (const [index, repository] of (Array.isArray(given) ? given : []).entries())
-    refuseUnknown(`${place}.${index}`, fieldsOf(repository), Repository)
+    refuseUnknownRepository(`${place}.${index}`, fieldsOf(repository))
+}
+
+function refuseUnknownRepository(place: string, repository: Fields): void {
+  refuseUnknown(place, repository, Repository)
+  refuseUnknown(`${place}.pull_request`, fieldsOf(repository.pull_request), PullRequestAsk)
 }
 
 /** For an object that no other API has: what it does not know is a mistake. */

@@ -13,7 +13,7 @@ export const fieldsOf = (value: unknown): Record<string, unknown> =>
 
 /** Refused where something is given; empty, they ask for nothing. */
 export const unsupported = {
-  top: ['skill', 'conversation_id', 'attachments', 'images', 'agent_identity_uid', 'on_behalf_of'],
+  top: ['skill'],
   config: ['skill_spec', 'skills', 'mcp_servers', 'memory_stores', 'secrets'],
 } as const
 
@@ -24,7 +24,6 @@ export function refuseUnsupported(body: unknown): void {
   const named = [
     ...unsupported.top.filter((field) => isGiven(asked[field])),
     ...unsupported.config.filter((field) => isGiven(config[field])).map((field) => `config.${field}`),
-    ...(isGiven(asked.mode) && asked.mode !== 'normal' ? ['mode'] : []),
   ]
   if (named.length === 0) return
   throw new HttpError(

@@ -1,8 +1,11 @@
 // The hosts that are connected, what an operator does to them, and their keys.
-import { type Request, Router } from 'express'
+import { type Request, type Response, Router } from 'express'
 import { HostName, NewWorkerKey, type WorkerItem } from '../domain/worker.ts'
+import { type Note, note } from '../store/audit.ts'
+import type { Tx } from '../store/database.ts'
 import { createWorkerKey, listWorkerKeys, revokeWorkerKey } from '../store/worker-keys.ts'
 import { listWorkers, removeWorker, setDraining } from '../store/workers.ts'
+import { callerOf, permit } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, notFound } from './errors.ts'
 import { onlyMethods, parseBody, pathId } from './parse.ts'
@@ -12,7 +15,7 @@ export function workerRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
 
   router
     .route('/workers')
-    .get(async (_request, response) => {
+    .get(permit('workers.view'), async (_request, response) => {
       response.json({ workers: await listWorkers(db) })
     })
     .all(onlyMethods('GET'))
@@ -20,28 +23,36 @@ export function workerRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
   // As official clients know it: one entry for each name that `worker_host` can have.
   router
     .route('/connected-self-hosted-workers')
-    .get(async (_request, response) => {
+    .get(permit('workers.view'), async (_request, response) => {
       response.json({ workers: byWorkerHost(await listWorkers(db)) })
     })
     .all(onlyMethods('GET'))
 
   router
     .route('/workers/keys')
-    .get(async (_request, response) => {
+    .get(permit('workers.manage'), async (_request, response) => {
       response.json({ keys: await listWorkerKeys(db) })
     })
-    .post(async (request, response) => {
+    .post(permit('workers.manage'), async (request, response) => {
       const { name, pool } = parseBody(NewWorkerKey, request)
-      const { key, item } = await createWorkerKey(db, { name, pool: pool ?? null })
+      const { key, item } = await db.transaction().execute(async (tx) => {
+        const made = await createWorkerKey(tx, { name, pool: pool ?? null })
+        const detail = { name, key_prefix: made.item.key_prefix, pool: pool ?? null }
+        await noteChange(tx, response, 'worker_keys.create', { type: 'worker_key', uid: made.item.uid }, detail)
+        return made
+      })
       response.status(201).json({ ...item, key })
     })
     .all(onlyMethods('GET', 'POST'))
 
   router
     .route('/workers/keys/:keyId')
-    .delete(async (request, response) => {
+    .delete(permit('workers.manage'), async (request, response) => {
       const id = pathId(request, 'keyId', 'worker key')
-      if (!(await revokeWorkerKey(db, id))) throw notFound(`There is no worker key ${id}.`)
+      await db.transaction().execute(async (tx) => {
+        if (!(await revokeWorkerKey(tx, id))) throw notFound(`There is no worker key ${id}.`)
+        await noteChange(tx, response, 'worker_keys.revoke', { type: 'worker_key', uid: id })
+      })
       response.status(204).end()
     })
     .all(onlyMethods('DELETE'))
@@ -52,9 +63,11 @@ export function workerRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
   ] as const) {
     router
       .route(path)
-      .post(async (request, response) => {
+      .post(permit('workers.manage'), async (request, response) => {
         const id = workerId(request)
-        const worker = await setDraining(db, id, draining)
+        const worker = await setDraining(db, id, draining, (tx) =>
+          noteChange(tx, response, draining ? 'workers.drain' : 'workers.undrain', { type: 'worker', uid: id }),
+        )
         if (worker === null) throw notFound(`There is no worker ${id}.`)
         response.json(worker)
       })
@@ -63,9 +76,13 @@ export function workerRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
 
   router
     .route('/workers/:workerId')
-    .delete(async (request, response) => {
+    .delete(permit('workers.manage'), async (request, response) => {
       const id = workerId(request)
-      const outcome = await removeWorker(db, id)
+      const outcome = await db.transaction().execute(async (tx) => {
+        const removed = await removeWorker(tx, id)
+        if (removed === 'removed') await noteChange(tx, response, 'workers.remove', { type: 'worker', uid: id })
+        return removed
+      })
       if (outcome === 'unknown') throw notFound(`There is no worker ${id}.`)
       if (outcome === 'connected')
         throw new HttpError(
@@ -79,6 +96,15 @@ export function workerRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
 
   return router
 }
+
+/** Hosts are all teams': about no team. */
+const noteChange = (
+  tx: Tx,
+  response: Response,
+  action: string,
+  thing: { type: string; uid: string },
+  detail?: Note['detail'],
+) => note(tx, { caller: callerOf(response), action, thing: { ...thing, team: null }, ...(detail && { detail }) })
 
 function workerId(request: Request): string {
   const id = HostName.safeParse(request.params.workerId)

@@ -16,7 +16,7 @@ import type { Host } from '../environments/host.ts'
 import { createHostMetrics } from '../telemetry/host-metrics.ts'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
 import { testGitAccess } from '../test/support/git-access.ts'
-import { startTestPostgres } from '../test/support/postgres.ts'
+import { startOwnPostgres } from '../test/support/postgres-cluster.ts'
 import { testPrepared } from '../test/support/prepared.ts'
 import { heading, median, print, spread } from './report.ts'
 
@@ -41,7 +41,7 @@ export async function measureCheckpoint(
   samples: number,
   cleanUp: AsyncDisposableStack,
 ): Promise<void> {
-  const postgres = await startTestPostgres()
+  const postgres = await startOwnPostgres()
   cleanUp.defer(() => postgres.stop())
   const api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
   cleanUp.defer(() => api.close())

@@ -6,6 +6,7 @@ import { measureCancel } from './cancel.ts'
 import { measureCheckpoint } from './checkpoint.ts'
 import { measureIdle } from './idle.ts'
 import { measureLatency } from './latency.ts'
+import { measureLists } from './lists.ts'
 import { printLoad, printMachine } from './machine.ts'
 import { measurePrepared } from './prepared.ts'
 import { measureRecovery } from './recovery.ts'
@@ -25,6 +26,7 @@ const names = [
   'transcript',
   'prepared',
   'checkpoint',
+  'lists',
 ] as const
 type Name = (typeof names)[number]
 type Measure = (cleanUp: AsyncDisposableStack) => Promise<void>
@@ -56,6 +58,7 @@ const measures: readonly [name: Name, measure: Measure][] = [
   ['prepared', onDocker((stack) => measurePrepared(samples, stack))],
   ['checkpoint', (stack) => measureCheckpoint('direct', samples, stack)],
   ['checkpoint', onDocker((stack) => measureCheckpoint('docker', samples, stack))],
+  ['lists', (stack) => measureLists(stack)],
 ]
 
 printMachine()

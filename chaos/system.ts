@@ -1,24 +1,15 @@
 // Everything of Ambient, on both kinds of host: one host of the supervisor's, one that joined it.
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { root } from '../config.ts'
-import { AGENT_CACHE, endKeptSandboxes, type Part, type Stack, startStack } from '../test/support/stack.ts'
-import { startProgram } from '../workers/start/running.ts'
-import { supervise } from '../workers/start/supervise.ts'
+import { joinHost, type Place } from '../test/support/both-hosts.ts'
+import { AGENT_CACHE } from '../test/support/caches.ts'
+import { type Part, type Stack, startStack } from '../test/support/stack.ts'
 import type { Target } from './kills.ts'
 import { installLightAgent, LIGHT_AGENT } from './light-agent/install.ts'
-import type { ChaosOptions, HostKind } from './options.ts'
+import type { ChaosOptions } from './options.ts'
 import type { Random } from './random.ts'
-
-export interface Place {
-  kind: HostKind
-  pool: string
-  /** Its data directory. */
-  data: string
-  pid(): Promise<number>
-}
 
 export interface System {
   stack: Stack
@@ -48,7 +39,15 @@ export async function startSystem({ hosts, agent }: Pick<ChaosOptions, 'hosts' |
   }
   const stack = await startStack({ host: first, env, agents })
   const places: Place[] = [{ kind: first, pool: 'default', data: stack.data, pid: () => stack.pid('host') }]
-  const joined = second === undefined ? null : await joinHost(stack, second, agents, join(scratch, 'joined'))
+  const joined =
+    second === undefined
+      ? null
+      : await joinHost(stack, {
+          kind: second,
+          agents,
+          data: join(scratch, 'joined'),
+          env: { AMBIENT_CAPACITY: String(CAPACITY) },
+        })
   if (joined !== null) places.push(joined.place)
 
   const killPids = async (pids: Promise<number>[]) => {
@@ -89,46 +88,6 @@ export async function startSystem({ hosts, agent }: Pick<ChaosOptions, 'hosts' |
       await joined?.stop()
       await stack.stop({ keepData })
       if (!keepData) await rm(scratch, { recursive: true, force: true })
-    },
-  }
-}
-
-/** A host on a data directory of its own, kept running as the supervisor keeps its parts. */
-async function joinHost(stack: Stack, kind: HostKind, agents: string, data: string) {
-  await mkdir(join(data, 'logs'), { recursive: true })
-  await symlink(agents, join(data, 'agents'))
-  const env = {
-    PATH: process.env.PATH ?? '',
-    HOME: process.env.HOME ?? '',
-    AMBIENT_DATA: data,
-    AMBIENT_HOST: kind,
-    AMBIENT_CAPACITY: String(CAPACITY),
-    AMBIENT_URL: stack.url,
-    AMBIENT_WORKER_KEY: stack.env.AMBIENT_WORKER_KEY ?? '',
-    TEMPORAL_ADDRESS: `127.0.0.1:${stack.env.AMBIENT_TEMPORAL_PORT}`,
-    AMBIENT_METRICS_PORT: '0',
-  }
-  const pidFile = join(data, 'host.json')
-  const start = () =>
-    startProgram({
-      command: [join(root, 'bin', 'ambient'), 'host', '--pool', kind],
-      env,
-      logFile: join(data, 'logs', 'host.log'),
-      pidFile,
-      graceMs: 6_000,
-    })
-  const supervised = await supervise({ name: 'joined host', start, onDeath: () => {}, givesUp: () => false })
-  const place: Place = {
-    kind,
-    pool: kind,
-    data,
-    pid: async () => (JSON.parse(await readFile(pidFile, 'utf8')) as { pid: number }).pid,
-  }
-  return {
-    place,
-    async stop() {
-      await supervised.stop()
-      await endKeptSandboxes(data)
     },
   }
 }

@@ -16,6 +16,20 @@ export function optionOf(question: Question, typed: string): string | null {
   return ['deny', 'no', 'n', 'reject'].includes(text) ? 'deny' : null
 }
 
+/** An option, or words where the question takes them. */
+export type GivenAnswer = { option_id: string } | { text: string }
+
+/** What a typed text answers; null where it answers nothing. */
+export function answerTo(question: Question, typed: string): GivenAnswer | null {
+  if (!question.free_text) {
+    const option = optionOf(question, typed)
+    return option === null ? null : { option_id: option }
+  }
+  const option = optionOf(question, typed)
+  if (option !== null && question.options.some(({ option_id: id }) => id === option)) return { option_id: option }
+  return typed.trim() === '' ? null : { text: typed.trim() }
+}
+
 /**
  * Asks until an option is chosen. Null when the signal aborts (someone else
  * answered) or the input ends.
@@ -33,7 +47,7 @@ export async function ask(
     signal: AbortSignal
     onInterrupt: () => void
   },
-): Promise<string | null> {
+): Promise<GivenAnswer | null> {
   const options = question.options.map((option, index) => `  ${index + 1}) ${visible(option.name)}\n`).join('')
   const title = withTitle ? `\n${questionText(question, screen.style).join('\n')}\n` : ''
   screen.write(title + options)
@@ -46,14 +60,22 @@ export async function ask(
         if (signal.aborted) return give()
         signal.addEventListener('abort', give, { once: true })
         terminal.once('close', give)
-        terminal.question(`Answer (1–${question.options.length}, allow or deny): `, resolve)
+        terminal.question(`Answer${hintOf(question)}: `, resolve)
       })
       if (typed === null) return null
-      const option = optionOf(question, typed)
-      if (option !== null) return option
+      const answer = answerTo(question, typed)
+      if (answer !== null) return answer
       screen.write('None of the answers.\n')
     }
   } finally {
     terminal.close()
   }
+}
+
+function hintOf({ options, free_text: takesWords }: Question): string {
+  if (!takesWords)
+    return options.some(({ kind }) => kind === 'answer')
+      ? ` (1–${options.length})`
+      : ` (1–${options.length}, allow or deny)`
+  return options.length === 0 ? '' : ` (1–${options.length}, or in words)`
 }

@@ -6,10 +6,15 @@ import type { EventKind, RunEvent } from '../domain/event.ts'
 import type { RepositoryResult } from '../domain/host-api.ts'
 import type { CancelResponse, Harnesses, RunItem } from '../domain/run.ts'
 import type { RunState } from '../domain/state.ts'
+import type { Statistics } from '../domain/statistics.ts'
 import type { WorkerItem, WorkerKeyItem } from '../domain/worker.ts'
 import packageJson from '../package.json' with { type: 'json' }
+import { type AccountsApi, createAccountsApi } from './accounts-api.ts'
+import type { GivenAnswer } from './ask.ts'
+import { type AuditApi, createAuditApi } from './audit-api.ts'
 import { createEnvironmentsApi, type EnvironmentsApi } from './environments-api.ts'
 import { CliError, type ExitCode, exitCodes, type Problem } from './exit.ts'
+import { createSchedulesApi, type SchedulesApi } from './schedules-api.ts'
 
 /** A request that is neither a stream nor a bundle is answered within a second; a server that takes longer is not well. */
 const REQUEST_TIMEOUT_MS = 30_000
@@ -67,12 +72,14 @@ export interface Api {
   list(query: RunsQuery): Promise<RunsPage>
   get(runId: string): Promise<RunItem>
   harnesses(): Promise<Harnesses>
+  /** As `GET /agent/statistics` has them. */
+  statistics(query: Readonly<Record<string, string | undefined>>): Promise<Statistics>
   checkpoints(runId: string, query: { limit: number; cursor?: string | undefined }): Promise<CheckpointsPage>
   cancel(runId: string): Promise<void>
   /** With all runs that it began. @returns those that are being cancelled. */
   cancelTree(runId: string): Promise<string[]>
   send(runId: string, message: string, delivery: 'queue' | 'interrupt'): Promise<Sent>
-  answer(runId: string, optionId: string, questionId?: string): Promise<void>
+  answer(runId: string, answer: GivenAnswer, questionId?: string): Promise<void>
   /** `kinds`: only events of these. */
   events(runId: string, after: number, limit: number, kinds?: readonly EventKind[]): Promise<EventsPage>
   /** An open stream of server-sent events. Errors of the server's are thrown as {@link CliError}. */
@@ -81,7 +88,10 @@ export interface Api {
   /** The bytes as git wrote them: files may be in any encoding. */
   patch(runId: string, repository?: string): Promise<Buffer>
   bundle(runId: string, repository: string): Promise<Buffer>
+  readonly audit: AuditApi
   readonly environments: EnvironmentsApi
+  readonly schedules: SchedulesApi
+  readonly accounts: AccountsApi
   readonly workers: {
     list(): Promise<WorkerItem[]>
     setDraining(workerId: string, draining: boolean): Promise<WorkerItem>
@@ -93,13 +103,22 @@ export interface Api {
   }
 }
 
-export function createApi(options: { url: string; key: string; unreachableHint: string }): Api {
+export interface ApiOptions {
+  url: string
+  key: string
+  /** Uid of the team that is spoken of; unset: the server picks it. */
+  team?: string | undefined
+  unreachableHint: string
+}
+
+export function createApi(options: ApiOptions): Api {
   const base = `${options.url}/api/v1/agent/runs`
   const workers = `${options.url}/api/v1/agent/workers`
   const headers = {
     authorization: `Bearer ${options.key}`,
     'user-agent': `ambient-cli/${packageJson.version}`,
     'x-oz-api-source': 'CLI',
+    ...(options.team !== undefined && { 'x-warp-team-uid': options.team }),
   }
 
   let hasAnswered = false
@@ -164,15 +183,19 @@ export function createApi(options: { url: string; key: string; unreachableHint: 
       return json(steady(`${base}/${runId}/checkpoints?limit=${limit}${from}`))
     },
     harnesses: () => json(steady(`${options.url}/api/v1/agent/harnesses`)),
+    statistics: (query) => {
+      const given = Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined)
+      return json(steady(`${options.url}/api/v1/agent/statistics?${new URLSearchParams(given)}`))
+    },
     cancel: async (runId) => {
       await post(`${base}/${runId}/cancel`)
     },
     cancelTree: async (runId) =>
       (await json<CancelResponse>(post(`${base}/${runId}/cancel`, { cascade: true }))).cancelled_run_ids,
     send: (runId, message, delivery) => json(post(`${base}/${runId}/followups`, { message, delivery })),
-    answer: async (runId, optionId, questionId) => {
+    answer: async (runId, given, questionId) => {
       await post(`${base}/${runId}/answers`, {
-        option_id: optionId,
+        ...given,
         ...(questionId !== undefined && { question_id: questionId }),
       })
     },
@@ -199,7 +222,10 @@ export function createApi(options: { url: string; key: string; unreachableHint: 
       )
       return Buffer.from(await answer.arrayBuffer())
     },
+    audit: createAuditApi(`${options.url}/api/v1/agent/audit-log`, { steady, json }),
+    accounts: createAccountsApi(`${options.url}/api/v1/agent`, { steady, post, json }, request),
     environments: createEnvironmentsApi(`${options.url}/api/v1/agent/environments`, { steady, post, json }),
+    schedules: createSchedulesApi(`${options.url}/api/v1/agent/schedules`, { steady, post, json }),
     workers: {
       list: async () => (await json<{ workers: WorkerItem[] }>(steady(workers))).workers,
       setDraining: (workerId, draining) =>

@@ -8,7 +8,7 @@ import { CliError, exitCodes } from './exit.ts'
 /** @throws {CliError} when there is no key; {@link createApi} says it when there is no server. */
 export function connect(config: Config = loadConfig()): Api {
   const url = serverUrl(config)
-  return createApi({ url, key: apiKey(config), unreachableHint: startHint(url) })
+  return createApi({ url, key: apiKey(config), team: config.AMBIENT_TEAM, unreachableHint: startHint(url) })
 }
 
 /** True where the server's address is this machine's own: only then can its hosts see local paths. */

@@ -18,7 +18,7 @@ export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes]
 
 export const exitCodeHelp: readonly [ExitCode, string][] = [
   [exitCodes.succeeded, 'succeeded (the run, when it was followed; else the command itself)'],
-  [exitCodes.failed, 'the run failed (state FAILED)'],
+  [exitCodes.failed, 'the run failed (state FAILED); of `audit verify`, the log was changed'],
   [exitCodes.usage, 'wrong usage, or a request that the server refuses'],
   [exitCodes.error, 'an error of the platform (state ERROR, or the server is in trouble)'],
   [exitCodes.cancelled, 'the run was cancelled'],

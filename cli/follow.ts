@@ -77,9 +77,9 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
       asking.set(question.question_id, answered)
       const signal = AbortSignal.any([answered.signal, leave.signal, stop.signal])
       const withTitle = shownQuestion !== question.question_id
-      const option = await ask(screen, question, { withTitle, signal, onInterrupt })
-      if (option === null) continue
-      await api.answer(runId, option, question.question_id).catch((error: unknown) => {
+      const answer = await ask(screen, question, { withTitle, signal, onInterrupt })
+      if (answer === null) continue
+      await api.answer(runId, answer, question.question_id).catch((error: unknown) => {
         if (!(error instanceof CliError) || error.problem.status !== 409) throw error
         screen.note('Somebody else was faster: the question is answered already.')
       })

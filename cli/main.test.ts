@@ -103,7 +103,15 @@ describe('ambient run', () => {
         ...['run', 'Do it', '--repo', 'https://example.com/a/b.git#dev', '--agent', 'claude', '--model', 'm1'],
         ...['--image', 'debian', '--setup', 'npm ci', '--setup', 'npm test', '--env', 'A=1=2', '--env', 'TAKEN'],
         ...['--permission', 'ask', '--title', 'T', '--idle', '5', '--pool', 'gpu', '--metadata', 'team=x'],
-        ...['--depth', '3', '--push-branch', 'agent/work', '--author', 'Ada Lovelace <ada@example.com>'],
+        ...[
+          '--depth',
+          '3',
+          '--push-branch',
+          'agent/work',
+          '--pull-request',
+          '--author',
+          'Ada Lovelace <ada@example.com>',
+        ],
       ],
       { url: server.url, env: { TAKEN: 'from here' } },
     )
@@ -121,7 +129,12 @@ describe('ambient run', () => {
       },
       environment: {
         image: 'debian',
-        repos: [{ url: 'https://example.com/a/b.git', ref: 'dev', depth: 3, push_branch: 'agent/work' }],
+        repos: [
+          {
+            ...{ url: 'https://example.com/a/b.git', ref: 'dev', depth: 3, push_branch: 'agent/work' },
+            pull_request: { draft: true },
+          },
+        ],
         setup_commands: ['npm ci', 'npm test'],
         env: { A: '1=2', TAKEN: 'from here' },
       },

@@ -5,6 +5,8 @@ import { nearest } from '../domain/nearest.ts'
 import { runStates } from '../domain/state.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { HostOptions } from '../workers/host.ts'
+import { addAccounts } from './account-commands.ts'
+import { addAudit } from './audit-commands.ts'
 import type { AgentsOptions } from './commands/agents.ts'
 import type { ApplyOptions } from './commands/apply.ts'
 import type { DiffOptions } from './commands/diff.ts'
@@ -17,6 +19,8 @@ import { addEnvironments } from './environment-commands.ts'
 import { exitCodeHelp, usageError } from './exit.ts'
 import { addForks } from './fork-commands.ts'
 import { following, json, list, permission, positive, RUN, whole } from './options.ts'
+import { addSchedules } from './schedule-commands.ts'
+import { addStats } from './stats-command.ts'
 
 // Not read from the schema itself: that would load zod, and half of the time of `--help` with it.
 const agentNames = Object.keys({
@@ -50,10 +54,16 @@ export function buildProgram(rest: string[], exit: (code: number) => void): Comm
   addTranscript(program, exit)
   addMessages(program, exit)
   addResults(program, exit)
+  addStats(program, exit)
   program.commandsGroup('Getting started:')
   addStart(program, exit)
+  program.commandsGroup('Schedules:')
+  addSchedules(program, agentNames, exit)
   program.commandsGroup('Environments:')
   addEnvironments(program, exit)
+  program.commandsGroup('People and keys:')
+  addAccounts(program, exit)
+  addAudit(program, exit)
   program.commandsGroup('Hosts of a server:')
   addWorkers(program, exit)
   program.commandsGroup('Parts of a server (`ambient start` starts them all):')
@@ -108,6 +118,10 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
         'the agent works on a branch of this name, and its commits are pushed to the remote at the end; never by force',
       )
       .option(
+        '--pull-request',
+        'what is pushed gets a draft pull request, on GitHub or GitLab; without --push-branch its branch is ambient/<run>',
+      )
+      .option(
         '--author <identity>',
         'in whose name the agent commits, as "Name <address>"; unset: as git has it for you here',
       )
@@ -146,7 +160,9 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
       .option('--priority <number>', 'where runs wait in line, higher goes first (default: 0)', whole(-100, 100))
       .option('--concurrency <group:limit>', 'wait until fewer than so many runs of the group are at work')
       .option('--base-prompt <text>', 'instructions that come before the prompt')
-      .addOption(list('--metadata <key=value>', 'label of the run (repeatable)')),
+      .addOption(list('--metadata <key=value>', 'label of the run (repeatable)'))
+      .option('--personal', 'a run that nobody but you and the admins of your team see')
+      .option('--as <uid>', 'service account that carries it out, and whose configuration holds'),
   )
     .addHelpText('after', runExamples)
     .action(async (prompt: string | undefined, options: RunOptions) => {
@@ -218,7 +234,7 @@ function addMessages(program: Command, exit: (code: number) => void): void {
     .summary('answer what the agent of a run asks')
     .description('Answer what the agent of a run asks. Without an answer, the options are shown.')
     .argument('<id>', RUN)
-    .argument('[option]', '`allow`, `deny`, or the id of one of the options')
+    .argument('[option]', '`allow`, `deny`, the id of one of the options, or words where the question takes them')
     .option('--question <id>', 'which question, where there are several')
     .addOption(json('what was answered'))
     .action(async (id: string, option: string | undefined, options: { question?: string; json?: boolean }) => {
@@ -390,6 +406,7 @@ Examples:
 const settingsHelp = `Settings, as environment variables:
   AMBIENT_URL      the server (default: http://127.0.0.1:8420)
   AMBIENT_API_KEY  the key (default: the admin key in the data directory)
+  AMBIENT_TEAM     uid of the team, for whoever is in several (default: the first one)
   NO_COLOR         no colours`
 
 export const exitCodesHelp = () =>

@@ -139,6 +139,15 @@ export function createRenderer(style: Style): Renderer {
         return inBlock('note', warning(data, style))
       case 'error':
         return inBlock('note', `${colours.red('✗')} ${clean(failureText(data.failure) ?? 'something went wrong')}\n`)
+      case 'progress':
+        return inBlock('note', `${colours.dim('·')} ${clean(String(data.message ?? ''))}${percent(data)}\n`)
+      case 'artifact':
+        return inBlock('note', `${colours.dim('·')} ${artifactWords(data)}\n`)
+      case 'child':
+        return inBlock(
+          'note',
+          `${colours.dim('·')} has started the run ${String(data.run_id)}: ${clean(String(data.title ?? ''))}\n`,
+        )
       // Told by the summary, or of no interest to a reader.
       case 'result':
       case 'usage':
@@ -166,6 +175,18 @@ export function createRenderer(style: Style): Renderer {
       return call ? oneLine(call.title || call.kind, lineWidth(style) - 4) : null
     },
   }
+}
+
+const percent = ({ percent }: Record<string, unknown>): string =>
+  typeof percent === 'number' ? ` (${Math.round(percent)} %)` : ''
+
+/** What was handed over, by the first of its names that there is. */
+function artifactWords(data: Record<string, unknown>): string {
+  const type = String(data.artifact_type ?? 'artifact')
+    .toLowerCase()
+    .replaceAll('_', ' ')
+  const name = [data.title, data.filename, data.url, data.description].find((text) => typeof text === 'string')
+  return `has handed over a ${type}${name === undefined ? '' : `: ${clean(String(name))}`}`
 }
 
 /** What the states mean to the person who waits. */

@@ -1,5 +1,6 @@
 // Checkpoints of a run, and the runs that begin from one.
 import { z } from 'zod'
+import { cursor, PageInfo, pageLimit } from './page.ts'
 
 /** What a host says of a checkpoint that it hands over. */
 export const CheckpointSummary = z.object({
@@ -74,3 +75,6 @@ export const ForkedFrom = z.object({
   session: ForkSession,
 })
 export type ForkedFrom = z.infer<typeof ForkedFrom>
+
+export const CheckpointQuery = z.object({ limit: pageLimit(20), cursor })
+export const CheckpointPage = z.object({ checkpoints: z.array(CheckpointItem), page_info: PageInfo })

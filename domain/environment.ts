@@ -1,5 +1,7 @@
 // A stored environment: where runs of a team work, under a name; and its builds, each a prepared start on one host.
 import { z } from 'zod'
+import { Ownership, Profile } from './account.ts'
+import { cursor, PageInfo, pageLimit } from './page.ts'
 import { AgentConfig, Failure, InlineEnvironment } from './run.ts'
 import { runStates } from './state.ts'
 import { HostName } from './worker.ts'
@@ -106,6 +108,18 @@ export const BuildLogLine = z
   .meta({ id: 'BuildLogLine' })
 export type BuildLogLine = z.infer<typeof BuildLogLine>
 
+/** A stored environment in short: the part of Oz's CloudEnvironmentConfig that is served. */
+export const EnvironmentSummary = z
+  .object({
+    name: z.string(),
+    description: z.string(),
+    docker_image: z.string(),
+    github_repos: z.array(z.object({ owner: z.string(), repo: z.string() })),
+    setup_commands: z.array(z.string()),
+  })
+  .meta({ id: 'CloudEnvironmentConfig' })
+export type EnvironmentSummary = z.infer<typeof EnvironmentSummary>
+
 /** A stored environment as it is served: Oz's fields, and our own beside them. */
 export const EnvironmentItem = z
   .object({
@@ -133,9 +147,44 @@ export const EnvironmentItem = z
       })
       .optional(),
     team: z.string(),
+    scope: Ownership,
+    creator: Profile,
+    last_editor: Profile,
     runs_at_work: z.number().int().describe('What `run_limit` counts.'),
     builds: z.array(BuildItem).describe('The newest one of each host.'),
     warnings: z.array(z.string()).optional().describe('Fields of the request that are not known and had no effect.'),
   })
   .meta({ id: 'Environment' })
 export type EnvironmentItem = z.infer<typeof EnvironmentItem>
+
+/** `GET /agent/environments` */
+export const EnvironmentQuery = z.object({ sort_by: z.enum(['last_updated', 'name']).default('last_updated') })
+export const EnvironmentList = z.object({ environments: z.array(EnvironmentItem) })
+
+/** `GET /agent/environments/{uid}/builds` */
+export const BuildQuery = z.object({
+  limit: pageLimit(50),
+  cursor,
+  worker_id: z.string().optional().describe('Only those of this host.'),
+})
+export const BuildPage = z.object({ builds: z.array(BuildItem), page_info: PageInfo })
+
+export const StartedBuilds = z.object({
+  builds: z.array(BuildItem).describe('One for each host: begun, or going on already.'),
+  warnings: EnvironmentItem.shape.warnings,
+})
+
+/** `GET …/builds/{buildId}/log` */
+export const BuildLogQuery = z.object({
+  after: z.number().int().min(0).default(0).describe('`next_cursor` of the page before.'),
+  limit: pageLimit(500, 1_000),
+})
+export const BuildLogPage = z.object({
+  lines: z.array(BuildLogLine),
+  page_info: z.object({
+    has_next_page: z.boolean(),
+    next_cursor: z.string(),
+    state: z.enum(buildStates),
+    is_over: z.boolean(),
+  }),
+})

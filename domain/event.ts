@@ -1,5 +1,7 @@
 // One row of a run's transcript.
 import { z } from 'zod'
+import { pageLimit } from './page.ts'
+import { timelineTypes } from './state.ts'
 
 /**
  * What a transcript event can be. The first group keeps the meaning of the
@@ -19,6 +21,9 @@ export const eventKinds = [
   'prompt', // a person's message, at the moment the agent got it: {message_id, text}
   'question', // the agent asks: {question_id, tool_call, options: [{option_id, name, kind}]}
   'answer', // a person (or the policy) answered: {question_id, option_id, by}
+  'progress', // the agent tells how far it is: {message, percent?}
+  'artifact', // handed over beside the repositories: {artifact_uid, artifact_type, title?, filename?, url?, branch?}
+  'child', // the agent has started another run: {run_id, title}
   'turn_end', // {stop_reason, usage?}
   'setup', // a line of set-up output: {step, stream, text} or {step, command} or {step, exit_code, duration_ms}
   'output', // a line of a command agent's output: {stream, text}
@@ -42,6 +47,46 @@ export const RunEvent = z
   .meta({ id: 'RunEvent' })
 
 export type RunEvent = z.infer<typeof RunEvent>
+
+/** `GET /agent/runs/{id}/events` */
+export const EventQuery = z.object({
+  after: z
+    .number()
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .default(0)
+    .describe('The sequence after which the page, or the stream, begins.'),
+  limit: pageLimit(100),
+  kind: z.array(z.enum(eventKinds)).optional().describe('Only these; repeated for several. A stream has all.'),
+  follow: z.enum(['always']).optional().describe('A stream that stays open when the run is over.'),
+})
+
+export const EventPage = z
+  .object({
+    events: z.array(RunEvent),
+    page_info: z.object({
+      has_next_page: z.boolean(),
+      next_cursor: z.string().nullable().describe('For `after`.'),
+      last_sequence: z.number().int(),
+    }),
+  })
+  .meta({ id: 'EventPage' })
+
+/** One of `GET /agent/runs/{id}/timeline`. */
+export const TimelineEvent = z
+  .object({
+    event_uuid: z.uuid(),
+    run_id: z.uuid(),
+    execution_id: z.string(),
+    execution: z.number().int(),
+    event_type: z.enum(timelineTypes),
+    occurred_at: z.iso.datetime(),
+    payload: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: 'TimelineEvent' })
+
+export const Timeline = z.object({ events: z.array(TimelineEvent) })
 
 /**
  * A transcript event before it has a sequence, keyed by where it came from: the

@@ -9,6 +9,21 @@ export type AgentName = z.infer<typeof AgentName>
 export const HarnessType = z.enum(['oz', ...agentNames])
 export type HarnessType = z.infer<typeof HarnessType>
 
+const isOzType = (type: HarnessType) => ['oz', 'claude', 'codex', 'gemini'].includes(type)
+
+/** How `config.harness` says which agent is meant. */
+export interface NamedHarness {
+  type: HarnessType
+  agent?: AgentName | null | undefined
+}
+
+/** Null: the server's default. */
+export const agentOf = ({ type, agent }: NamedHarness): AgentName | null => agent ?? (type === 'oz' ? null : type)
+
+/** A harness as it is served: strict clients take no `type` that Oz does not have, so those are said by `agent` alone. */
+export const asServed = <T extends NamedHarness>(harness: T): T =>
+  isOzType(harness.type) ? harness : { ...harness, type: 'oz', agent: harness.agent ?? harness.type }
+
 /** What happens when an agent wants to act: `allow` it, `ask` a person (the run is BLOCKED), or `deny` it. */
 export const PermissionPolicy = z.enum(['allow', 'ask', 'deny'])
 export type PermissionPolicy = z.infer<typeof PermissionPolicy>

@@ -5,7 +5,7 @@ import { BlockedHost } from './egress.ts'
 import { buildReasons } from './environment.ts'
 import { NewEvent } from './event.ts'
 import { AgentName, PermissionPolicy } from './harness.ts'
-import { CommitIdentity, InlineEnvironment } from './run.ts'
+import { CommitIdentity, InlineEnvironment, RunMode } from './run.ts'
 import { EgressState, HostName } from './worker.ts'
 
 /** All of these routes live under this prefix and need a worker key. */
@@ -91,11 +91,42 @@ export const MessageText = z.object({
   text: z.string(),
   /** For an answer: what was asked, and what was decided. */
   decision: z.object({ title: z.string(), choice: z.enum(['allow', 'deny']) }).nullable(),
+  /** The one that it was sent in. Absent: normal. */
+  mode: RunMode.optional(),
+  /** Files that came with it, in their order. `GET /runs/:runId/attachments/:uid` has their contents. */
+  attachments: z
+    .array(
+      z.object({ uid: z.string(), file_name: z.string(), mime_type: z.string(), bytes: z.number().int().nullable() }),
+    )
+    .optional(),
 })
 export type MessageText = z.infer<typeof MessageText>
 
-/** `POST /runs/:runId/executions/:execution/credential`: a gateway token; a second call replaces the first. */
-export const RunCredential = z.object({ token: z.string() })
+/**
+ * `POST /runs/:runId/executions/:execution/credential`: a gateway token; a second
+ * call replaces the first. And one for the agent's tools, null from a server that
+ * has none; a further one, by `…/tool-credential`, leaves the others good.
+ */
+export const RunCredential = z.object({ token: z.string(), tool_token: z.string().nullable().default(null) })
+export type RunCredential = z.infer<typeof RunCredential>
+export const ToolCredential = z.object({ tool_token: z.string() })
+
+/** `GET /runs/:runId/executions/:execution/asked`: what the agent wants of the host and of people, now that its turn has ended. */
+export const AskedInTurn = z.object({
+  question: z
+    .object({
+      questionId: z.string(),
+      title: z.string(),
+      options: z.array(z.object({ optionId: z.string(), name: z.string(), kind: z.string() })),
+    })
+    .nullable(),
+  /** To be sent to `PUT …/artifacts/:uid`, or taken back by `POST …/artifacts/:uid/refused` → {@link RefusedFile}. */
+  files: z.array(z.object({ artifact_uid: z.string(), path: z.string() })),
+  max_file_bytes: z.number().int().min(0).default(0),
+})
+export type AskedInTurn = z.infer<typeof AskedInTurn>
+
+export const RefusedFile = z.object({ reason: z.string().min(1).max(500) })
 
 /** `POST /runs/:runId/executions/:execution/events` → {@link Appended}. At most 500 events a call. */
 export const AppendEvents = z.object({

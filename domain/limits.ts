@@ -6,6 +6,10 @@ export const PROMPT_BYTES = 2 * 1024 * 1024
 export const REQUEST_BYTES = 40 * 1024 * 1024
 /** Longest title, in characters. A generated title is cut to a tenth of it. */
 export const TITLE_CHARS = 500
+/** Files that come with one message. */
+export const ATTACHMENTS = 5
+/** Calls that the agents of one run may make of their tools. */
+export const TOOL_CALLS = 5_000
 export const METADATA_KEYS = 20
 export const METADATA_KEY_BYTES = 64
 export const METADATA_VALUE_BYTES = 256
@@ -16,3 +20,5 @@ export const SETUP_INPUTS = 100
 export const PAGE_LIMIT = 500
 /** Largest value of AMBIENT_CHECKPOINT_MB. */
 export const CHECKPOINT_MB = 4096
+/** Webhooks of one team: each change of state looks at all of them. */
+export const WEBHOOKS = 100

@@ -1,10 +1,15 @@
 // What a run is: its request, its configuration, and how it is served. Field names are Oz's where Oz has the field.
 import { z } from 'zod'
+import { Ownership, Profile, Uid } from './account.ts'
+import { attachmentFields, RunArtifact } from './artifact.ts'
+import { BranchName } from './branch.ts'
 import { ForkedFrom, ForkFrom } from './checkpoint.ts'
 import { BlockedHost, EgressRule } from './egress.ts'
 import { AgentName, HarnessType, PermissionPolicy, providerNames } from './harness.ts'
 import * as limits from './limits.ts'
+import { PullRequestAsk } from './pull-request.ts'
 import { Concurrency, Priority, QueuePlace } from './queue.ts'
+import { ScoreItem } from './score.ts'
 import { runStates } from './state.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text).length
@@ -39,22 +44,11 @@ const WorkspacePath = z
     error: 'must be a relative path inside the workspace',
   })
 
-/** The name of a branch as git takes it (git-check-ref-format), without `refs/heads/`. */
-const BranchName = z
-  .string()
-  .min(1)
-  .max(200)
-  .refine(
-    (name) =>
-      !/[\s\p{Cc}~^:?*[\\]|\.\.|@\{|^[-@]$|^-|\.$/u.test(name) &&
-      !/^(refs\/|HEAD$)/.test(name) &&
-      name.split('/').every((part) => part !== '' && !part.startsWith('.') && !part.endsWith('.lock')),
-    { error: 'must be the name of a branch, as git takes it' },
-  )
-
 export const Repository = z
   .object({
-    url: GitUrl,
+    url: GitUrl.describe(
+      'https, ssh, git or file, or `git@host:path`. One repository is the working directory; several lie beside each other.',
+    ),
     ref: z
       .string()
       .min(1)
@@ -83,6 +77,9 @@ export const Repository = z
     push_branch: BranchName.optional().describe(
       'The agent works on a branch of this name, made from `ref`, and its commits are pushed to the remote when an execution ends; never by force.',
     ),
+    pull_request: PullRequestAsk.optional().describe(
+      'A pull request is opened for the pushed branch. Without `push_branch`, the branch is `ambient/<run_id>`.',
+    ),
   })
   .meta({ id: 'Repository' })
 
@@ -104,7 +101,8 @@ export const InlineEnvironment = z
     setup_commands: z
       .array(text(64 * 1024).min(1))
       .max(limits.SETUP_COMMANDS)
-      .default([]),
+      .default([])
+      .describe('Run one after the other, by a shell, in the working directory, before the agent begins.'),
     env: z
       .record(
         z
@@ -113,7 +111,8 @@ export const InlineEnvironment = z
           .refine((name) => !reservedEnv.test(name), { error: 'is a reserved name' }),
         text(32 * 1024),
       )
-      .default({}),
+      .default({})
+      .describe('Variables for set-up commands and the agent. Values are not shown again.'),
     devcontainer: z
       .boolean()
       .optional()
@@ -154,9 +153,12 @@ export const EnvironmentId = z.string().regex(/^[A-Za-z0-9]{22}$/, 'must be 22 l
 
 export const Harness = z
   .object({
-    type: HarnessType.default('oz'),
-    model_id: text(200).min(1).nullish(),
-    reasoning_level: text(50).min(1).nullish(),
+    type: HarnessType.default('oz').describe('Which agent. `oz`: as the server has it.'),
+    agent: AgentName.nullish().describe(
+      'Which agent, before `type`. Answers have it here where Oz has no word for it, and `oz` as the `type`.',
+    ),
+    model_id: text(200).min(1).nullish().describe('Before `config.model_id`.'),
+    reasoning_level: text(50).min(1).nullish().describe('As the agent calls it: `high`.'),
     /** Only for the `command` harness. */
     command: z
       .array(text(64 * 1024))
@@ -185,9 +187,9 @@ export type CommitIdentity = z.infer<typeof CommitIdentity>
 /** Oz's AmbientAgentConfig: the part that is served so far. Unknown fields are kept and ignored, as Oz does. */
 export const AgentConfig = z
   .looseObject({
-    name: text(500).nullish(),
-    model_id: text(200).min(1).nullish(),
-    base_prompt: text(limits.PROMPT_BYTES).nullish(),
+    name: text(500).nullish().describe('A label to group runs by.'),
+    model_id: text(200).min(1).nullish().describe('As the provider of the agent calls it. Absent: the default.'),
+    base_prompt: text(limits.PROMPT_BYTES).nullish().describe('Instructions that come before the prompt.'),
     idle_timeout_minutes: z
       .number()
       .int()
@@ -220,7 +222,9 @@ export const AgentConfig = z
       .nullish()
       .describe('The pool of hosts that may take the run.'),
     harness: Harness.nullish(),
-    permission_policy: PermissionPolicy.nullish(),
+    permission_policy: PermissionPolicy.nullish().describe(
+      'When the agent wants to act: `ask` a person, and the run is BLOCKED meanwhile. Absent: `allow` in a container, `ask` on the bare machine.',
+    ),
     commit_identity: CommitIdentity.nullish().describe(
       "Author and committer of the agent's commits. Absent: Ambient <ambient@localhost>.",
     ),
@@ -228,6 +232,12 @@ export const AgentConfig = z
       .union([EnvironmentId, z.literal('')], 'must be the uid of an environment: 22 letters and digits')
       .nullish()
       .describe('The stored environment to work in. The run gets a copy of it.'),
+    session_sharing: z
+      .looseObject({ public_access: z.enum(['VIEWER', 'EDITOR']).nullish() })
+      .nullish()
+      .describe(
+        'A link to the run, for anybody who is signed in here: VIEWER to see it, EDITOR to steer it as well. The answer to the request has it as `session_link`. Without effect on runs of a schedule.',
+      ),
   })
   .meta({ id: 'AmbientAgentConfig' })
 
@@ -244,23 +254,47 @@ export const Metadata = z
   )
   .refine((map) => Object.keys(map).length <= limits.METADATA_KEYS, { error: `more than ${limits.METADATA_KEYS} keys` })
 
+/** `plan`: look into it and write a plan. `orchestrate`: have other runs do it. */
+export const RunMode = z.enum(['normal', 'plan', 'orchestrate'])
+export type RunMode = z.infer<typeof RunMode>
+
 /** Body of `POST /agent/runs`. Fields that this server does not know are ignored, as Oz does. */
 export const StartRun = z
   .object({
     prompt: text(limits.PROMPT_BYTES)
       .refine((prompt) => prompt.trim() !== '', { error: 'must not be empty' })
       .describe('The task.'),
-    mode: z.enum(['normal', 'plan', 'orchestrate']).nullish(),
-    title: z.string().min(1).max(limits.TITLE_CHARS).nullish(),
+    mode: RunMode.nullish(),
+    title: z.string().min(1).max(limits.TITLE_CHARS).nullish().describe('Absent: the first line of the prompt.'),
     config: AgentConfig.nullish(),
-    environment: InlineEnvironment.nullish(),
-    metadata: Metadata.nullish(),
-    parent_run_id: z.uuid().nullish(),
+    environment: InlineEnvironment.nullish().describe('Where it works, unless `config.environment_id` says it.'),
+    metadata: Metadata.nullish().describe(
+      'Pairs of your own, fixed at creation; `GET /agent/runs` filters by them. What the parent run has is inherited.',
+    ),
+    parent_run_id: z.uuid().nullish().describe('The run that begins this one.'),
+    conversation_id: z
+      .uuid()
+      .nullish()
+      .describe(
+        'Go on with a conversation in a new run: with the workspace and the session of the last checkpoint of its last run. The prompt may be left out then.',
+      ),
     fork_from: ForkFrom.nullish().describe(
       'Begin with the workspace of another run. What is not given is as it is there.',
     ),
     priority: Priority.nullish().describe('Where runs wait in line, higher goes first. Absent: 0.'),
     concurrency: Concurrency.nullish(),
+    team: z
+      .boolean()
+      .nullish()
+      .describe('False: a personal run, seen by its creator and the admins of the team alone. Absent: true.'),
+    agent_identity_uid: z
+      .union([Uid, z.literal('')], 'must be the uid of a service account: 22 letters and digits')
+      .nullish()
+      .describe('The service account that carries it out, and whose configuration holds where the request has none.'),
+    on_behalf_of: text(320)
+      .nullish()
+      .describe('Uid or e-mail address of the member whose run it is to be. Only for service accounts that may.'),
+    ...attachmentFields,
   })
   .meta({ id: 'StartRun' })
 
@@ -272,6 +306,7 @@ export const StartRunResponse = z
     task_id: z.uuid(),
     state: z.enum(runStates),
     at_capacity: z.boolean(),
+    session_link: z.string().optional().describe('Where `config.session_sharing` asked for it: shown here alone.'),
     warnings: z.array(z.string()).optional().describe('Fields of the request that are not known and had no effect.'),
   })
   .meta({ id: 'StartRunResponse' })
@@ -297,23 +332,50 @@ export type Harnesses = z.infer<typeof Harnesses>
 export const FollowUp = z
   .object({
     message: text(limits.PROMPT_BYTES).refine((message) => message.trim() !== '', { error: 'must not be empty' }),
-    mode: z.enum(['normal', 'plan', 'orchestrate']).nullish(),
+    mode: RunMode.nullish(),
     delivery: z
       .enum(['queue', 'interrupt'])
       .default('queue')
       .describe(
         'What happens when a turn is running: wait for its end, or interrupt it and continue with this message.',
       ),
+    ...attachmentFields,
   })
   .meta({ id: 'FollowUp' })
+
+/** The answer to a follow-up: it is accepted; what becomes of it, the run shows. */
+export const FollowUpResponse = z
+  .object({
+    run_id: z.uuid(),
+    message_id: z.uuid(),
+    state: z.enum(runStates),
+    warnings: StartRunResponse.shape.warnings,
+  })
+  .meta({ id: 'FollowUpResponse' })
 
 /** Body of `POST …/answers`. */
 export const Answer = z
   .object({
     question_id: z.string().min(1).max(200).nullish().describe('Absent: the only open question.'),
-    option_id: z.string().min(1).max(200).describe("One of the question's option ids, or the word `allow` or `deny`."),
+    option_id: z
+      .string()
+      .min(1)
+      .max(200)
+      .nullish()
+      .describe("One of the question's option ids, or the word `allow` or `deny`."),
+    text: text(limits.PROMPT_BYTES)
+      .nullish()
+      .describe('In its place, for a question with `free_text`: the answer in words.'),
   })
   .meta({ id: 'Answer' })
+
+export const AnswerResponse = z
+  .object({
+    run_id: z.uuid(),
+    question_id: z.string(),
+    option_id: z.string().nullable().describe('Null: it was answered in words.'),
+  })
+  .meta({ id: 'AnswerResponse' })
 
 /** Body of `POST …/cancel`, which official clients send without one. */
 export const Cancel = z
@@ -338,24 +400,34 @@ export type CancelResponse = z.infer<typeof CancelResponse>
 /** Why a run, or the build of an environment, did not succeed, as it is served. */
 export const Failure = z
   .object({
-    code: z.string(),
-    phase: z.string(),
+    code: z.string().describe('Such as `setup_command_failed`; finer than `status_message.error_code`.'),
+    phase: z.string().describe('Where in the execution it happened.'),
     message: z.string(),
-    command: z.string().optional(),
+    command: z.string().optional().describe('The command that failed.'),
     exit_code: z.number().int().optional(),
-    log_tail: z.string().optional(),
-    next_step: z.string().optional(),
-    retryable: z.boolean(),
+    log_tail: z.string().optional().describe('The last lines of its log.'),
+    next_step: z.string().optional().describe('What you can do next.'),
+    retryable: z.boolean().describe('Whether the same, begun again unchanged, can be expected to do better.'),
   })
   .meta({ id: 'Failure' })
+
+/** The schedule of a run, as it was when the run was made. */
+export const RunSchedule = z
+  .object({ schedule_id: z.string(), schedule_name: z.string(), cron_schedule: z.string() })
+  .meta({ id: 'RunSchedule' })
+export type RunSchedule = z.infer<typeof RunSchedule>
 
 /** A run as it is served. */
 export const RunItem = z
   .object({
     run_id: z.uuid(),
-    task_id: z.uuid(),
+    task_id: z.uuid().describe('The older name of `run_id`.'),
     title: z.string(),
-    state: z.enum(runStates),
+    state: z
+      .enum(runStates)
+      .describe(
+        'FAILED: for a reason on your side, such as set-up, a command, a limit. ERROR: on the side of the platform. BLOCKED: waits for a person.',
+      ),
     prompt: z.string(),
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),
@@ -368,18 +440,24 @@ export const RunItem = z
     failure: Failure.nullable(),
     queue: QueuePlace.nullable().describe('Only while the run waits in line.'),
     team: z.string(),
+    scope: Ownership.describe('`User`: seen by its creator and the admins of the team alone.'),
+    creator: Profile,
+    executor: Profile.describe('As whom it works: a service account, or its creator.'),
     priority: z.number().int(),
     concurrency: Concurrency.nullable(),
     source: z.string(),
+    schedule: RunSchedule.nullable().describe('The schedule that made it.'),
     execution_location: z.enum(['LOCAL', 'REMOTE']),
-    execution: z.number().int(),
+    execution: z.number().int().describe('Counts from 1; a follow-up on an ended run begins another one.'),
     is_sandbox_running: z.boolean(),
-    agent_config: z.record(z.string(), z.unknown()),
+    is_run_type_cancellable: z.boolean().describe('Whether runs of its kind can be cancelled, whatever its state.'),
+    agent_config: z.record(z.string(), z.unknown()).describe('As resolved when the run was made: AmbientAgentConfig.'),
     environment: z
       .record(z.string(), z.unknown())
       .nullable()
       .describe('As asked for, without the values of `env` and the credentials in URLs.'),
     conversation_id: z.uuid(),
+    mode: RunMode,
     session_id: z.string().nullable(),
     parent_run_id: z.uuid().nullable(),
     root_run_id: z.uuid(),
@@ -389,9 +467,11 @@ export const RunItem = z
       .nullable()
       .describe('The newest one that is kept.'),
     metadata: z.record(z.string(), z.string()),
-    artifacts: z.array(z.unknown()),
-    children: z.array(z.uuid()),
-    last_event_sequence: z.number().int(),
+    scores: z.array(ScoreItem),
+    request_usage: z.null().describe('What models were used is not counted yet.'),
+    artifacts: z.array(RunArtifact),
+    children: z.array(z.uuid()).describe('The runs that it began.'),
+    last_event_sequence: z.number().int().describe('Of its transcript.'),
     blocked_hosts: z
       .array(BlockedHost)
       .describe(
@@ -406,6 +486,7 @@ export const RunItem = z
           .nullable()
           .describe('What the agent wants to do, as the Agent Client Protocol has it: command, changes to files.'),
         options: z.array(z.object({ option_id: z.string(), name: z.string(), kind: z.string() })),
+        free_text: z.boolean().optional().describe('It may be answered by `text` instead of an option.'),
       }),
     ),
     demo: z.boolean().describe('True when a scripted demo model played the model.'),

@@ -52,3 +52,21 @@ export type WorkerKeyItem = z.infer<typeof WorkerKeyItem>
 export const NewWorkerKey = z
   .object({ name: z.string().trim().min(1).max(100), pool: HostName.nullish() })
   .meta({ id: 'NewWorkerKey' })
+
+export const WorkerList = z.object({ workers: z.array(WorkerItem) })
+export const WorkerKeyList = z.object({ keys: z.array(WorkerKeyItem) })
+
+/** The key itself is shown this once. */
+export const CreatedWorkerKey = WorkerKeyItem.extend({ key: z.string() }).meta({ id: 'CreatedWorkerKey' })
+
+/** `GET /agent/connected-self-hosted-workers`, as Oz has it: one entry for each name that `worker_host` can have. */
+export const ConnectedWorkers = z.object({
+  workers: z.array(
+    z.object({
+      worker_host: z.string(),
+      connection_count: z.number().int(),
+      connected_at: z.iso.datetime(),
+      last_seen_at: z.iso.datetime(),
+    }),
+  ),
+})

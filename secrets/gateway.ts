@@ -4,6 +4,7 @@ import https from 'node:https'
 import { pipeline } from 'node:stream/promises'
 import type { Logger } from 'pino'
 import type { ProviderName } from '../domain/harness.ts'
+import { TOOLS_PATH } from '../domain/tools.ts'
 import {
   type Authorize,
   type CredentialHolder,
@@ -21,6 +22,7 @@ import {
   providers,
   withoutParameter,
 } from './providers.ts'
+import type { ToolsDoor } from './tools-door.ts'
 
 /** A call that was passed on, told when it has ended. */
 export interface GatewayCall extends CredentialHolder {
@@ -38,6 +40,8 @@ export interface GatewayOptions {
   authorize: Authorize
   providers: Readonly<Record<ProviderName, ProviderTarget>>
   onCall?: (call: GatewayCall) => void
+  /** What agents ask of their tools goes this way. */
+  tools?: ToolsDoor
   log: Pick<Logger, 'warn'>
   now?: () => number
 }
@@ -70,6 +74,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   let closing = false
 
   async function handle(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    if (options.tools && request.url?.split('?', 1)[0] === TOOLS_PATH)
+      return await options.tools.handle(request, response)
     const call = parseProviderCall(request.url ?? '')
     if (!call) return refuseUnknown(response)
     const holder = await authorized(call, request, response)
@@ -234,7 +240,7 @@ function refuse(response: http.ServerResponse, provider: ProviderName, kind: Gat
 }
 
 function refuseUnknown(response: http.ServerResponse): void {
-  const message = 'The model gateway serves /anthropic/…, /openai/… and /gemini/… only.'
+  const message = 'The model gateway serves /anthropic/…, /openai/…, /gemini/… and /mcp only.'
   answerJson(response, 404, { error: { message, type: 'invalid_request_error', param: null, code: 'not_found' } })
 }
 

@@ -1,8 +1,12 @@
 // A cancel that is for a run and for all that it began: its children, theirs, and so on.
 import { sql } from 'kysely'
+import type { Principal } from '../domain/permission.ts'
 import { terminalStates } from '../domain/state.ts'
 import type { Queryable, Tx } from './database.ts'
 import { insertMail, messageWaits, pendingCancel } from './mail.ts'
+
+/** Which of the descendants are cancelled as well: whoever cancels may not reach them all. */
+export type Reach = 'all' | 'itself' | { own: Principal; ofTeam: boolean }
 
 /**
  * Cancels the run and its descendants of the same team, as far as they are not
@@ -13,12 +17,18 @@ import { insertMail, messageWaits, pendingCancel } from './mail.ts'
  * meanwhile is found, or refused: whoever begins one locks its parent, see
  * {@link isCancelledWithChildren}.
  */
-export async function cancelTree(tx: Tx, runId: string, reason: string, trace: string | null): Promise<string[]> {
+export async function cancelTree(
+  tx: Tx,
+  runId: string,
+  reason: string,
+  trace: string | null,
+  reach: Reach = 'all',
+): Promise<string[]> {
   await sql`
     select pg_advisory_xact_lock(hashtextextended('cancel ' || root_run_id::text, 0)) from runs where id = ${runId}
   `.execute(tx)
   const told = new Map<string, boolean>()
-  for (let found = await lockTree(tx, runId, []); found.length > 0; ) {
+  for (let found = await lockTree(tx, runId, [], reach); found.length > 0; ) {
     for (const { id, isGoing } of found) {
       told.set(id, isGoing)
       if (!isGoing) continue
@@ -30,7 +40,7 @@ export async function cancelTree(tx: Tx, runId: string, reason: string, trace: s
       )
     }
     // Those that were being begun while the locks were waited for.
-    found = await lockTree(tx, runId, [...told.keys()])
+    found = await lockTree(tx, runId, [...told.keys()], reach)
   }
   return [...told].flatMap(([id, isTold]) => (isTold ? [id] : []))
 }
@@ -42,8 +52,20 @@ async function cancelRun(tx: Tx, runId: string, reason: string, trace: string | 
   else await sql`update mail set body = body || '{"cascade": true}' where id = ${pending}`.execute(tx)
 }
 
+const isWithin = (reach: Reach) => {
+  if (typeof reach === 'string') return reach === 'all' ? sql`true` : sql`false`
+  const { own, ofTeam } = reach
+  const isOwn = sql`(created_by = ${own.uid} and created_by_type = ${own.type})`
+  return ofTeam ? sql`(scope = 'Team' or ${isOwn})` : isOwn
+}
+
 /** The runs of the tree that are not known yet, locked, each with whether it is going on. */
-async function lockTree(tx: Tx, runId: string, known: readonly string[]): Promise<{ id: string; isGoing: boolean }[]> {
+async function lockTree(
+  tx: Tx,
+  runId: string,
+  known: readonly string[],
+  reach: Reach,
+): Promise<{ id: string; isGoing: boolean }[]> {
   const { rows } = await sql<{ id: string }>`
     with recursive tree as (
       select id, team from runs where id = ${runId}
@@ -51,7 +73,7 @@ async function lockTree(tx: Tx, runId: string, known: readonly string[]): Promis
       select runs.id, runs.team from runs join tree on runs.parent_run_id = tree.id and runs.team = tree.team
     ), locked as (
       select id from runs
-      where id in (select id from tree) and id <> all(${known}::uuid[])
+      where id in (select id from tree) and id <> all(${known}::uuid[]) and (id = ${runId} or ${isWithin(reach)})
       order by id
       for no key update
     )

@@ -1,7 +1,7 @@
 // Stored environments: what runs of a team may name. A team in every query.
-import { randomInt } from 'node:crypto'
 import { type Selectable, sql } from 'kysely'
-import type { EnvironmentConfig, EnvironmentItem } from '../domain/environment.ts'
+import type { EnvironmentConfig, EnvironmentItem, EnvironmentSummary } from '../domain/environment.ts'
+import { OPERATOR, type Principal } from '../domain/permission.ts'
 import { withoutSecrets } from '../domain/run.ts'
 import { moveLine } from './admission.ts'
 import { newestBuilds } from './build-list.ts'
@@ -9,7 +9,10 @@ import { heedChange } from './builds.ts'
 import type { Queryable, Tx } from './database.ts'
 import { jsonb } from './json.ts'
 import { lockLine } from './locking.ts'
+import { profileIn, profilesOf } from './principals.ts'
 import type { EnvironmentsTable } from './schema.ts'
+import { isTaken } from './taken.ts'
+import { newUid } from './uid.ts'
 
 /** Another environment of the team has this name. */
 export class NameTakenError extends Error {
@@ -19,10 +22,12 @@ export class NameTakenError extends Error {
   }
 }
 
-type EnvironmentRow = Pick<
-  Selectable<EnvironmentsTable>,
-  'id' | 'team' | 'name' | 'config' | 'created_at' | 'updated_at'
->
+const columns = [
+  ...(['id', 'team', 'name', 'config', 'created_at', 'updated_at'] as const),
+  ...(['created_by_type', 'created_by', 'updated_by_type', 'updated_by'] as const),
+] as const
+
+type EnvironmentRow = Pick<Selectable<EnvironmentsTable>, (typeof columns)[number]>
 
 /** How lists may be sorted: by name, or the one that changed last first. */
 export const environmentOrders = ['name', 'last_updated'] as const
@@ -34,11 +39,21 @@ export async function insertEnvironment(
   team: string,
   config: EnvironmentConfig,
   pool: string,
+  by: Principal = OPERATOR,
 ): Promise<EnvironmentItem> {
   const row = await named(config.name, () =>
     tx
       .insertInto('environments')
-      .values({ id: newId(), team, name: config.name, config: jsonb(config) })
+      .values({
+        id: newUid(),
+        team,
+        name: config.name,
+        config: jsonb(config),
+        created_by_type: by.type,
+        created_by: by.uid,
+        updated_by_type: by.type,
+        updated_by: by.uid,
+      })
       .returning(columns)
       .executeTakeFirstOrThrow(),
   )
@@ -52,7 +67,7 @@ export async function insertEnvironment(
  */
 export async function replaceEnvironment(
   tx: Tx,
-  { team, id, pool }: { team: string; id: string; pool: string },
+  { team, id, pool, by = OPERATOR }: { team: string; id: string; pool: string; by?: Principal },
   change: (stored: EnvironmentConfig) => EnvironmentConfig,
 ): Promise<EnvironmentItem | null> {
   const stored = await select(tx, team).where('id', '=', id).forNoKeyUpdate().executeTakeFirst()
@@ -61,7 +76,13 @@ export async function replaceEnvironment(
   const row = await named(config.name, () =>
     tx
       .updateTable('environments')
-      .set({ name: config.name, config: jsonb(config), updated_at: sql`now()` })
+      .set({
+        name: config.name,
+        config: jsonb(config),
+        updated_at: sql`now()`,
+        updated_by_type: by.type,
+        updated_by: by.uid,
+      })
       .where('id', '=', id)
       .returning(columns)
       .executeTakeFirstOrThrow(),
@@ -109,8 +130,6 @@ export async function listEnvironments(
   return serve(db, rows)
 }
 
-const columns = ['id', 'team', 'name', 'config', 'created_at', 'updated_at'] as const
-
 const select = (db: Queryable, team: string) =>
   db.selectFrom('environments').select(columns).where('team', '=', team).where('deleted_at', 'is', null)
 
@@ -120,21 +139,14 @@ async function letIn(tx: Tx): Promise<void> {
   await moveLine(tx)
 }
 
-const UNIQUE_VIOLATION = '23505'
-
 async function named<T>(name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === UNIQUE_VIOLATION) throw new NameTakenError(name)
+    if (isTaken(error)) throw new NameTakenError(name)
     throw error
   }
 }
-
-const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
-
-/** Of the form that clients of the Oz API know: 22 letters and digits. */
-const newId = () => Array.from({ length: 22 }, () => LETTERS[randomInt(LETTERS.length)]).join('')
 
 async function serveOne(db: Queryable, row: EnvironmentRow): Promise<EnvironmentItem> {
   const [item] = await serve(db, [row])
@@ -144,28 +156,53 @@ async function serveOne(db: Queryable, row: EnvironmentRow): Promise<Environment
 
 async function serve(db: Queryable, rows: readonly EnvironmentRow[]): Promise<EnvironmentItem[]> {
   const ids = rows.map(({ id }) => id)
-  const [builds, runs] = await Promise.all([newestBuilds(db, ids), runsOf(db, ids)])
-  return rows.map(({ id, team, name, config, created_at, updated_at }) => {
+  const [builds, runs, profiles] = await Promise.all([
+    newestBuilds(db, ids),
+    runsOf(db, ids),
+    profilesOf(db, [...rows.map(makerOf), ...rows.map(editorOf)]),
+  ])
+  return rows.map((row) => {
+    const { id, team, name, config, created_at, updated_at } = row
     const of = runs.get(id)
     return {
       uid: id,
-      config: {
-        ...withoutSecrets(config),
-        name,
-        description: config.description ?? '',
-        docker_image: config.image ?? '',
-        github_repos: config.repos.flatMap(({ url }) => onGithub(url)),
-      },
+      config: { ...withoutSecrets(config), name, ...asOz(config) },
       created_at: created_at.toISOString(),
       last_updated: updated_at.toISOString(),
       setup_failed: builds.some((build) => build.environment_id === id && build.lastFailed),
       ...(of?.last_started && { last_task_run_timestamp: of.last_started.toISOString() }),
       ...(of?.last_task && { last_task_created: of.last_task }),
       team,
+      scope: { type: 'Team', uid: team },
+      creator: profileIn(profiles, makerOf(row)),
+      last_editor: profileIn(profiles, editorOf(row)),
       runs_at_work: of?.at_work ?? 0,
       builds: builds.filter((build) => build.environment_id === id).map(({ lastFailed: _, ...build }) => build),
     }
   })
+}
+
+const makerOf = ({ created_by_type: type, created_by: uid }: EnvironmentRow): Principal => ({ type, uid })
+const editorOf = ({ updated_by_type: type, updated_by: uid }: EnvironmentRow): Principal => ({ type, uid })
+
+/** An environment in the words of Oz, beside those that are the same here. */
+const asOz = (config: EnvironmentConfig) => ({
+  description: config.description ?? '',
+  docker_image: config.image ?? '',
+  github_repos: config.repos.flatMap(({ url }) => onGithub(url)),
+})
+
+/** As the things of a team show the environment that they name. Those that are not there (any more) are not in it. */
+export async function environmentSummaries(
+  db: Queryable,
+  team: string,
+  ids: readonly string[],
+): Promise<Map<string, EnvironmentSummary>> {
+  if (ids.length === 0) return new Map()
+  const rows = await select(db, team).where('id', 'in', ids).execute()
+  return new Map(
+    rows.map(({ id, name, config }) => [id, { name, ...asOz(config), setup_commands: config.setup_commands }]),
+  )
 }
 
 function onGithub(url: string): { owner: string; repo: string }[] {
@@ -195,14 +232,15 @@ async function runsOf(db: Queryable, ids: readonly string[]): Promise<Map<string
     select here.id, last.id as run_id, last.title, last.state, last.created_at, last.updated_at, last.started_at,
       (
         select started_at from runs
-        where environment_id = here.id and started_at is not null
+        where environment_id = here.id and started_at is not null and scope = 'Team'
         order by created_at desc limit 1
       ) as last_started,
       (select count(*) from places where environment_id = here.id and stage = 'working') as at_work
     from unnest(${ids}::text[]) as here (id)
     left join lateral (
       select runs.id, title, state, created_at, updated_at, started_at from runs
-      where environment_id = here.id order by created_at desc limit 1
+      -- A personal run is nobody else's to see.
+      where environment_id = here.id and scope = 'Team' order by created_at desc limit 1
     ) as last on true
   `.execute(db)
   return new Map(

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NewEvent } from '../domain/event.ts'
-import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
+import { startOwnPostgres } from '../test/support/postgres-cluster.ts'
 import { executionDefaults, givenRun } from '../test/support/runs.ts'
 import { createDatabase, type Database } from './database.ts'
 import { appendEvents, journalPosition, readEvents, transcriptEnd } from './events.ts'
@@ -11,10 +11,10 @@ import { insertMail, promptBody } from './mail.ts'
 import { migrate } from './migrate.ts'
 import { recordState } from './states.ts'
 
-let postgres: TestPostgres
+let postgres: Awaited<ReturnType<typeof startOwnPostgres>>
 let database: Database
 beforeAll(async () => {
-  postgres = await startTestPostgres()
+  postgres = await startOwnPostgres()
   database = await postgres.database()
 })
 afterAll(() => postgres.stop())
@@ -48,6 +48,12 @@ test('migrations may be run by several processes at once, and again', async () =
     '0008_environments',
     '0009_checkpoint_history',
     '0010_egress',
+    '0011_identities',
+    '0012_audit_log',
+    '0013_schedules',
+    '0014_artifacts',
+    '0015_outside',
+    '0016_lists',
   ])
   expect(await migrate((databases[0] as Database).db)).toEqual([])
   await Promise.all(databases.map((each) => each.close()))

@@ -111,12 +111,13 @@ async function planExecution(
   goesOn: GoesOnBecause | undefined,
   defaults: ExecutionDefaults,
 ): Promise<Omit<ExecutionPlan, 'takes' | 'admitted' | 'unread'>> {
-  const { idle_minutes, config, holds } = await tx
+  const { idle_minutes, config, asks, holds } = await tx
     .selectFrom('runs')
     .leftJoin('hosts', 'hosts.id', 'runs.host_id')
     .select([
       'idle_minutes',
       'config',
+      sql<boolean | null>`jsonb_path_exists(environment, '$.repos[*].pull_request')`.as('asks'),
       sql<boolean>`
         (sandbox_running or (workspace_kept and coalesce(workspace_until > now(), true)))
         and hosts.reported_at > now() - make_interval(secs => ${defaults.hostLostSeconds}::integer)
@@ -130,6 +131,7 @@ async function planExecution(
     pool: run.pool,
     heldBy: holds && goesOn !== 'host_lost' ? run.host_id : null,
     idleMinutes: idle_minutes ?? defaults.idleMinutes,
+    ...(asks ? { pullRequests: true } : {}),
     // What a setting allows may have become less since the run was begun.
     turnMinutes: Math.min(config.max_turn_minutes ?? defaults.turnMinutes, defaults.turnMinutes),
     runMinutes: Math.min(config.max_run_minutes ?? defaults.runMinutes, defaults.runMinutes),

@@ -1,6 +1,7 @@
 // What a forked run takes over from the run that it comes from.
 import type { Selectable } from 'kysely'
 import type { Tx } from './database.ts'
+import { isVisible, type Visibility } from './run-access.ts'
 import type { RunsTable } from './schema.ts'
 
 const taken = [
@@ -22,7 +23,13 @@ const taken = [
 
 export type ForkSource = Pick<Selectable<RunsTable>, (typeof taken)[number]>
 
-/** Null when there is no such run. */
-export async function findForkSource(tx: Tx, runId: string): Promise<ForkSource | null> {
-  return (await tx.selectFrom('runs').select(taken).where('id', '=', runId).executeTakeFirst()) ?? null
+/** Null when whoever asks sees no such run. */
+export async function findForkSource(tx: Tx, runId: string, visibility: Visibility): Promise<ForkSource | null> {
+  const row = await tx
+    .selectFrom('runs')
+    .select(taken)
+    .where('id', '=', runId)
+    .where(isVisible(visibility))
+    .executeTakeFirst()
+  return row ?? null
 }

@@ -55,6 +55,7 @@ export const lineOf = (which: RawBuilder<SqlBool> = sql`true`) => sql`
   ${inUse}, line as (
     select places.*,
       teams.run_limit as team_limit,
+      coalesce(nullif(teams.display_name, ''), teams.name) as team_name,
       coalesce(at_work.runs, 0) as team_working,
       coalesce(groups.working, 0) as group_working,
       environments.name as environment_name,

@@ -2,6 +2,8 @@
 import { Client } from 'pg'
 import { MAIL_CHANNEL } from './mail.ts'
 import { PRESENCE_CHANNEL } from './presence.ts'
+import { SLOTS_CHANNEL } from './scheduler-channel.ts'
+import { WEBHOOK_CHANNEL } from './webhook-deliveries.ts'
 
 /** `pg_notify` channel; the payload is the run's id. */
 export const EVENTS_CHANNEL = 'ambient_events'
@@ -18,6 +20,10 @@ export interface ListenerOptions {
   url: string
   /** A run has mail that nobody here has written. What is missed while the connection is broken, a sweep finds. */
   onMail?: (runId: string) => void
+  /** There is something to tell webhooks; the same holds. */
+  onWebhook?: () => void
+  /** A slot of a schedule is due, or its run is over. */
+  onSlot?: () => void
   onError?: (error: Error) => void
 }
 
@@ -28,7 +34,7 @@ const RECONNECT_MS = [100, 500, 1_000, 2_000, 5_000]
  * What was said meanwhile is lost, so everyone is called after each connect;
  * callers look into the table in any case.
  */
-export function createEventListener({ url, onMail, onError }: ListenerOptions): EventListener {
+export function createEventListener({ url, onMail, onWebhook, onSlot, onError }: ListenerOptions): EventListener {
   const subscribers = new Map<string, Set<() => void>>()
   let client: Client | null = null
   let retry: NodeJS.Timeout | null = null
@@ -46,6 +52,8 @@ export function createEventListener({ url, onMail, onError }: ListenerOptions): 
     next.on('notification', ({ channel, payload = '' }) => {
       if (channel === PRESENCE_CHANNEL) heardAt = performance.now()
       else if (channel === MAIL_CHANNEL) onMail?.(payload)
+      else if (channel === WEBHOOK_CHANNEL) onWebhook?.()
+      else if (channel === SLOTS_CHANNEL) onSlot?.()
       else for (const callback of subscribers.get(payload) ?? []) callback()
     })
     next.on('error', (error) => onError?.(error))
@@ -57,6 +65,8 @@ export function createEventListener({ url, onMail, onError }: ListenerOptions): 
       await next.query(`listen ${EVENTS_CHANNEL}`)
       await next.query(`listen ${PRESENCE_CHANNEL}`)
       if (onMail) await next.query(`listen ${MAIL_CHANNEL}`)
+      if (onWebhook) await next.query(`listen ${WEBHOOK_CHANNEL}`)
+      if (onSlot) await next.query(`listen ${SLOTS_CHANNEL}`)
       attempts = 0
       // What was said while nobody listened counts as heard.
       if (heardAt !== null) heardAt = performance.now()

@@ -2,8 +2,11 @@
 import { randomUUID } from 'node:crypto'
 import { type Selectable, sql } from 'kysely'
 import type { MessageText } from '../domain/host-api.ts'
+import type { RunMode } from '../domain/run.ts'
+import { isTerminal } from '../domain/state.ts'
 import type { Mail } from '../workflows/contract.ts'
 import type { RunLabels } from '../workflows/search-attributes.ts'
+import { attachmentsOf } from './attachments.ts'
 import type { Db, Queryable, Tx } from './database.ts'
 import { jsonb, storableText } from './json.ts'
 import { lockRun } from './locking.ts'
@@ -43,9 +46,16 @@ export async function tellWorkflow(tx: Tx, runId: string, kind: 'admit' | 'relea
   `.execute(tx)
 }
 
-export const promptBody = (text: string, delivery: 'queue' | 'interrupt'): MailBody => ({
+export const promptBody = (
+  text: string,
+  delivery: 'queue' | 'interrupt',
+  attachments = 0,
+  mode: RunMode = 'normal',
+): MailBody => ({
   text: storableText(text),
   delivery,
+  ...(attachments > 0 && { attachments }),
+  ...(mode !== 'normal' && { mode }),
 })
 
 /**
@@ -73,6 +83,15 @@ export async function pendingCancel(tx: Tx, runId: string): Promise<string | nul
     .where('accepted_at', 'is', null)
     .executeTakeFirst()
   return row?.id ?? null
+}
+
+/** Asks a run to stop, as far as it goes on. False when it is over, or was asked already. */
+export async function cancelUnlessOver(tx: Tx, runId: string, reason: string): Promise<boolean> {
+  const run = await lockRun(tx, runId)
+  if (isTerminal(run.state) && !(await hasWaitingMessage(tx, runId))) return false
+  if ((await pendingCancel(tx, runId)) !== null) return false
+  await insertMail(tx, runId, 'cancel', { reason })
+  return true
 }
 
 /**
@@ -136,7 +155,15 @@ export async function messageText(db: Queryable, runId: string, mailId: string):
     .where('mail.kind', 'in', ['prompt', 'answer'])
     .executeTakeFirst()
   if (!row) return null
-  if (row.kind === 'prompt') return { message_id: mailId, text: row.body.text ?? '', decision: null }
+  if (row.kind === 'prompt') {
+    return {
+      message_id: mailId,
+      text: row.body.text ?? '',
+      decision: null,
+      ...(row.body.mode !== undefined && { mode: row.body.mode }),
+      ...(row.body.attachments && { attachments: await attachmentsOf(db, mailId) }),
+    }
+  }
   const option = row.options?.find(({ optionId }) => optionId === row.body.optionId)
   const title = row.title ?? ''
   const choice = option?.kind.startsWith('allow') ? 'allow' : 'deny'

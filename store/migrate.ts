@@ -11,6 +11,12 @@ import * as m0007 from './migrations/0007_transcript_bytes.ts'
 import * as m0008 from './migrations/0008_environments.ts'
 import * as m0009 from './migrations/0009_checkpoint_history.ts'
 import * as m0010 from './migrations/0010_egress.ts'
+import * as m0011 from './migrations/0011_identities.ts'
+import * as m0012 from './migrations/0012_audit_log.ts'
+import * as m0013 from './migrations/0013_schedules.ts'
+import * as m0014 from './migrations/0014_artifacts.ts'
+import * as m0015 from './migrations/0015_outside.ts'
+import * as m0016 from './migrations/0016_lists.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
@@ -24,6 +30,12 @@ const migrations: Record<string, Migration> = {
   '0008_environments': m0008,
   '0009_checkpoint_history': m0009,
   '0010_egress': m0010,
+  '0011_identities': m0011,
+  '0012_audit_log': m0012,
+  '0014_artifacts': m0014,
+  '0013_schedules': m0013,
+  '0015_outside': m0015,
+  '0016_lists': m0016,
 }
 
 /**

@@ -2,24 +2,29 @@
 import { sql } from 'kysely'
 import type { RunItem } from '../domain/run.ts'
 import type { AgentQuestion } from '../workflows/contract.ts'
+import { findAsk } from './asks.ts'
 import type { Queryable, Tx } from './database.ts'
-import { insertMail } from './mail.ts'
+import { insertMail, promptBody } from './mail.ts'
 
 type Options = AgentQuestion['options']
 
 export type AnswerOutcome =
-  | { kind: 'answered'; mailId: string; questionId: string; optionId: string }
+  | { kind: 'answered'; mailId: string; questionId: string; optionId: string | null }
   | { kind: 'no_open_question' }
   | { kind: 'several_open'; questionIds: string[] }
   | { kind: 'unknown_question' }
   | { kind: 'already_answered' }
-  | { kind: 'unknown_option'; options: Options }
+  | { kind: 'no_free_text' }
+  /** `words`: it may be answered by a word for an option. */
+  | { kind: 'unknown_option'; options: Options; words: boolean }
+
+export type GivenAnswer = { option: string } | { text: string }
 
 /** Answers a question as a piece of mail. The caller holds the run's lock, so of two answers one comes too late. */
 export async function answerQuestion(
   tx: Tx,
   runId: string,
-  answer: { questionId: string | null; option: string },
+  answer: { questionId: string | null } & GivenAnswer,
   trace: string | null = null,
 ): Promise<AnswerOutcome> {
   const questions = await tx
@@ -40,11 +45,21 @@ export async function answerQuestion(
     answer.questionId === null ? open[0] : questions.find(({ question_id }) => question_id === answer.questionId)
   if (!question) return { kind: 'unknown_question' }
   if (question.answer_id !== null || question.closed_at !== null) return { kind: 'already_answered' }
-  const optionId = chooseOption(question.options, answer.option)
-  if (optionId === null) return { kind: 'unknown_option', options: question.options }
-
   const questionId = question.question_id
-  const mailId = await insertMail(tx, runId, 'answer', { questionId, optionId }, trace)
+  const ask = await findAsk(tx, runId, questionId)
+  if ('text' in answer && !ask?.freeText) return { kind: 'no_free_text' }
+  const optionId = 'text' in answer ? null : chooseOption(question.options, answer.option)
+  if (optionId === null && 'option' in answer)
+    return { kind: 'unknown_option', options: question.options, words: ask === null }
+
+  let mailId: string
+  if (ask === null) mailId = await insertMail(tx, runId, 'answer', { questionId, optionId: optionId ?? '' }, trace)
+  else {
+    // The agent has ended its turn with the question: the answer is its next message.
+    const chosen = question.options.find((option) => option.optionId === optionId)?.name ?? ''
+    const text = replyTo(ask.title, 'text' in answer ? answer.text : chosen)
+    mailId = await insertMail(tx, runId, 'prompt', { ...promptBody(text, 'queue'), questionId }, trace)
+  }
   await tx
     .updateTable('questions')
     .set({ answer_id: mailId, option_id: optionId })
@@ -53,6 +68,8 @@ export async function answerQuestion(
     .execute()
   return { kind: 'answered', mailId, questionId, optionId }
 }
+
+const replyTo = (question: string, answer: string) => `You asked:\n\n${question}\n\nThe answer is:\n\n${answer}`
 
 /** Kinds of the Agent Client Protocol that a word stands for; the narrowest one that is offered is meant. */
 const words: Record<string, readonly string[]> = {
@@ -97,7 +114,11 @@ export async function openQuestions(
           .as('asked'),
       (join) => join.onTrue(),
     )
+    .leftJoin('asks', (join) =>
+      join.onRef('asks.run_id', '=', 'questions.run_id').onRef('asks.uid', '=', 'questions.question_id'),
+    )
     .select(['questions.run_id', 'questions.question_id', 'questions.title', 'questions.options', 'asked.data'])
+    .select('asks.free_text')
     .where('questions.run_id', 'in', runIds)
     .where('questions.closed_at', 'is', null)
     .where('questions.answer_id', 'is', null)
@@ -112,6 +133,7 @@ export async function openQuestions(
       title: typeof title === 'string' ? title : row.title,
       tool_call: isRecord(toolCall) ? toolCall : null,
       options,
+      ...(row.free_text !== null && { free_text: row.free_text }),
     }
     open.set(row.run_id, [...questions, question])
   }

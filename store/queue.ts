@@ -11,6 +11,7 @@ interface PlaceRow {
   pool: string
   host_id: string | null
   team: string
+  team_name: string
   concurrency_group: string | null
   concurrency_limit: number | null
   team_limit: number
@@ -77,7 +78,7 @@ function limitOf(row: PlaceRow): Omit<QueuePlace, 'position' | 'message'> {
         in_use: row.host_in_use ?? 0,
       }
     case 'team':
-      return { reason, scope: 'team', name: row.team, limit: row.team_limit, in_use: row.team_working }
+      return { reason, scope: 'team', name: row.team_name, limit: row.team_limit, in_use: row.team_working }
     case 'environment':
       return {
         reason,

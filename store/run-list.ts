@@ -1,15 +1,26 @@
 // Lists of runs: filters, order and pages.
-import { type SqlBool, sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
+import type { ArtifactType } from '../domain/artifact.ts'
+import type { Principal } from '../domain/permission.ts'
 import type { RunItem } from '../domain/run.ts'
-import { type RunState, terminalStates } from '../domain/state.ts'
+import { wantedIn } from '../domain/search.ts'
+import type { RunState } from '../domain/state.ts'
 import type { Queryable } from './database.ts'
-import { jsonb } from './json.ts'
-import { messageWaits } from './mail.ts'
+import type { Visibility } from './run-access.ts'
+import { type Branch, branchesOf, idsIn } from './run-branches.ts'
+import { respelled, type Term, termsFor } from './run-search.ts'
 import { selectRuns, serveRuns } from './runs.ts'
 
 export const sortColumns = ['updated_at', 'created_at', 'title', 'agent'] as const
 
 export interface RunFilter {
+  /** Whose list it is: of their team. */
+  visible: Visibility
+  /** Instead: what is shared with them, of whatever team. */
+  sharedWith?: (Principal & { teams: readonly string[] }) | undefined
+  /** Uids, or addresses of people. */
+  creator?: string | undefined
+  executor?: string | undefined
   states: readonly RunState[]
   sources: readonly string[]
   name?: string | undefined
@@ -19,11 +30,14 @@ export interface RunFilter {
   updatedAfter?: string | undefined
   /** Every run below this one. */
   ancestor?: string | undefined
-  /** Part of the title or the prompt, or the beginning of the id. */
+  /** Words of the title or the prompt, a URL with a run's id, or the beginning of one. */
   text?: string | undefined
   metadata: Readonly<Record<string, string>>
   /** Null: only runs that named none. */
   environment?: string | null | undefined
+  schedule?: string | undefined
+  /** Runs that have handed over one of these. */
+  artifactTypes?: readonly ArtifactType[] | undefined
 }
 
 export interface RunOrder {
@@ -43,28 +57,39 @@ export interface PagePosition {
   id: string
 }
 
-export async function listRuns(
-  db: Queryable,
-  query: { filter: RunFilter; order: RunOrder; after: PagePosition | null; limit: number },
-): Promise<RunPage> {
-  const { filter, order, after, limit } = query
-  const column = sql.ref(`runs.${order.by}`)
-  let select = selectRuns(db).where(sql<SqlBool>`${sql.join(conditions(filter), sql` and `)}`)
-  if (after) {
-    const type = order.by.endsWith('_at') ? sql`timestamptz` : sql`text`
-    const beyond = order.direction === 'asc' ? sql`>` : sql`<`
-    select = select.where(sql<SqlBool>`(${column}, runs.id) ${beyond} (${after.value}::${type}, ${after.id}::uuid)`)
-  }
-  const rows = await select
-    .orderBy(column, order.direction)
+export interface RunListQuery {
+  filter: RunFilter
+  order: RunOrder
+  after: PagePosition | null
+  limit: number
+}
+
+/** Where nothing has the words that are looked for, they may have been spelled wrongly. */
+export async function listRuns(db: Queryable, query: RunListQuery): Promise<RunPage> {
+  const { filter, after } = query
+  if (filter.text === undefined) return await readPage(db, query)
+  const terms = await termsFor(db, wantedIn(filter.text))
+  const page = await readPage(db, query, terms)
+  if (page.runs.length > 0 || after !== null || idsIn(filter.text) !== null) return page
+  const other = await respelled(db, terms)
+  return other === null ? page : await readPage(db, query, other)
+}
+
+async function readPage(db: Queryable, query: RunListQuery, terms: readonly Term[] = []): Promise<RunPage> {
+  const { order, limit } = query
+  const page = pageOf(query, terms)
+  if (page === null) return { runs: [], next: null }
+  // All columns are asked for, so it is planned for the values that it is asked with: see store/prepared.ts.
+  const rows = await selectRuns(db)
+    .innerJoin(sql<{ id: string }>`(${page})`.as('page'), 'page.id', 'runs.id')
+    .orderBy(`runs.${order.by}`, order.direction)
     .orderBy('runs.id', order.direction)
-    .limit(limit + 1)
     .execute()
-  const page = rows.slice(0, limit)
-  const last = page.at(-1)
+  const shown = rows.slice(0, limit)
+  const last = shown.at(-1)
   const value = last?.[order.by]
   return {
-    runs: await serveRuns(db, page),
+    runs: await serveRuns(db, shown),
     next:
       last && value !== undefined && rows.length > limit
         ? { value: value instanceof Date ? value.toISOString() : value, id: last.id }
@@ -72,46 +97,38 @@ export async function listRuns(
   }
 }
 
-function conditions(filter: RunFilter) {
-  const all = [sql`true`]
-  if (filter.states.length > 0) all.push(sql`${stateAsRead} = any(${filter.states}::text[])`)
-  if (filter.sources.length > 0) all.push(sql`runs.source = any(${filter.sources}::text[])`)
-  if (filter.name !== undefined) all.push(sql`runs.name = ${filter.name}`)
-  if (filter.model !== undefined) all.push(sql`runs.model = ${filter.model}`)
-  if (filter.createdAfter !== undefined) all.push(sql`runs.created_at > ${filter.createdAfter}::timestamptz`)
-  if (filter.createdBefore !== undefined) all.push(sql`runs.created_at < ${filter.createdBefore}::timestamptz`)
-  if (filter.updatedAfter !== undefined) all.push(sql`runs.updated_at > ${filter.updatedAfter}::timestamptz`)
-  if (filter.ancestor !== undefined) all.push(isBelow(filter.ancestor))
-  if (filter.environment !== undefined)
-    all.push(
-      filter.environment === null ? sql`runs.environment_id is null` : sql`runs.environment_id = ${filter.environment}`,
-    )
-  if (filter.text !== undefined) all.push(matchesText(filter.text))
-  if (Object.keys(filter.metadata).length > 0) all.push(sql`runs.metadata @> ${jsonb(filter.metadata)}`)
-  return all
-}
-
-const stateAsRead = sql`case
-  when runs.state = any(${[...terminalStates]}::text[]) and ${messageWaits} then 'QUEUED'
-  else runs.state
-end`
-
-function matchesText(text: string) {
-  const pattern = `%${escapeLike(text)}%`
-  const words = sql`(runs.title ilike ${pattern} or runs.prompt ilike ${pattern}`
-  // The beginning of an id is how people name a run on the command line.
-  return /^[0-9a-f-]{4,36}$/i.test(text)
-    ? sql`${words} or runs.id::text like ${`${text.toLowerCase()}%`})`
-    : sql`${words})`
-}
-
-const escapeLike = (text: string) => text.replaceAll(/[\\%_]/g, '\\$&')
-
-const isBelow = (ancestor: string) => sql`runs.id in (
-  with recursive below as (
-    select id from runs as child where child.parent_run_id = ${ancestor}::uuid
-    union
-    select child.id from runs as child join below on child.parent_run_id = below.id
+/** Of the page and one more, the ids and what they are ordered by. Null where there can be none. */
+export function pageOf(
+  { filter, order, after, limit }: RunListQuery,
+  terms: readonly Term[],
+): RawBuilder<unknown> | null {
+  const column = sql.ref(`runs.${order.by}`)
+  const direction = sql.raw(order.direction)
+  const count = limit + 1
+  const branches = branchesOf(filter, order, terms).map(
+    ({ conditions, search }: Branch) => sql`
+      select runs.id, ${column} as value
+      from runs
+      ${search === null ? sql`` : sql`join run_search on run_search.run_id = runs.id and ${search}`}
+      where ${sql.join([...conditions, ...(after === null ? [] : [beyond(order, after)])], sql` and `)}
+      order by ${column} ${direction}, runs.id ${direction}
+      limit ${count}
+    `,
   )
-  select id from below
-)`
+  const [only] = branches
+  if (only === undefined || branches.length === 1) return only ?? null
+  return sql`
+    select * from (${sql.join(
+      branches.map((branch) => sql`(${branch})`),
+      sql` union all `,
+    )}) as branches
+    order by value ${direction}, id ${direction}
+    limit ${count}
+  `
+}
+
+function beyond({ by, direction }: RunOrder, { value, id }: PagePosition) {
+  const type = by.endsWith('_at') ? sql`timestamptz` : sql`text`
+  const comparison = direction === 'asc' ? sql`>` : sql`<`
+  return sql<boolean>`(${sql.ref(`runs.${by}`)}, runs.id) ${comparison} (${value}::${type}, ${id}::uuid)`
+}

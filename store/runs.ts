@@ -1,14 +1,18 @@
 // Runs: written at their creation, served as the API shows them.
 import { randomUUID } from 'node:crypto'
 import { type Selectable, type SelectQueryBuilder, sql } from 'kysely'
+import { isRunBranch, runBranch } from '../domain/branch.ts'
 import type { ForkedFrom } from '../domain/checkpoint.ts'
 import { failureCodes } from '../domain/failure.ts'
-import { defaultPolicy } from '../domain/harness.ts'
+import { asServed, defaultPolicy } from '../domain/harness.ts'
 import type { ExecutionOrder } from '../domain/host-api.ts'
+import type { Principal } from '../domain/permission.ts'
 import type { Concurrency } from '../domain/queue.ts'
-import { type AgentConfig, type RunItem, withoutSecrets } from '../domain/run.ts'
+import { type AgentConfig, type InlineEnvironment, type RunItem, withoutSecrets } from '../domain/run.ts'
 import { isTerminal } from '../domain/state.ts'
 import type { ExecutionRef } from '../workflows/contract.ts'
+import { artifactsOf } from './artifacts.ts'
+import { attach, type NewAttachment } from './attachments.ts'
 import { blockedHosts } from './blocked-hosts.ts'
 import { newestCheckpoints } from './checkpoint-history.ts'
 import type { Queryable, Tx } from './database.ts'
@@ -17,9 +21,13 @@ import { isLive } from './hosts.ts'
 import { jsonb, storableText } from './json.ts'
 import { RunNotFoundError, refuseOlder } from './locking.ts'
 import { insertMail, messageWaits, promptBody } from './mail.ts'
+import { profileIn, profilesOf } from './principals.ts'
 import { openQuestions } from './questions.ts'
 import { queuePlaces } from './queue.ts'
+import { isVisible, type Visibility } from './run-access.ts'
+import { insertSearch } from './run-search.ts'
 import type { RunsTable, Schema } from './schema.ts'
+import { scoresOf } from './scores.ts'
 import { changeState } from './states.ts'
 
 /** A run as asked for, with everything resolved that the server decides at its creation. */
@@ -45,7 +53,30 @@ export type NewRun = Pick<
   | 'environment_id'
   | 'metadata'
   | 'demo'
-> & { parent: { id: string; rootRunId: string } | null; fork?: ForkOrigin }
+  | 'team'
+  | 'scope'
+  | 'created_by_type'
+  | 'created_by'
+  | 'executor_type'
+  | 'executor'
+> &
+  Partial<Pick<Selectable<RunsTable>, 'schedule' | 'mode' | 'conversation_id'>> & {
+    parent: { id: string; rootRunId: string } | null
+    fork?: ForkOrigin
+    /** Files that come with the prompt. */
+    attachments?: readonly NewAttachment[] | undefined
+  }
+
+/** A repository that is to have a pull request, and names no branch for it, has one of the run's own. */
+const withRunBranches = (environment: InlineEnvironment, runId: string): InlineEnvironment => ({
+  ...environment,
+  repos: environment.repos.map((repository) => {
+    const { pull_request: asked, push_branch: branch } = repository
+    // A fork is not to work on the branch of the run that it comes from.
+    const isOpen = branch === undefined || isRunBranch(branch)
+    return asked && isOpen ? { ...repository, push_branch: runBranch(runId) } : repository
+  }),
+})
 
 /** Where a forked run begins. */
 export interface ForkOrigin {
@@ -56,7 +87,7 @@ export interface ForkOrigin {
 /** Writes the run, its first message and its first state. Returns its id. */
 export async function insertRun(
   tx: Tx,
-  { parent, fork, ...run }: NewRun,
+  { parent, fork, schedule = null, attachments = [], ...run }: NewRun,
   trace: string | null = null,
 ): Promise<string> {
   const id = randomUUID()
@@ -66,10 +97,11 @@ export async function insertRun(
     prompt: storableText(run.prompt),
     command: run.command === null ? null : jsonb(run.command),
     config: jsonb(run.config),
-    environment: run.environment === null ? null : jsonb(run.environment),
+    environment: run.environment === null ? null : jsonb(withRunBranches(run.environment, id)),
     metadata: jsonb(run.metadata),
+    schedule: schedule === null ? null : jsonb(schedule),
   }
-  await tx
+  const { team } = await tx
     .insertInto('runs')
     .values({
       ...row,
@@ -82,8 +114,17 @@ export async function insertRun(
       fork_session: fork?.from.session ?? null,
       forked_checkpoint_id: fork?.checkpointId ?? null,
     })
-    .execute()
-  await insertMail(tx, id, 'prompt', promptBody(run.prompt, 'queue'), trace)
+    .returning('team')
+    .executeTakeFirstOrThrow()
+  await insertSearch(tx, { ...run, id, team })
+  const mailId = await insertMail(
+    tx,
+    id,
+    'prompt',
+    promptBody(run.prompt, 'queue', attachments.length, run.mode),
+    trace,
+  )
+  await attach(tx, { runId: id, mailId }, attachments)
   const fresh = {
     id,
     state: 'QUEUED',
@@ -97,15 +138,17 @@ export async function insertRun(
   return id
 }
 
-/** What a child run takes over; null when there is no such run. It is locked, so that no cancel overlooks the child. */
+/** What a child run takes over; null when whoever asks sees no such run. It is locked, so that no cancel overlooks the child. */
 export async function findParent(
   tx: Tx,
   runId: string,
-): Promise<{ id: string; rootRunId: string; metadata: Record<string, string> } | null> {
+  visibility: Visibility,
+): Promise<{ id: string; rootRunId: string; metadata: Record<string, string>; scope: 'Team' | 'User' } | null> {
   const row = await tx
     .selectFrom('runs')
-    .select(['id', 'root_run_id as rootRunId', 'metadata'])
+    .select(['id', 'root_run_id as rootRunId', 'metadata', 'scope'])
     .where('id', '=', runId)
+    .where(isVisible(visibility))
     .forShare()
     .executeTakeFirst()
   return row ?? null
@@ -251,12 +294,15 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
   const rows = written.map(asRead)
   const ids = rows.map((row) => row.id)
   const queued = rows.filter((row) => row.state === 'QUEUED').map((row) => row.id)
-  const [blocked, questions, children, places, checkpoints] = await Promise.all([
+  const [blocked, questions, children, places, checkpoints, artifacts, scores, profiles] = await Promise.all([
     blockedHosts(db, ids),
     openQuestions(db, ids),
     childrenOf(db, ids),
     queuePlaces(db, queued),
     newestCheckpoints(db, ids),
+    artifactsOf(db, ids),
+    scoresOf(db, ids),
+    profilesOf(db, [...rows.map(creatorOf), ...rows.map(executorOf)]),
   ])
   return rows.map((row) => ({
     run_id: row.id,
@@ -272,23 +318,32 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
     status_message: statusMessage(row, places.get(row.id)?.message ?? questions.get(row.id)?.[0]?.title),
     queue: places.get(row.id) ?? null,
     team: row.team,
+    scope: { type: row.scope, uid: row.scope === 'User' ? row.created_by : row.team },
+    creator: profileIn(profiles, creatorOf(row)),
+    executor: profileIn(profiles, executorOf(row)),
     priority: row.priority,
     concurrency: concurrencyOf(row),
     failure: row.failure ? serveFailure(row.failure) : null,
     source: row.source,
+    schedule: row.schedule,
     execution_location: 'REMOTE',
     execution: row.execution,
     is_sandbox_running: row.sandbox_running,
+    is_run_type_cancellable: true,
     agent_config: resolvedConfig(row),
     environment: row.environment && withoutSecrets(row.environment),
-    conversation_id: row.id,
-    session_id: null,
+    conversation_id: row.conversation_id ?? row.id,
+    mode: row.mode,
+    // A run at work is its own session.
+    session_id: row.sandbox_running ? row.id : null,
     parent_run_id: row.parent_run_id,
     root_run_id: row.root_run_id,
     forked_from: forkedFrom(row),
     checkpoint: checkpoints.get(row.id) ?? null,
     metadata: row.metadata,
-    artifacts: [],
+    scores: scores.get(row.id) ?? [],
+    request_usage: null,
+    artifacts: artifacts.get(row.id) ?? [],
     children: children.get(row.id) ?? [],
     last_event_sequence: row.last_event_sequence,
     blocked_hosts: blocked.get(row.id) ?? [],
@@ -296,6 +351,9 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
     demo: row.demo,
   }))
 }
+
+const creatorOf = ({ created_by_type: type, created_by: uid }: RunRow): Principal => ({ type, uid })
+const executorOf = ({ executor_type: type, executor: uid }: RunRow): Principal => ({ type, uid })
 
 const concurrencyOf = ({ concurrency_group: group, concurrency_limit: limit }: RunRow): Concurrency | null =>
   group === null || limit === null ? null : { group, limit }
@@ -320,12 +378,13 @@ function resolvedConfig(row: RunRow): Record<string, unknown> {
     // Null only while no host says what its default is.
     permission_policy: row.policy ?? (row.host_kind && defaultPolicy(row.host_kind)),
     idle_timeout_minutes: row.idle_minutes,
-    harness: {
+    harness: asServed({
       type: row.agent,
+      agent: row.agent,
       model_id: row.model,
       reasoning_level: row.reasoning_level,
       ...(row.command === null ? {} : { command: row.command }),
-    },
+    }),
   }
 }
 

@@ -1,13 +1,20 @@
 // The tables as TypeScript sees them. The migrations say what they are.
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
+import type { ArtifactType } from '../domain/artifact.ts'
+import type { AuditEntry } from '../domain/audit.ts'
 import type { CheckpointSummary, ForkSession } from '../domain/checkpoint.ts'
 import type { BuildReason, BuildResult, BuildState, EnvironmentConfig } from '../domain/environment.ts'
 import type { EventKind } from '../domain/event.ts'
 import type { RunFailure } from '../domain/failure.ts'
 import type { AgentName, PermissionPolicy } from '../domain/harness.ts'
 import type { PushResult } from '../domain/host-api.ts'
-import type { AgentConfig, InlineEnvironment } from '../domain/run.ts'
-import type { RunState, TimelineType } from '../domain/state.ts'
+import type { IdentityConfig } from '../domain/identity.ts'
+import type { CallerType, Role, Scope, ShareLevel } from '../domain/permission.ts'
+import type { PullRequestFailure, PullRequestState, PullRequestStatus } from '../domain/pull-request.ts'
+import type { AgentConfig, InlineEnvironment, RunMode, RunSchedule } from '../domain/run.ts'
+import type { OverlapPolicy, SlotKind, SlotOutcome } from '../domain/schedule.ts'
+import type { RunState, TerminalState, TimelineType } from '../domain/state.ts'
+import type { DeliveryState, PING, WebhookEvent, WebhookFilter } from '../domain/webhook.ts'
 import type { AgentQuestion, ExecutionPlan } from '../workflows/contract.ts'
 
 type Time = ColumnType<Date, Date | string, Date | string>
@@ -28,6 +35,11 @@ export interface RunsTable {
   base_prompt: string | null
   pool: string
   team: Generated<string>
+  scope: Generated<'Team' | 'User'>
+  created_by_type: Generated<CallerType>
+  created_by: Generated<string>
+  executor_type: Generated<CallerType>
+  executor: Generated<string>
   priority: Generated<number>
   concurrency_group: string | null
   concurrency_limit: number | null
@@ -36,7 +48,10 @@ export interface RunsTable {
   environment: InlineEnvironment | null
   environment_id: Generated<string | null>
   metadata: Record<string, string>
+  schedule: RunSchedule | null
   demo: boolean
+  mode: Generated<RunMode>
+  conversation_id: Generated<string | null>
   parent_run_id: string | null
   root_run_id: string
   execution: Generated<number>
@@ -57,6 +72,42 @@ export interface RunsTable {
   updated_at: TimeByDefault
   started_at: Time | null
   finished_at: Time | null
+}
+
+/** One row for each run, made and kept by triggers. */
+export interface RunStatisticsTable {
+  run_id: string
+  team: string
+  created_at: Time
+  source: string
+  agent: string
+  model: string | null
+  environment_id: string | null
+  creator: string
+  executor: string
+  state: TerminalState | null
+  run_class: number | null
+  wait_class: number | null
+  failure_code: string | null
+  failure_phase: string | null
+}
+
+export interface RunSearchTable {
+  run_id: string
+  words: string
+}
+
+export interface RunScoresTable {
+  run_id: string
+  scorer: string
+  value: number
+  passed: boolean | null
+  explanation: string | null
+  metadata: Record<string, unknown>
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
 }
 
 export interface ExecutionsTable {
@@ -113,12 +164,16 @@ export interface TimelineTable {
 export interface MailBody {
   text?: string
   delivery?: 'queue' | 'interrupt'
+  /** Absent: normal. */
+  mode?: RunMode
   questionId?: string
   optionId?: string
   reason?: string
   /** A cancel that is for the run's children, too. */
   cascade?: boolean
   execution?: number
+  /** Files that came with it. */
+  attachments?: number
 }
 
 export interface MailTable {
@@ -245,8 +300,76 @@ export interface WorkerKeysTable {
 }
 
 export interface TeamsTable {
+  /** Its uid. */
   name: string
   run_limit: number
+  display_name: Generated<string>
+  has_own_limit: Generated<boolean>
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+}
+
+export interface PeopleTable {
+  uid: string
+  email: string
+  display_name: string
+  photo_url: string | null
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+  disabled_at: Time | null
+}
+
+export interface MembersTable {
+  team: string
+  person: string
+  role: Role
+  joined_at: TimeByDefault
+}
+
+export interface IdentitiesTable {
+  uid: string
+  team: string
+  name: string
+  config: IdentityConfig
+  on_behalf_of_enabled: Generated<boolean>
+  is_default: Generated<boolean>
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+  deleted_at: Time | null
+}
+
+export interface ApiKeysTable {
+  uid: string
+  name: string
+  prefix: string
+  key_hash: string
+  person: string | null
+  agent: string | null
+  team: string | null
+  scope: Scope
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
+  expires_at: Time | null
+  last_used_at: Time | null
+  revoked_at: Time | null
+}
+
+export interface RunSharesTable {
+  uid: string
+  run_id: string
+  shared_with: 'person' | 'team' | 'link'
+  person: string | null
+  team: string | null
+  level: ShareLevel
+  token_hash: string | null
+  is_public: Generated<boolean>
+  expires_at: Time | null
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
 }
 
 export interface PlacesTable {
@@ -272,6 +395,10 @@ export interface EnvironmentsTable {
   name: string
   config: EnvironmentConfig
   run_limit: GeneratedAlways<number | null>
+  created_by_type: Generated<CallerType>
+  created_by: Generated<string>
+  updated_by_type: Generated<CallerType>
+  updated_by: Generated<string>
   created_at: TimeByDefault
   updated_at: TimeByDefault
   deleted_at: Time | null
@@ -307,8 +434,241 @@ export interface BuildLogTable {
   time: TimeByDefault
 }
 
+export interface SchedulesTable {
+  id: string
+  team: string
+  owner: string | null
+  name: string
+  cron_schedule: string
+  time_zone: string
+  enabled: boolean
+  prompt: string
+  mode: RunMode | null
+  agent_uid: string | null
+  agent_config: AgentConfig | null
+  metadata: Record<string, string>
+  overlap_policy: OverlapPolicy
+  catchup_seconds: number
+  jitter_seconds: number
+  pause_after_failures: number | null
+  failures: Generated<number>
+  paused_reason: string | null
+  last_spawn_error: string | null
+  last_ran: Time | null
+  created_by_type: CallerType
+  created_by: string
+  updated_by_type: CallerType
+  updated_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+  deleted_at: Time | null
+  revision: Generated<number>
+  handed_revision: Generated<number>
+  handed_at: Time | null
+  upcoming: Generated<Date[]>
+  accounted_to: TimeByDefault
+}
+
+export interface ScheduleSlotsTable {
+  schedule_id: string
+  slot: Time
+  kind: SlotKind
+  outcome: SlotOutcome
+  reason: string | null
+  run_id: string | null
+  created_at: TimeByDefault
+  known_at: Time | null
+  over_at: Time | null
+  told_at: Time | null
+}
+
+export interface ScheduleBackfillsTable {
+  id: string
+  schedule_id: string
+  from_time: Time
+  to_time: Time
+  overlap_policy: OverlapPolicy
+  created_at: TimeByDefault
+  handed_at: Time | null
+}
+
+export interface AuditInboxTable {
+  actor_type: AuditEntry['actor']['type']
+  actor_uid: string
+  actor_name: string | null
+  key_id: string | null
+  address: string | null
+  user_agent: string | null
+  team: string | null
+  action: string
+  thing_type: string | null
+  thing_uid: string | null
+  detail: Record<string, unknown>
+}
+
+export interface AuditLogTable extends AuditInboxTable {
+  position: GeneratedAlways<number>
+  time: GeneratedAlways<Date>
+  hash: GeneratedAlways<Buffer>
+}
+
+export interface ContentsTable {
+  uid: string
+  bytes: number
+  sha256: string
+  created_at: TimeByDefault
+}
+
+export interface ArtifactsTable {
+  uid: string
+  run_id: string
+  execution: number
+  key: string
+  type: ArtifactType
+  data: Record<string, unknown>
+  content_uid: string | null
+  wanted_path: string | null
+  created_at: TimeByDefault
+}
+
+export interface AttachmentsTable {
+  uid: string
+  run_id: string
+  mail_id: string
+  position: number
+  file_name: string
+  mime_type: string
+  content_uid: string | null
+}
+
+export interface ToolCredentialsTable {
+  token_hash: string
+  run_id: string
+  execution: number
+  created_at: TimeByDefault
+}
+
+export interface ToolCallsTable {
+  run_id: string
+  key: string
+  number: number
+  tool: string
+  answer: string
+  created_at: TimeByDefault
+}
+
+export interface AsksTable {
+  uid: string
+  run_id: string
+  mail_id: string
+  title: string
+  options: AgentQuestion['options']
+  free_text: boolean
+  number: number
+}
+
+export interface PullRequestsTable {
+  run_id: string
+  path: string
+  repository: string
+  branch: string
+  execution: number
+  state: PullRequestState
+  url: string | null
+  number: number | null
+  status: PullRequestStatus | null
+  notes: ColumnType<string[], string[] | undefined, string[]>
+  failure: PullRequestFailure | null
+  attempts: Generated<number>
+  told: Generated<number>
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+}
+
+export interface ExternalReferencesTable {
+  team: string
+  key: string
+  run_id: string
+  created_at: TimeByDefault
+}
+
+export interface WebhooksTable {
+  id: string
+  team: string
+  name: string
+  url: string
+  events: WebhookEvent[]
+  filter: WebhookFilter
+  enabled: boolean
+  secret_number: Generated<number>
+  disabled_reason: string | null
+  failing_since: Time | null
+  created_by_type: string
+  created_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+}
+
+export interface WebhookDeliveriesTable {
+  id: Generated<string>
+  webhook_id: string
+  run_id: string | null
+  event: WebhookEvent | typeof PING
+  data: Record<string, unknown>
+  body: string | null
+  state: Generated<DeliveryState>
+  attempts: Generated<number>
+  due_at: TimeByDefault
+  since: TimeByDefault
+  status: number | null
+  error: string | null
+  response: string | null
+  duration_ms: number | null
+  created_at: TimeByDefault
+  attempted_at: Time | null
+  delivered_at: Time | null
+}
+
+export interface PersonLoginsTable {
+  issuer: string
+  subject: string
+  person: string
+  created_at: TimeByDefault
+  last_used_at: TimeByDefault
+}
+
+export interface SignInsTable {
+  token_hash: string
+  state: string
+  nonce: string
+  verifier: string
+  expires_at: Time
+}
+
+export interface SessionsTable {
+  uid: string
+  token_hash: string
+  person: string | null
+  operator_key_hash: string | null
+  key_uid: string | null
+  address: string
+  user_agent: string | null
+  created_at: TimeByDefault
+  last_used_at: TimeByDefault
+  expires_at: Time
+}
+
 export interface Schema {
+  contents: ContentsTable
+  artifacts: ArtifactsTable
+  attachments: AttachmentsTable
+  tool_credentials: ToolCredentialsTable
+  tool_calls: ToolCallsTable
+  asks: AsksTable
   runs: RunsTable
+  run_statistics: RunStatisticsTable
+  run_search: RunSearchTable
+  run_scores: RunScoresTable
   executions: ExecutionsTable
   state_changes: StateChangesTable
   events: EventsTable
@@ -325,8 +685,25 @@ export interface Schema {
   blocked_hosts: BlockedHostsTable
   worker_keys: WorkerKeysTable
   teams: TeamsTable
+  people: PeopleTable
+  members: MembersTable
+  identities: IdentitiesTable
+  api_keys: ApiKeysTable
+  run_shares: RunSharesTable
   places: PlacesTable
   environments: EnvironmentsTable
   builds: BuildsTable
   build_log: BuildLogTable
+  schedules: SchedulesTable
+  schedule_slots: ScheduleSlotsTable
+  schedule_backfills: ScheduleBackfillsTable
+  audit_inbox: AuditInboxTable
+  audit_log: AuditLogTable
+  person_logins: PersonLoginsTable
+  sign_ins: SignInsTable
+  sessions: SessionsTable
+  pull_requests: PullRequestsTable
+  external_references: ExternalReferencesTable
+  webhooks: WebhooksTable
+  webhook_deliveries: WebhookDeliveriesTable
 }

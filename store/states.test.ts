@@ -6,7 +6,7 @@ import type { AgentConfig } from '../domain/run.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { executionDefaults, givenHost, givenRun } from '../test/support/runs.ts'
 import type { OrchestratorActivities, StateChange } from '../workflows/contract.ts'
-import { findCredential, issueCredential } from './credentials.ts'
+import { findCredential, findToolCredential, issueCredentials, issueToolCredential } from './credentials.ts'
 import type { Database } from './database.ts'
 import { readEvents } from './events.ts'
 import { runsToRemove } from './hosts.ts'
@@ -248,15 +248,22 @@ test('a host removes what is over and not kept, and what another host has taken;
 test('a credential is good until it is replaced, its sandbox ends, or a newer execution asks', async () => {
   const { runId } = await begunRun()
   const ref = { runId, execution: 1 }
-  const first = await issueCredential(database.db, ref)
+  const { token: first, toolToken } = await issueCredentials(database.db, ref)
+  expect(await findToolCredential(database.db, toolToken)).toEqual(ref)
+  // What an agent reaches its tools by opens no model, and the reverse.
+  expect(await findCredential(database.db, toolToken)).toBeNull()
+  expect(await findToolCredential(database.db, first)).toBeNull()
   expect(await findCredential(database.db, first)).toEqual(ref)
-  const second = await issueCredential(database.db, ref)
+  const { token: second } = await issueCredentials(database.db, ref)
+  expect(await findToolCredential(database.db, toolToken)).toEqual(ref)
   expect(await findCredential(database.db, first)).toBeNull()
   expect(await findCredential(database.db, second)).toEqual(ref)
   await activities.recordSandbox({ ...ref, running: false, workspaceKept: true })
   expect(await findCredential(database.db, second)).toBeNull()
+  expect(await findToolCredential(database.db, toolToken)).toBeNull()
   const rows = await database.db.selectFrom('run_credentials').selectAll().execute()
   expect(JSON.stringify(rows)).not.toContain(second)
   await activities.beginExecution({ runId, key: 'w2/1', mail: [await followUp(runId)] })
-  await expect(issueCredential(database.db, ref)).rejects.toThrow(FencedError)
+  await expect(issueToolCredential(database.db, ref)).rejects.toThrow(FencedError)
+  await expect(issueCredentials(database.db, ref)).rejects.toThrow(FencedError)
 })

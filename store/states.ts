@@ -10,6 +10,7 @@ import { type LockedRun, lockRun } from './locking.ts'
 import { dropAnswersAndCancels } from './mail.ts'
 import { giveBack, noteHost } from './places.ts'
 import { changeSandbox } from './sandboxes.ts'
+import { callScheduler } from './scheduler-channel.ts'
 import { insertTimeline } from './timeline.ts'
 
 /** The journal of the events that the run itself writes. No host may write to it. */
@@ -100,7 +101,7 @@ async function claimKey(tx: Tx, runId: string, change: Omit<StateChange, 'runId'
 }
 
 async function updateRun(tx: Tx, runId: string, change: Omit<StateChange, 'runId'>): Promise<void> {
-  await tx
+  const row = await tx
     .updateTable('runs')
     .set({
       state: change.state,
@@ -112,7 +113,10 @@ async function updateRun(tx: Tx, runId: string, change: Omit<StateChange, 'runId
       ...(isWork(change.state) ? { started_at: sql`coalesce(started_at, now())` } : {}),
     })
     .where('id', '=', runId)
-    .execute()
+    .returning('schedule')
+    .executeTakeFirst()
+  // The next one may wait for its end.
+  if (row?.schedule && isTerminal(change.state)) await callScheduler(tx, row.schedule.schedule_id)
 }
 
 async function updateExecution(tx: Tx, runId: string, change: Omit<StateChange, 'runId'>): Promise<void> {

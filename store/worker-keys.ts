@@ -34,6 +34,16 @@ export async function listWorkerKeys(db: Queryable): Promise<WorkerKeyItem[]> {
   return rows.map(serve)
 }
 
+/** Whether there ever was such a key. */
+export async function isKnownWorkerKey(db: Queryable, key: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('worker_keys')
+    .select('id')
+    .where('key_hash', '=', hashOfSecret(key))
+    .executeTakeFirst()
+  return row !== undefined
+}
+
 /** From now on nobody gets in with it. False when there is no such key. */
 export async function revokeWorkerKey(db: Queryable, id: string): Promise<boolean> {
   const { numUpdatedRows } = await db

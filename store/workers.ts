@@ -1,7 +1,7 @@
 // Hosts as people see them, and what an operator does to them.
 import { sql } from 'kysely'
 import type { WorkerItem } from '../domain/worker.ts'
-import type { Db, Queryable } from './database.ts'
+import type { Db, Queryable, Tx } from './database.ts'
 import { isLive } from './hosts.ts'
 import { lockLine } from './locking.ts'
 import { tellWorkflow } from './mail.ts'
@@ -46,13 +46,24 @@ const serve = (row: WorkerRow): WorkerItem => ({
   key_uid: row.key_id,
 })
 
-/** Tells a host to take no new run, or that it may again. Null when there is no such host. */
-export async function setDraining(db: Db, id: string, draining: boolean): Promise<WorkerItem | null> {
-  await db
-    .updateTable('hosts')
-    .set({ draining_at: draining ? sql`coalesce(draining_at, now())` : null })
-    .where('id', '=', id)
-    .execute()
+/**
+ * Tells a host to take no new run, or that it may again. Null when there is no
+ * such host. `also`: what belongs into the same transaction.
+ */
+export async function setDraining(
+  db: Db,
+  id: string,
+  draining: boolean,
+  also: (tx: Tx) => Promise<void>,
+): Promise<WorkerItem | null> {
+  await db.transaction().execute(async (tx) => {
+    const { numUpdatedRows } = await tx
+      .updateTable('hosts')
+      .set({ draining_at: draining ? sql`coalesce(draining_at, now())` : null })
+      .where('id', '=', id)
+      .executeTakeFirst()
+    if (numUpdatedRows > 0n) await also(tx)
+  })
   if (draining) await releaseKept(db, id)
   const row = await selectWorkers(db).where('id', '=', id).executeTakeFirst()
   return row ? serve(row) : null

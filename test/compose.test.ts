@@ -103,8 +103,9 @@ test('each service of ours knows the secrets that it needs, and no others', () =
   const models = ['ANTHROPIC_API_KEY', 'DATABASE_URL', 'GEMINI_API_KEY', 'OPENAI_API_KEY']
   // What they tell about themselves is opened by one key, and sent with another.
   const [metrics, traces] = ['AMBIENT_METRICS_KEY', 'OTEL_EXPORTER_OTLP_HEADERS']
+  const ofServer = ['AMBIENT_ADMIN_KEY', 'AMBIENT_LINK_KEY', 'AMBIENT_S3_SECRET_ACCESS_KEY', 'AMBIENT_WORKER_KEY']
   expect(Object.fromEntries(parts.map((part) => [part, known(part)]))).toEqual({
-    server: ['AMBIENT_ADMIN_KEY', 'AMBIENT_WORKER_KEY', metrics, traces, ...models].sort(),
+    server: [...ofServer, metrics, traces, ...models].sort(),
     gateway: [metrics, ...models].sort(),
     worker: ['DATABASE_URL', metrics, traces].sort(),
     // The path of a file that it alone reads.

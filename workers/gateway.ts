@@ -1,8 +1,10 @@
 // The gateway: the one process that has the real model keys.
 import { startDemoModel } from '../agents/demo/model.ts'
-import { loadConfig } from '../config.ts'
+import { loadConfig, serverUrl } from '../config.ts'
+import { toolRequestBytes } from '../domain/tools.ts'
 import { createGateway } from '../secrets/gateway.ts'
 import { providerTargets } from '../secrets/targets.ts'
+import { createToolsDoor } from '../secrets/tools-door.ts'
 import { findCredential } from '../store/credentials.ts'
 import { createDatabase } from '../store/database.ts'
 import { createGatewayMetrics } from '../telemetry/gateway-metrics.ts'
@@ -36,6 +38,7 @@ export async function main(): Promise<void> {
       log.debug(call, 'model call')
       tellCall(call)
     },
+    tools: createToolsDoor({ serverUrl: serverUrl(config), maxBytes: toolRequestBytes(config), log }),
     log,
   })
 

@@ -14,6 +14,10 @@ export const workerKey = async (config: Config): Promise<string> =>
   config.AMBIENT_WORKER_KEY ??
   (await keep(dataPaths(config).workerKey, () => `ww-${randomBytes(32).toString('base64url')}`))
 
+/** What links that need no other key are signed with. */
+export const linkKey = async (config: Config): Promise<string> =>
+  config.AMBIENT_LINK_KEY ?? (await keep(dataPaths(config).linkKey, () => randomBytes(32).toString('base64url')))
+
 /** The lasting name of this machine as a host: a restarted host finds its queue and its sandboxes by it. */
 export const hostId = async (config: Config): Promise<string> =>
   config.AMBIENT_HOST_ID ?? (await keep(dataPaths(config).hostId, randomUUID))

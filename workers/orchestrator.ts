@@ -1,7 +1,10 @@
 // The orchestrator worker: workflows, and the activities that touch Postgres.
 import { type NativeConnection, Worker } from '@temporalio/worker'
 import { makeOrchestratorActivities } from '../activities/orchestrator.ts'
-import { dataPaths, loadConfig, version } from '../config.ts'
+import { makePullRequestActivities } from '../activities/pull-requests.ts'
+import { makeScheduleActivities } from '../activities/schedules.ts'
+import { dataPaths, loadConfig, runLink, version } from '../config.ts'
+import { createForgeAccess } from '../forges/access.ts'
 import { createDatabase } from '../store/database.ts'
 import { describeChange } from '../store/figures.ts'
 import { sayPresent } from '../store/presence.ts'
@@ -36,12 +39,24 @@ export async function main(): Promise<void> {
     namespace: config.TEMPORAL_NAMESPACE,
     taskQueue: ORCHESTRATOR_QUEUE,
     workflowBundle: await workflowBundle(dataPaths(config).cache, workflowInterceptorModules(config), log),
-    activities: makeOrchestratorActivities({
-      db: database.db,
-      config,
-      onRecorded: countChanges,
-      onBuilt: createBuildMetrics(metrics.registry),
-    }),
+    activities: {
+      ...makeOrchestratorActivities({
+        db: database.db,
+        config,
+        onRecorded: countChanges,
+        onBuilt: createBuildMetrics(metrics.registry),
+      }),
+      ...makePullRequestActivities({
+        db: database.db,
+        forges: createForgeAccess({
+          github: { tokens: config.AMBIENT_GITHUB_TOKEN, file: config.AMBIENT_GITHUB_TOKEN_FILE },
+          gitlab: { tokens: config.AMBIENT_GITLAB_TOKEN, file: config.AMBIENT_GITLAB_TOKEN_FILE },
+        }),
+        runLink: (runId) => runLink(config, runId),
+        log,
+      }),
+      ...makeScheduleActivities({ db: database.db }),
+    },
     // A dead worker's cached workflows are taken over after this long.
     stickyQueueScheduleToStartTimeout: '3s',
     maxConcurrentActivityTaskExecutions: 50,

@@ -1,25 +1,35 @@
 // The server: the HTTP API, and the hand-over of mail to the workflows.
+import type { Logger } from 'pino'
 import { createApp } from '../api/app.ts'
 import { createBuildStarter } from '../api/build-starter.ts'
 import { attendBuilds, makeBuildUpkeep } from '../api/build-upkeep.ts'
 import { createDispatcher } from '../api/dispatcher.ts'
 import { attendQueue } from '../api/queue-upkeep.ts'
+import { createScheduleClock } from '../api/schedule-clock.ts'
+import { createScheduleKeeper } from '../api/schedule-keeper.ts'
 import { registerSearchAttributes } from '../api/search-attributes.ts'
 import { serve } from '../api/serve.ts'
-import { loadConfig, version } from '../config.ts'
+import { loadConfig, version, webhookAllowed } from '../config.ts'
+import { createObjectStore } from '../objects/create.ts'
+import { dropContents } from '../objects/upkeep.ts'
+import { auditHead } from '../store/audit.ts'
 import { dropOldBuilds } from '../store/build-upkeep.ts'
 import { dropOldCheckpoints } from '../store/checkpoint-history.ts'
-import { createDatabase } from '../store/database.ts'
+import { createDatabase, type Db } from '../store/database.ts'
 import { readFigures } from '../store/figures.ts'
 import { dropOldAnswers } from '../store/idempotency.ts'
 import { createEventListener } from '../store/listener.ts'
 import { migrate } from '../store/migrate.ts'
-import { DEFAULT_TEAM, setRunLimit } from '../store/teams.ts'
+import { dropOldSlots } from '../store/schedule-slots.ts'
+import { dropOldSessions } from '../store/sessions.ts'
+import { setRunLimit } from '../store/teams.ts'
+import { dropOldDeliveries } from '../store/webhook-deliveries.ts'
 import { createRegistry } from '../telemetry/registry.ts'
 import { createServerMetrics } from '../telemetry/server-metrics.ts'
 import { startTracing } from '../telemetry/tracing.ts'
 import { connectClient } from '../temporal.ts'
-import { adminKey, workerKey } from './keys.ts'
+import { createWebhookSender } from '../webhooks/sender.ts'
+import { adminKey, linkKey, workerKey } from './keys.ts'
 import { createLog } from './log.ts'
 import { stopSignal } from './start/stop-signal.ts'
 
@@ -33,8 +43,9 @@ export async function main(): Promise<void> {
   const { db } = database
   const applied = await migrate(db)
   if (applied.length > 0) log.info({ applied }, 'migrated the database')
-  await setRunLimit(db, DEFAULT_TEAM, config.AMBIENT_TEAM_RUNS)
-  const keys = { admin: await adminKey(config), worker: await workerKey(config) }
+  await setRunLimit(db, config.AMBIENT_TEAM_RUNS)
+  const keys = { admin: await adminKey(config), worker: await workerKey(config), links: await linkKey(config) }
+  const objects = createObjectStore(config)
   const tracing = await startTracing('server', version, config)
   const client = connectClient(config, tracing.clientInterceptors)
   const attributes = registerSearchAttributes({ client, log })
@@ -43,7 +54,23 @@ export async function main(): Promise<void> {
   const builds = createBuildStarter({ db, client, attributes, config, log })
   const onError = (error: Error) =>
     log.warn({ reason: error.message }, 'the connection for events is broken; connecting again')
-  const listener = createEventListener({ url: database.url, onMail: dispatcher.nudgeFirst, onError })
+  const scheduleClock = createScheduleClock(client, attributes)
+  const schedules = createScheduleKeeper({ db, clock: scheduleClock, dispatcher, config, log })
+  const webhooks = createWebhookSender({
+    db,
+    key: keys.links,
+    allowed: webhookAllowed(config),
+    hours: config.AMBIENT_WEBHOOK_HOURS,
+    disableDays: config.AMBIENT_WEBHOOK_DISABLE_DAYS,
+    log,
+  })
+  const listener = createEventListener({
+    url: database.url,
+    onMail: dispatcher.nudgeFirst,
+    onWebhook: webhooks.nudge,
+    onSlot: schedules.nudge,
+    onError,
+  })
   const closing = new AbortController()
   const app = createApp({
     config,
@@ -52,16 +79,27 @@ export async function main(): Promise<void> {
     listener,
     dispatcher,
     builds,
+    webhooks,
+    schedules,
+    scheduleClock,
     keys,
+    objects,
     metrics,
     tracing,
     log,
     closing: closing.signal,
   })
   const upkeep = setInterval(() => {
-    Promise.all([dropOldAnswers(db), dropOldBuilds(db), dropOldCheckpoints(db, config.AMBIENT_WORKSPACE_HOURS)]).catch(
-      (error: unknown) => log.warn({ reason: String(error) }, 'the hourly upkeep failed'),
-    )
+    Promise.all([
+      dropOldAnswers(db),
+      dropOldSessions(db, config.AMBIENT_SESSION_IDLE_MINUTES),
+      logAuditHead(db, log),
+      dropOldDeliveries(db),
+      dropOldSlots(db),
+      dropOldBuilds(db),
+      dropOldCheckpoints(db, config.AMBIENT_WORKSPACE_HOURS),
+      dropContents(db, objects, config.AMBIENT_ARTIFACT_DAYS),
+    ]).catch((error: unknown) => log.warn({ reason: String(error) }, 'the hourly upkeep failed'))
   }, UPKEEP_MS)
 
   const leaveQueue = attendQueue({ db, client, log })
@@ -77,8 +115,14 @@ export async function main(): Promise<void> {
   closing.abort()
   await serving.drain()
   attributes.close()
-  await Promise.all([dispatcher.close(), builds.close()])
+  await Promise.all([dispatcher.close(), builds.close(), webhooks.close(), schedules.close()])
   await tracing.close()
   await Promise.all([listener.close(), client.connection.close()])
   await database.close()
+}
+
+/** In the log, which is not in the database: by it a change of the whole audit log shows (`ambient audit verify --known`). */
+async function logAuditHead(db: Db, log: Logger): Promise<void> {
+  const { position, hash } = await auditHead(db)
+  if (position > 0) log.info({ known: `${position}:${hash}` }, 'the newest entry of the audit log')
 }

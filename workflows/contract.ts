@@ -1,7 +1,7 @@
 // What the rest of the system may know of the workflows: names and types. Imports nothing that does I/O.
 import type { BuildResult } from '../domain/environment.ts'
 import type { RunFailure } from '../domain/failure.ts'
-import type { RunState, TimelineType } from '../domain/state.ts'
+import type { RunState, TerminalState, TimelineType } from '../domain/state.ts'
 
 /** Workflows and the activities that touch Postgres and outside services. */
 export const ORCHESTRATOR_QUEUE = 'ambient-orchestrator'
@@ -120,6 +120,8 @@ export interface ExecutionPlan {
    * taken up by a later workflow.
    */
   takes: string | null
+  /** At its end, pull requests are opened for what it has pushed. */
+  pullRequests?: boolean
   /** False: the execution waits in line until mail of the kind `admit` comes for it. */
   admitted: boolean
   /** Prompts that an earlier workflow of the run was given and did not come to. */
@@ -134,7 +136,8 @@ export interface AgentQuestion {
 
 /** How a turn came to its end. */
 export type TurnOutcome =
-  | { kind: 'ended'; stopReason: string }
+  /** `asks`: what the agent wants to know of a person before it goes on. */
+  | { kind: 'ended'; stopReason: string; asks?: AgentQuestion }
   | { kind: 'question'; question: AgentQuestion }
   | { kind: 'failed'; failure: RunFailure }
 
@@ -271,4 +274,77 @@ export type BuildEnd = BuildOutcome | { kind: 'cancelled' }
 export interface BuildRecords {
   /** Idempotent; a build that has ended stays as it is. */
   recordBuild(input: { buildId: string; end: BuildEnd }): Promise<void>
+}
+
+export const SCHEDULE_WORKFLOW = 'scheduleSlot'
+/** Told to a slot's workflow when its run is over, or none could be started. */
+export const SLOT_OVER_SIGNAL = 'over'
+
+/** A schedule's name in Temporal. */
+export const temporalScheduleId = (scheduleId: string) => `ambient-schedule-${scheduleId}`
+
+/** What the workflows of a schedule are named by. Temporal adds a dash and the slot, to the second. */
+export const slotWorkflowBase = (scheduleId: string) => `schedule-${scheduleId}`
+
+export const slotWorkflowId = (scheduleId: string, slot: Date) =>
+  `${slotWorkflowBase(scheduleId)}-${slot.toISOString().replace(/\.\d+/, '')}`
+
+/** The slot of a workflow, as an ISO time: the one thing that Temporal tells it. */
+export const slotOfWorkflow = (workflowId: string) => workflowId.replace(/^schedule-[^-]+-/, '')
+
+/** Input of `scheduleSlot`. The same for all slots of a schedule; what they start is read from the database. */
+export interface ScheduleSlotInput {
+  scheduleId: string
+  jitterSeconds: number
+}
+
+export interface SlotRef {
+  scheduleId: string
+  /** ISO time. */
+  slot: string
+}
+
+/** Carried out by the worker of the workflow itself, each as one transaction. */
+export interface ScheduleRecords {
+  /**
+   * Notes that the slot is due, so that the server makes its run, unless it has
+   * one. False where there is nothing to wait for; else the workflow will be told
+   * when it is over.
+   */
+  beginSlot(slot: SlotRef): Promise<boolean>
+  /** Cancels the slot's run, or the slot while it has none. False where there is nothing to wait for. */
+  cancelSlot(slot: SlotRef): Promise<boolean>
+}
+
+export const PULL_REQUESTS_WORKFLOW = 'pullRequests'
+
+/** Somebody asks for them again: a pause between two attempts is cut short. */
+export const AGAIN_SIGNAL = 'again'
+
+export const pullRequestsWorkflowId = ({ runId, execution }: ExecutionRef) => `pull-requests-${runId}-${execution}`
+
+/** Input of `pullRequests`: for what a run has pushed up to this execution. */
+export interface PullRequestsInput extends ExecutionRef {
+  /** There was an attempt just now, and the next one is not before. Absent: at once. */
+  afterSeconds?: number
+}
+
+/** `settled`: there is one, or none can be had. */
+export type PullRequestOutcome = { kind: 'settled' } | { kind: 'again'; afterSeconds: number | null }
+
+/** On the orchestrator's queue: they speak to forges. */
+export interface PullRequestActivities {
+  /** The paths of the repositories that are to have one. */
+  findPullRequests(input: { runId: string }): Promise<string[]>
+  /**
+   * Opens one, or takes the one that there is; notes what came of it. `last`: a
+   * failure that may pass is one for good. `ends`: the state that the run is about
+   * to end in, which is not written down yet.
+   */
+  openPullRequest(input: {
+    runId: string
+    path: string
+    last: boolean
+    ends?: TerminalState
+  }): Promise<PullRequestOutcome>
 }

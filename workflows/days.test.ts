@@ -2,6 +2,13 @@
 import { describe, expect, test } from 'vitest'
 import { timeSkippingServer } from '../test/support/temporal.ts'
 import { type Behaviour, inWorld, terminal, useTimeSkipping, type World } from '../test/support/world.ts'
+import {
+  ORCHESTRATOR_QUEUE,
+  SCHEDULE_WORKFLOW,
+  type ScheduleRecords,
+  type ScheduleSlotInput,
+  slotWorkflowId,
+} from './contract.ts'
 
 const time = useTimeSkipping()
 
@@ -73,5 +80,37 @@ describe.skipIf(timeSkippingServer() === null)('a run that waits for days holds 
     })
     expect(world.log.slice(0, 2)).toEqual(['begin 1', 'state PENDING'])
     expect(terminal(world)).toMatchObject([{ execution: 1, state: 'SUCCEEDED' }])
+  })
+})
+
+describe.skipIf(timeSkippingServer() === null)('a slot of a schedule', () => {
+  test('begins later than its time by chance, and never by more than its jitter', async () => {
+    const began: number[] = []
+    const records: ScheduleRecords = {
+      async beginSlot() {
+        began.push(await time.now())
+        return false
+      },
+      cancelSlot: async () => false,
+    }
+    const worker = await time.worker(ORCHESTRATOR_QUEUE, records)
+    const delays = await worker.runUntil(async () => {
+      const all: number[] = []
+      for (let slots = 0; slots < 5; slots++) {
+        const slot = Math.floor((await time.now()) / 1_000) * 1_000
+        const input: ScheduleSlotInput = { scheduleId: `jitter${slots}`, jitterSeconds: 3_600 }
+        await time.client().workflow.execute(SCHEDULE_WORKFLOW, {
+          workflowId: slotWorkflowId(input.scheduleId, new Date(slot)),
+          taskQueue: ORCHESTRATOR_QUEUE,
+          args: [input],
+        })
+        all.push((began.at(-1) ?? 0) - slot)
+      }
+      return all
+    })
+    expect(new Set(delays).size).toBe(5)
+    // Time goes on while things are done.
+    for (const delay of delays) expect(delay).toBeLessThan(3_600_000 + 60_000)
+    expect(Math.max(...delays)).toBeGreaterThan(60_000)
   })
 })

@@ -31,6 +31,7 @@ import { isLong } from './length.ts'
 import type { Mailbox } from './mailbox.ts'
 import { checkpointOptions, claimOptions, prepareOptions, settleOptions, turnOptions } from './options.ts'
 import { orchestrator } from './orchestrator.ts'
+import { openPullRequests } from './pull-requests.ts'
 import { Reports } from './reports.ts'
 import { answerTurn, promptTurn } from './turn-input.ts'
 import { summaryOf } from './visibility.ts'
@@ -155,6 +156,11 @@ export class Execution {
       if (outcome.kind === 'failed') return this.#resultOfFailure(outcome.failure)
       this.#inHand = null
       ending = endingOfStop(outcome.stopReason)
+      // A message that has come meanwhile overtakes what the agent wants to know.
+      if (outcome.asks && this.#mailbox.promptIds.length === 0) {
+        const unfinished = await this.#askPerson(outcome.asks)
+        if (unfinished !== null) return unfinished
+      }
       if (this.#mailbox.promptIds.length === 0) continue
       // Between two turns: what the first one did is not to be lost with the second.
       await this.#checkpoint(`execution ${this.#ref.execution}, after turn ${this.#turnsBegun}`)
@@ -274,6 +280,30 @@ export class Execution {
     return inTime === null ? null : answerTurn(inTime)
   }
 
+  /**
+   * Waits for what the agent wants to know of a person, which comes as its next
+   * message: the answer, or whatever else they have to say. The turn has ended, so
+   * nothing is lost with a sandbox that is given up meanwhile.
+   */
+  async #askPerson(question: AgentQuestion): Promise<Extract<Result, { kind: 'unfinished' }> | null> {
+    const { questionId } = question
+    this.#status.openQuestions = [questionId]
+    this.#reports.add({ state: 'BLOCKED', timeline: 'oz_run_blocked', question })
+    const saved = this.#checkpoint('while a question is open')
+    saved.catch(() => {}) // Heard with the answer, or not at all when the run is cancelled meanwhile.
+    const inTime = await this.#mailbox.prompt(this.#plan.questionMinutes * 60_000)
+    await saved
+    if (!inTime) {
+      await this.#giveUp()
+      await this.#mailbox.prompt()
+      this.#status.openQuestions = []
+      return { kind: 'unfinished', unfinished: { because: 'interrupted', turn: null } }
+    }
+    this.#status.openQuestions = []
+    this.#reports.add({ state: 'INPROGRESS' }, questionId)
+    return null
+  }
+
   /** One activity. An interrupting message cancels it alone; a cancelled run cancels everything around it. */
   async #turn(turn: TurnInput): Promise<TurnOutcome | 'interrupted'> {
     const outer = CancellationScope.current()
@@ -351,6 +381,9 @@ export class Execution {
           push: ending.state !== 'CANCELLED',
         }),
       )
+    }
+    if (this.#plan.pullRequests && this.#agentStarted && !this.#hostIsAway && ending.state !== 'CANCELLED') {
+      await openPullRequests(this.#ref, ending.state)
     }
     this.#sandboxKept = keep && !this.#hostIsAway
     this.#keepUntil = Date.now() + idleMinutes * 60_000

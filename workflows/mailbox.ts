@@ -92,6 +92,14 @@ export class Mailbox {
     return this.#prompts.shift() ?? null
   }
 
+  /** Waits for a message; false when the time has passed without one. */
+  async prompt(milliseconds?: number): Promise<boolean> {
+    const somethingCame = () => this.#prompts.length > 0
+    if (milliseconds === undefined) await condition(somethingCame)
+    else await condition(somethingCame, milliseconds)
+    return somethingCame()
+  }
+
   /** Waits for the answer to a question; null when an interrupting message came instead, `late` when the time passed. */
   async answerTo(questionId: string, milliseconds?: number): Promise<AnswerMail | 'late' | null> {
     const find = () => this.#answers.findIndex((answer) => answer.questionId === questionId)

@@ -98,3 +98,16 @@ export const buildOptions = (hostLostSeconds: number): ActivityOptions => ({
   heartbeatTimeout: HEARTBEAT,
   retry: { ...onSameHost, maximumAttempts: 20 },
 })
+
+/** As a run ends: its terminal state waits for no more than a minute. What is left goes on in a workflow of its own. */
+export const firstPullRequestOptions: ActivityOptions = {
+  startToCloseTimeout: '30s',
+  scheduleToCloseTimeout: '60s',
+  retry: { initialInterval: '1s', backoffCoefficient: 2 },
+}
+
+/** A few requests to a forge, each of which has its own limit. What a forge refuses is an outcome; the rest is tried again. */
+export const pullRequestOptions: ActivityOptions = {
+  startToCloseTimeout: '3m',
+  retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '60s' },
+}

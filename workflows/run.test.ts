@@ -1,7 +1,7 @@
 import { ApplicationFailure } from '@temporalio/common'
 import { describe, expect, test } from 'vitest'
 import { inWorld, terminal, untilCancelled, useTemporal } from '../test/support/world.ts'
-import type { TurnOutcome } from './contract.ts'
+import type { TurnInput, TurnOutcome } from './contract.ts'
 import { RUN_FAILURE } from './options.ts'
 
 const temporal = useTemporal()
@@ -117,6 +117,80 @@ describe('a run', () => {
       'SUCCEEDED',
     ])
     expect(world.log).toContain('turn answer yes')
+  })
+
+  describe('whose agent wants to know something of a person', () => {
+    const asks = { questionId: 'ask1', title: 'Which colour?', options: [] }
+    const asking = (turn: TurnInput): TurnOutcome => ({
+      kind: 'ended',
+      stopReason: 'end_turn',
+      ...(turn.kind === 'prompt' && turn.messageId === 'm1' ? { asks } : {}),
+    })
+
+    test('is BLOCKED once the turn has ended, and goes on with the next message in the same sandbox', async () => {
+      const world = await inWorld({ turn: async (turn) => asking(turn) }, async ({ prompt, saw, status, finished }) => {
+        await prompt({ id: 'm1' })
+        await saw((line) => line === 'state BLOCKED')
+        expect(await status()).toMatchObject({ state: 'BLOCKED', openQuestions: ['ask1'] })
+        await prompt({ id: 'answer' })
+        await finished()
+      })
+      const states = ['CLAIMED', 'INPROGRESS', 'BLOCKED', 'INPROGRESS', 'SUCCEEDED']
+      expect(world.states.map(({ state }) => state)).toEqual(states)
+      expect(world.states.find(({ state }) => state === 'BLOCKED')?.question).toEqual(asks)
+      expect(world.log.filter((line) => line.startsWith('turn'))).toEqual(['turn m1', 'turn answer'])
+      expect(world.log.filter((line) => line.startsWith('begin'))).toEqual(['begin 1'])
+    })
+
+    test('gives its sandbox up when nobody says anything for long, and goes on in another one when they do', async () => {
+      const world = await inWorld(
+        { turn: async (turn) => asking(turn), plan: { questionMinutes: 0.005 } },
+        async ({ prompt, saw, finished }) => {
+          await prompt({ id: 'm1' })
+          await saw((line) => line === 'sandbox gone')
+          await prompt({ id: 'answer' })
+          await finished()
+        },
+      )
+      expect(world.log.filter((line) => /^(begin|turn)/.test(line))).toEqual([
+        'begin 1',
+        'turn m1',
+        expect.stringMatching(/^begin 2/),
+        'turn answer',
+      ])
+      expect(terminal(world).map(({ state }) => state)).toEqual(['SUCCEEDED'])
+    })
+
+    test('is not BLOCKED where a message waits already, which overtakes the question', async () => {
+      const gate = Promise.withResolvers<void>()
+      const world = await inWorld(
+        {
+          turn: async (turn) => {
+            if (turn.kind === 'prompt' && turn.messageId === 'm1') await gate.promise
+            return asking(turn)
+          },
+        },
+        async ({ prompt, saw, finished }) => {
+          await prompt({ id: 'm1' })
+          await saw((line) => line === 'turn m1')
+          await prompt({ id: 'm2' })
+          gate.resolve()
+          await finished()
+        },
+      )
+      expect(world.states.map(({ state }) => state)).not.toContain('BLOCKED')
+      expect(world.log.filter((line) => line.startsWith('turn'))).toEqual(['turn m1', 'turn m2'])
+    })
+
+    test('is stopped by a cancel while it waits', async () => {
+      const world = await inWorld({ turn: async (turn) => asking(turn) }, async ({ prompt, saw, send, finished }) => {
+        await prompt({ id: 'm1' })
+        await saw((line) => line === 'state BLOCKED')
+        await send({ kind: 'cancel', id: 'c1', reason: 'No.' })
+        await finished()
+      })
+      expect(terminal(world).map(({ state }) => state)).toEqual(['CANCELLED'])
+    })
   })
 
   test('is stopped by a cancel in a turn, and drops the messages it had not come to', async () => {

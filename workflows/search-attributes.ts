@@ -45,4 +45,9 @@ export const buildAttributes = (labels: { environmentId: string; team: string })
   { key: team, value: labels.team },
 ]
 
+/** Of the slots of a schedule. */
+export const scheduleAttributes = (labels: { team: string }): SearchAttributePair[] => [
+  { key: team, value: labels.team },
+]
+
 export const stateAttribute = (value: RunState): SearchAttributePair[] => [{ key: stateKey, value }]

@@ -1,20 +1,14 @@
 // What an operator sees of a run in Temporal's own tools.
 import { randomUUID } from 'node:crypto'
-import { fileURLToPath } from 'node:url'
 import type { WorkflowHandle } from '@temporalio/client'
 import { defaultPayloadConverter, type SearchAttributePair } from '@temporalio/common'
 import { TestWorkflowEnvironment } from '@temporalio/testing'
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  Runtime,
-  Worker,
-  type WorkflowBundleWithSourceMap,
-} from '@temporalio/worker'
+import { DefaultLogger, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { TRACING_MODULE } from '../telemetry/tracing.ts'
 import { recordHistory } from '../test/support/record-history.ts'
 import { temporalBinary } from '../test/support/temporal.ts'
+import { testBundle } from '../test/support/workflow-bundle.ts'
 import {
   type HostActivities,
   hostQueue,
@@ -28,8 +22,8 @@ import {
 import { initialAttributes, searchAttributes } from './search-attributes.ts'
 
 let env: TestWorkflowEnvironment
-let plainBundle: WorkflowBundleWithSourceMap
-let tracedBundle: WorkflowBundleWithSourceMap
+let plainBundle: WorkflowBundle
+let tracedBundle: WorkflowBundle
 
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') })
@@ -40,14 +34,8 @@ beforeAll(async () => {
       searchAttributes: [...searchAttributes],
     },
   })
-  const bundle = (interceptors: string[]) =>
-    bundleWorkflowCode({
-      workflowsPath: fileURLToPath(new URL('./index.ts', import.meta.url)),
-      workflowInterceptorModules: interceptors.map((name) => fileURLToPath(import.meta.resolve(name))),
-      logger: new DefaultLogger('ERROR'),
-    })
-  plainBundle = await bundle([])
-  tracedBundle = await bundle([TRACING_MODULE])
+  plainBundle = await testBundle()
+  tracedBundle = await testBundle([TRACING_MODULE])
 })
 afterAll(() => env.teardown())
 

@@ -284,7 +284,8 @@ test('no turn begins before what the former one did is kept, however that ended'
   const talking: HostServer = {
     ...server,
     message: async (_runId, id) => ({ message_id: id, text: 'go on', decision: null }),
-    credential: async () => 'a token',
+    credential: async () => ({ token: 'a token', tool_token: null }),
+    asked: async () => ({ question: null, files: [], max_file_bytes: 0 }),
   }
   const execution = () =>
     at({ ...deps, server: talking }, { command: ['sh', '-c', 'echo x >>README.md; echo $0', 'x'] })

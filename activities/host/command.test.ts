@@ -40,7 +40,7 @@ afterEach(async () => {
 
 /** The first line that is said calls `onOutput`. */
 async function execution(script: string, onOutput: () => void = () => {}): Promise<Execution> {
-  const server = { credential: async () => `token-${++issued}` } as unknown as HostServer
+  const server = { credential: async () => ({ token: `token-${++issued}`, tool_token: null }) } as unknown as HostServer
   return {
     deps: { hostId: 'host', host, server, log, runsDirectory: directory, gatewayUrl: 'http://gateway' } as HostDeps,
     ref,

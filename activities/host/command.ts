@@ -12,6 +12,7 @@ import { environmentOf } from './environment.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { usableSandbox } from './sandbox.ts'
 import { runStart } from './setup.ts'
+import { toolVariables } from './tools.ts'
 
 /** Each provider's usual names for its key and its address, by which command-line tools find a model. */
 const modelVariables: Record<ProviderName, { key: string; url: string }> = {
@@ -39,19 +40,19 @@ export async function runCommand(
   const id = attempt === 1 ? `command-${messageId}` : `command-${messageId}-${attempt}`
   // A command that was started keeps its credential: another one would end the one that it was started with.
   const wasStarted = await sandbox.hasJob(id)
+  const credential = wasStarted ? null : await deps.server.credential(ref.runId, ref.execution, stop)
   const journal = await sandbox.job({
     id,
     command: [program, ...rest.map((argument) => argument.replaceAll('{prompt}', prompt))],
-    env: wasStarted
-      ? {}
-      : {
-          ...commitIdentity(order.commit_identity),
-          ...environmentOf(execution).env,
-          ...modelEnvironment(
-            sandbox.gateway ?? deps.gatewayUrl,
-            await deps.server.credential(ref.runId, ref.execution, stop),
-          ),
-        },
+    env:
+      credential === null
+        ? {}
+        : {
+            ...commitIdentity(order.commit_identity),
+            ...environmentOf(execution).env,
+            ...modelEnvironment(sandbox.gateway ?? deps.gatewayUrl, credential.token),
+            ...toolVariables(execution, sandbox, credential.tool_token),
+          },
     cwd: workingDirectory(deps.host.paths(ref.runId, null).workspace, order),
     ...(takesArgument ? {} : { stdin: prompt }),
   })

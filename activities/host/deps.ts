@@ -64,6 +64,8 @@ export const RunState = z.object({
   sessionId: z.string().nullable(),
   /** The sandbox whose agent has it open, by its generation. */
   sessionIn: z.number().int().min(0).default(0),
+  /** Its agent takes pictures within a prompt. */
+  takesImages: z.boolean().default(false),
   /** The agent's home as it saw it when the session was opened; null where that was not noted. */
   home: z.string().nullable().default(null),
   /** The session that has been given the base prompt. */
@@ -103,6 +105,7 @@ const FRESH: RunState = {
   readyIn: 0,
   sessionId: null,
   sessionIn: 0,
+  takesImages: false,
   home: null,
   greetedSession: null,
   messageId: null,

@@ -91,7 +91,8 @@ const dockerfile = (...lines: string[]) => [`FROM ${BASE}`, `LABEL ambient.test=
 
 /** It keeps one checkpoint. */
 const server = {
-  credential: async () => 'token',
+  credential: async () => ({ token: 'token', tool_token: null }),
+  asked: async () => ({ question: null, files: [], max_file_bytes: 0 }),
   saveCheckpoint: (_runId, _execution, { file }) => copyFile(file, join(directory, 'checkpoint')),
   async loadCheckpoint(_runId, _execution, file) {
     await copyFile(join(directory, 'checkpoint'), file)

@@ -54,7 +54,8 @@ afterEach(async () => {
 })
 
 const server = {
-  credential: async () => 'token',
+  credential: async () => ({ token: 'token', tool_token: null }),
+  asked: async () => ({ question: null, files: [], max_file_bytes: 0 }),
   message: async (_runId, id) => ({ message_id: id, text: 'go', decision: null }),
   async result(_runId, _execution, { repositories }) {
     patch = Buffer.from(repositories[0]?.patch ?? '', 'base64').toString()

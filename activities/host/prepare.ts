@@ -1,7 +1,9 @@
 // Runs on the worker that holds the sandbox. From nothing to an open agent session, each step once.
 import { openSession } from '../../agents/acp/session.ts'
 import type { AcpAgent } from '../../agents/agent.ts'
+import type { RunCredential } from '../../domain/host-api.ts'
 import { commitIdentity } from '../../environments/git/repositories.ts'
+import { takeRunBranches } from '../../environments/git/run-branches.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { writeHomeFiles } from '../../environments/inside-directory.ts'
 import { claims } from '../../environments/run-directory.ts'
@@ -13,6 +15,7 @@ import { catchUp, findNews, startOver } from './prepared.ts'
 import { restoreWorkspace } from './restore.ts'
 import { currentSandbox, toolkitOf, usableSandbox } from './sandbox.ts'
 import { runSetup, runStart } from './setup.ts'
+import { toolServers, toolVariables } from './tools.ts'
 import { prepareWorkspace, takeUp } from './workspace.ts'
 
 /** A sandbox with a live agent in it and everything around it, whatever was there before. Idempotent. */
@@ -32,6 +35,7 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   const isRestored = state.get().sessionId !== null || state.get().restoring
   await phase('setup', () => runSetup(execution, sandbox))
   await restoreWorkspace(execution, sandbox)
+  await takeOwnBranches(execution, sandbox)
   if (environmentOf(execution).startSteps.length > 0) await phase('setup', () => runStart(execution, sandbox))
   // Opening a session changes nothing in the workspace, so both can go on at once.
   const begun = await Promise.allSettled([
@@ -43,6 +47,18 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   await state.set({ readyIn: sandbox.generation })
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
   return isRestored ? 'restored' : 'fresh'
+}
+
+/** A clone has them from the start; what was prepared, or comes from another run, does not. */
+async function takeOwnBranches({ deps, ref, order, state, stop }: Execution, sandbox: Sandbox): Promise<void> {
+  if (state.get().prepared?.kind !== 'done' && order.forked_from === null) return
+  await takeRunBranches({
+    sandbox,
+    paths: state.paths,
+    workspace: deps.host.paths(ref.runId, null).workspace,
+    signal: stop,
+    repositories: order.environment.repos,
+  })
 }
 
 /** Files and a sandbox over them: from a prepared environment where there is one, brought to the commits of today. */
@@ -75,21 +91,24 @@ async function startAgent(
   execution: Execution,
   agent: AcpAgent,
   sandbox: Sandbox,
-  credential: Promise<string> | null,
+  credential: Promise<RunCredential> | null,
 ): Promise<void> {
   const { deps, ref, order, policy, state, transcript, stop } = execution
   const toolkit = await toolkitOf(execution)
   const paths = deps.host.paths(ref.runId, toolkit)
   const cwd = workingDirectory(paths.workspace, order)
   let journal = await sandbox.agent()
+  let toolToken: string | null = null
   if (journal === null) {
+    const { token, tool_token } = await (credential ?? deps.server.credential(ref.runId, ref.execution, stop))
+    toolToken = tool_token
     const launch = agent.launch({
       home: paths.home,
       workspace: cwd,
       toolkit: paths.toolkit,
       node: paths.node,
       gatewayUrl: `${sandbox.gateway ?? deps.gatewayUrl}/${agent.provider}`,
-      gatewayToken: await (credential ?? deps.server.credential(ref.runId, ref.execution, stop)),
+      gatewayToken: token,
       model: order.model,
       reasoningLevel: order.reasoning_level,
       policy,
@@ -97,7 +116,13 @@ async function startAgent(
       runsAsRoot: sandbox.owner.uid === 0,
     })
     await writeHomeFiles(state.paths, launch.files, sandbox.owner)
-    const env = { ...commitIdentity(order.commit_identity), ...environmentOf(execution).env, ...launch.env }
+    const env = {
+      ...commitIdentity(order.commit_identity),
+      ...environmentOf(execution).env,
+      ...launch.env,
+      // Others are told in the session: what is in their environment, some of them write to files.
+      ...(agent.quirks.toolTokenByName ? toolVariables(execution, sandbox, toolToken) : {}),
+    }
     journal = await sandbox.startAgent({ command: launch.command, env, cwd })
   }
   const { sessionId: former, sessionIn, home } = state.get()
@@ -112,6 +137,7 @@ async function startAgent(
     resumeSessionId: hasMoved ? null : former,
     quirks: agent.quirks,
     policy,
+    mcpServers: toolServers(execution, agent, sandbox, toolToken),
     storedLine: await transcript.storedLine(journal.name),
     record: transcript.record,
     signal: stop,
@@ -124,7 +150,8 @@ async function startAgent(
       message: 'The agent could not open its former session: it knows the workspace, but not what was said before.',
     })
   }
-  await state.set({ sessionId: opened.sessionId, sessionIn: sandbox.generation, home: paths.home })
+  const { sessionId, takesImages } = opened
+  await state.set({ sessionId, takesImages, sessionIn: sandbox.generation, home: paths.home })
 }
 
 /** Most agents are there within this time; of a longer silence people should know what it is. In milliseconds. */

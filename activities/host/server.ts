@@ -12,6 +12,7 @@ import type { BuildReason } from '../../domain/environment.ts'
 import {
   type AppendEvents,
   Appended,
+  AskedInTurn,
   type BlockedHosts,
   BuildAsked,
   type BuildLog,
@@ -30,6 +31,7 @@ import {
   type RunResult,
   SWEEP_RUNS,
   SweepAnswer,
+  ToolCredential,
 } from '../../domain/host-api.ts'
 
 /** The server refuses this host's execution: a newer one has taken the run over. */
@@ -63,7 +65,14 @@ export interface HostServer {
   /** Of an execution that another one has taken over from. */
   lateOrder(runId: string, execution: number, signal: AbortSignal): Promise<ExecutionOrder>
   message(runId: string, messageId: string, signal: AbortSignal): Promise<MessageText>
-  credential(runId: string, execution: number, signal: AbortSignal): Promise<string>
+  credential(runId: string, execution: number, signal: AbortSignal): Promise<RunCredential>
+  /** A further one for the agent's tools; null from a server that has none. */
+  toolCredential(runId: string, execution: number, signal: AbortSignal): Promise<string | null>
+  /** What the agent wants, now that its turn has ended. */
+  asked(runId: string, execution: number, signal: AbortSignal): Promise<AskedInTurn>
+  sendArtifact(runId: string, execution: number, uid: string, content: Buffer, signal: AbortSignal): Promise<void>
+  refuseArtifact(runId: string, execution: number, uid: string, reason: string, signal: AbortSignal): Promise<void>
+  attachment(runId: string, uid: string, signal: AbortSignal): Promise<Buffer>
   append(runId: string, execution: number, batch: z.input<typeof AppendEvents>, signal: AbortSignal): Promise<Appended>
   position(runId: string, journal: string, signal: AbortSignal): Promise<number>
   result(runId: string, execution: number, result: RunResult, signal: AbortSignal): Promise<void>
@@ -133,7 +142,7 @@ export function createHostServer(options: {
     method: 'GET' | 'PUT' | 'POST',
     path: string,
     signal: AbortSignal,
-    content: { type: string; body: string | Readable; length?: number } | null,
+    content: { type: string; body: string | Buffer | Readable; length?: number } | null,
   ) {
     const response = await request(`${base}${path}`, {
       method,
@@ -188,7 +197,31 @@ export function createHostServer(options: {
     },
     async credential(runId, execution, signal) {
       return RunCredential.parse(await call('POST', `/runs/${runId}/executions/${execution}/credential`, signal, {}))
-        .token
+    },
+    async toolCredential(runId, execution, signal) {
+      const path = `/runs/${runId}/executions/${execution}/tool-credential`
+      return await unlessOlder(null, async () => ToolCredential.parse(await call('POST', path, signal, {})).tool_token)
+    },
+    async asked(runId, execution, signal) {
+      const path = `/runs/${runId}/executions/${execution}/asked`
+      const nothing = { question: null, files: [], max_file_bytes: 0 }
+      return await unlessOlder(nothing, async () => AskedInTurn.parse(await call('GET', path, signal)))
+    },
+    async sendArtifact(runId, execution, uid, content, signal) {
+      const path = `/runs/${runId}/executions/${execution}/artifacts/${uid}`
+      await untilAnswered(path, signal, async () => {
+        const sent = { type: 'application/octet-stream', body: content, length: content.length }
+        await (await ask('PUT', path, signal, sent)).dump()
+      })
+    },
+    async refuseArtifact(runId, execution, uid, reason, signal) {
+      await call('POST', `/runs/${runId}/executions/${execution}/artifacts/${uid}/refused`, signal, { reason })
+    },
+    async attachment(runId, uid, signal) {
+      const path = `/runs/${runId}/attachments/${uid}`
+      return await untilAnswered(path, signal, async () =>
+        Buffer.from(await (await ask('GET', path, signal, null)).arrayBuffer()),
+      )
     },
     async append(runId, execution, batch, signal) {
       return Appended.parse(await call('POST', `/runs/${runId}/executions/${execution}/events`, signal, batch))
@@ -238,6 +271,16 @@ export function createHostServer(options: {
         throw error
       }
     },
+  }
+}
+
+/** A server of an older version has no such route. */
+async function unlessOlder<T>(instead: T, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask()
+  } catch (error) {
+    if (error instanceof ServerRefusal && error.status === 404) return instead
+    throw error
   }
 }
 

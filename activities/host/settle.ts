@@ -1,6 +1,7 @@
 // Runs on the worker that holds the sandbox. The end of an execution, in order; every step may be repeated.
 import { Context } from '@temporalio/activity'
 import type { HostActivities } from '../../workflows/contract.ts'
+import { takeAsked } from './asked.ts'
 import type { StopSignals } from './attended.ts'
 import { tellBlockedHosts } from './blocked-hosts.ts'
 import { checkpoint, tellNotKept } from './checkpoint.ts'
@@ -22,6 +23,8 @@ export async function settle(
   if (stop) await deps.host.stop(ref.runId)
   if (hasWorked) {
     const execution = await openExecution(deps, ref, signals)
+    // One that ended by itself has had its wishes heard with its last turn.
+    if (stop) await unlessHopeless(execution, async () => void (await takeAsked(execution)))
     // Its last attempts may have come with the end of the last turn.
     await tellBlockedHosts(execution, [])
     let isCollected = false

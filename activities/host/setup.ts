@@ -98,7 +98,7 @@ async function runCommand(
     command: written.length > 300 ? `${written.slice(0, 300)}…` : written,
     ...(exit ? { exitCode: exit.code } : {}),
     logTail: logTail(storableText(tail)),
-    nextStep: 'Mend the command, and start the run again.',
+    nextStep: 'Mend the command, and try again.',
   })
 }
 

@@ -4,21 +4,33 @@ import { runTurn } from '../../agents/acp/turn.ts'
 import type { TurnMessage } from '../../agents/acp/turn-options.ts'
 import type { AcpAgent } from '../../agents/agent.ts'
 import type { MessageText } from '../../domain/host-api.ts'
+import { modeInstructions } from '../../domain/mode.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnInput, TurnOutcome } from '../../workflows/contract.ts'
+import { takeAsked } from './asked.ts'
+import { bringAttachments } from './attachments.ts'
 import { checkpointFormerTurn } from './checkpoint.ts'
 import { runCommand } from './command.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { isReady, prepare } from './prepare.ts'
 import { currentSandbox } from './sandbox.ts'
+import { toolServers } from './tools.ts'
 
 /** How long an agent may take to stop when people want it to; after that it is ended from outside. A stop is promised within 5 s. */
 const GRACE_MS = 1_500
 /** How long a prompt that a dead predecessor may have sent is given to show itself. */
 const EVIDENCE_MS = 3_000
 
+/** One turn, and what the agent has asked for in it. */
 export async function carryOutTurn(execution: Execution, input: TurnInput): Promise<TurnOutcome> {
+  const outcome = await giveTurn(execution, input)
+  if (outcome.kind !== 'ended') return outcome
+  const asks = await takeAsked(execution)
+  return asks === null ? outcome : { ...outcome, asks }
+}
+
+async function giveTurn(execution: Execution, input: TurnInput): Promise<TurnOutcome> {
   const { agent } = execution
   if (input.kind === 'answer' && !input.belated) {
     if (agent.protocol === 'command') throw new TypeError('a command asks no questions')
@@ -29,19 +41,28 @@ export async function carryOutTurn(execution: Execution, input: TurnInput): Prom
   // Neither waits for the other.
   const [said, sandbox] = await Promise.all([whatWasSaid(execution, input), beginTurn(execution, messageId)])
   const { text, decision } = said
+  const brought = await bringAttachments(execution, sandbox, messageId, said.attachments ?? [])
   if (agent.protocol === 'command') {
-    return await runCommand(execution, { messageId, attempt: input.attempt ?? 1, text, preamble: preamble(execution) })
+    const before = inOne([preamble(execution), brought.note])
+    return await runCommand(execution, { messageId, attempt: input.attempt ?? 1, text, preamble: before })
   }
-  const before = [preamble(execution), (input.attempt ?? 1) > 1 ? LOST : null].filter((part) => part !== null)
-  const { previousMessageId } = execution.state.get()
+  const lost = (input.attempt ?? 1) > 1 ? LOST : null
+  const { state } = execution
+  const { previousMessageId } = state.get()
   return await agentTurn(execution, agent, sandbox, {
     kind: 'prompt',
     messageId,
     text,
-    preamble: before.length > 0 ? before.join('\n\n') : null,
+    preamble: inOne([preamble(execution), modeInstructions[said.mode ?? 'normal'], lost, brought.note]),
+    images: state.get().takesImages ? brought.images : [],
     previousMessageId,
     decided: decision,
   })
+}
+
+const inOne = (parts: readonly (string | null)[]): string | null => {
+  const said = parts.filter((part) => part !== null)
+  return said.length > 0 ? said.join('\n\n') : null
 }
 
 /** Said to an agent before a message that it, or its predecessor, may have begun to work on. */
@@ -91,6 +112,7 @@ async function agentTurn(
       claims: claims(state.paths),
       sessionId,
       cwd: workingDirectory(deps.host.paths(ref.runId, null).workspace, order),
+      ...(sandbox === null ? {} : { mcpServers: toolServers(execution, agent, sandbox, null) }),
       quirks: agent.quirks,
       policy,
       turn,
@@ -139,7 +161,13 @@ function watchInterrupt({ deps, ref, signals }: Execution) {
 async function whatWasSaid({ deps, ref, stop }: Execution, input: TurnInput): Promise<Omit<MessageText, 'message_id'>> {
   const ids = input.kind === 'answer' ? [input.mailId] : [...(input.before ?? []), input.messageId]
   const messages = await Promise.all(ids.map((id) => deps.server.message(ref.runId, id, stop)))
-  return { text: messages.map(({ text }) => text).join('\n\n'), decision: messages.at(-1)?.decision ?? null }
+  const last = messages.at(-1)
+  return {
+    text: messages.map(({ text }) => text).join('\n\n'),
+    decision: last?.decision ?? null,
+    ...(last?.mode !== undefined && { mode: last.mode }),
+    attachments: messages.flatMap(({ attachments }) => attachments ?? []),
+  }
 }
 
 /** The base prompt, before the first message of a session. */

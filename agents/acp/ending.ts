@@ -15,10 +15,11 @@ const claimOfEnd = (journal: string, messageId: string): string => `${journal}:e
 
 /** Brings a turn whose end was read to its close. */
 export async function conclude(options: RunTurn, watch: Watch, end: TurnEnd): Promise<TurnOutcome> {
-  const { journal, claims, quirks, sessionId, cwd, mcpServers = [], policy } = options
+  const { journal, claims, quirks, sessionId, cwd, policy } = options
   if (end.stopReason === 'cancelled' && quirks.closeSessionAfterCancel) {
     watch.follower.isHistory = true
     try {
+      const mcpServers = (await options.mcpServers?.()) ?? []
       await reopenSession(watch.channel, end.promptId, { sessionId, cwd, mcpServers, quirks, policy })
     } catch (error) {
       if (!(error instanceof RunFailureError || error instanceof NoAnswerError)) throw error

@@ -7,7 +7,7 @@ import type { Answered } from './call.ts'
 import { type Happening, newEvent, ofStrayLine, ofUpdate, PART, tokensOf } from './events.ts'
 import { disguisedFailure, failureOfError, refused, served } from './failures.ts'
 import { type Answer, isObject, parseMessage, type RpcId } from './messages.ts'
-import { optionFor, type Permission, parsePermission } from './permission.ts'
+import { isTelling, optionFor, type Permission, parsePermission } from './permission.ts'
 import type { Recorder } from './recorder.ts'
 import type { TurnMessage } from './turn-options.ts'
 
@@ -135,8 +135,9 @@ export function createFollower(options: FollowerOptions): Follower {
       noteTool(toolCall)
       happenings.push([PART.toolOfQuestion, { kind: 'tool_call', data: { title, ...toolCall } }])
     }
-    const wasDecided = turn.kind === 'prompt' && permission.choice !== policy
-    if (policy === 'ask' && !wasDecided) {
+    const isOurs = isTelling(title)
+    const wasDecided = turn.kind === 'prompt' && permission.choice !== policy && !isOurs
+    if (policy === 'ask' && !wasDecided && !isOurs) {
       const options = question.options.map((option) => ({
         option_id: option.optionId,
         name: option.name,
@@ -152,7 +153,8 @@ export function createFollower(options: FollowerOptions): Follower {
     return happenings
   }
 
-  function choiceOf({ question }: Permission): string {
+  function choiceOf({ question, title }: Permission): string {
+    if (isTelling(title)) return 'allow'
     if (turn.kind === 'answer') return turn.questionId === question.questionId ? turn.optionId : policy
     if (decided === null || decided.title !== question.title) return policy
     const { choice } = decided

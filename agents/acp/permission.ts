@@ -1,5 +1,6 @@
 // What an agent asks before it acts, and what it is answered.
 import { z } from 'zod'
+import { TOOLS_SERVER, tellingTools } from '../../domain/tools.ts'
 import type { AgentQuestion } from '../../workflows/contract.ts'
 import type { RpcId } from './messages.ts'
 
@@ -65,6 +66,20 @@ const given = <T extends object>(fields: T): T =>
   Object.fromEntries(
     Object.entries(fields).filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)),
   ) as T
+
+/**
+ * Whether this is a tool of ours that only tells, by the names that agents give
+ * it. As a command, none of these would be more than the name of a program.
+ */
+export const isTelling = (title: string): boolean =>
+  tellingTools.some((name) =>
+    [
+      `mcp__${TOOLS_SERVER}__${name}`,
+      `mcp.${TOOLS_SERVER}.${name}`,
+      `${name} (${TOOLS_SERVER} MCP Server)`,
+      `${TOOLS_SERVER}_${name}`,
+    ].includes(title),
+  )
 
 const allowing = ['allow_once', 'allow_always']
 const rejecting = ['reject_once', 'reject_always']

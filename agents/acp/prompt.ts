@@ -34,7 +34,10 @@ export async function deliver(options: RunTurn, watch: Watch, turn: PromptMessag
   for (let attempt = 1; ; attempt++) {
     const id = promptId(turn.messageId, attempt)
     if (claim.isNew) {
-      const prompt = [{ type: 'text', text: turn.preamble ? `${turn.preamble}\n\n${turn.text}` : turn.text }]
+      const prompt = [
+        { type: 'text', text: turn.preamble ? `${turn.preamble}\n\n${turn.text}` : turn.text },
+        ...(turn.images ?? []).map((image) => ({ type: 'image', ...image })),
+      ]
       await journal.write(request(id, 'session/prompt', { sessionId, prompt }))
       await claims.settle(claimOfPrompt(journal.name, id))
     }

@@ -235,7 +235,11 @@ test('a driver that dies at any act of opening a session is followed by one that
         times: { answerMs: 5_000, repeatMs: 20 },
       }),
     )
-    expect(result, `death ${when} act ${endsAt}`).toEqual({ sessionId: 'session-1', resumed: false })
+    expect(result, `death ${when} act ${endsAt}`).toEqual({
+      sessionId: 'session-1',
+      resumed: false,
+      takesImages: false,
+    })
     expect(sessions).toBe(1)
     return hasDied
   })

@@ -51,7 +51,7 @@ test('a new session is opened in the workspace, and what the agent says meanwhil
     },
   })
   agent.says('warming up')
-  expect(await open()).toEqual({ sessionId: SESSION, resumed: false })
+  expect(await open()).toEqual({ sessionId: SESSION, resumed: false, takesImages: false })
   expect(agent.heard.map(({ method, params }) => [method, params])).toEqual([
     [
       'initialize',
@@ -82,7 +82,7 @@ test('a former session is loaded, and its history is not told again', async () =
       self.answers(message, {})
     },
   })
-  expect(await open({ resumeSessionId: SESSION })).toEqual({ sessionId: SESSION, resumed: true })
+  expect(await open({ resumeSessionId: SESSION })).toEqual({ sessionId: SESSION, resumed: true, takesImages: false })
   expect(agent.heard.at(-1)?.params).toEqual({ sessionId: SESSION, cwd: '/workspace', mcpServers: [] })
   expect(transcript.events).toEqual([])
   expect(transcript.storedLine('agent-1')).toBe(3)
@@ -97,7 +97,11 @@ test('a history that is told after the answer is not told again either', async (
     },
   })
   const quirks: AcpQuirks = { resume: 'load', historyAfterLoad: true }
-  expect(await open({ resumeSessionId: SESSION, quirks })).toEqual({ sessionId: SESSION, resumed: true })
+  expect(await open({ resumeSessionId: SESSION, quirks })).toEqual({
+    sessionId: SESSION,
+    resumed: true,
+    takesImages: false,
+  })
   expect(transcript.events).toEqual([])
   expect(transcript.storedLine('agent-1')).toBe(3)
 })
@@ -108,7 +112,11 @@ test('a session that cannot be loaded is followed by a new one, and that is said
     'session/load': (message, self) => self.fails(message, { code: -32602, message: 'No such session' }),
     'session/new': (message, self) => self.answers(message, { sessionId: 'session-2' }),
   })
-  expect(await open({ resumeSessionId: SESSION })).toEqual({ sessionId: 'session-2', resumed: false })
+  expect(await open({ resumeSessionId: SESSION })).toEqual({
+    sessionId: 'session-2',
+    resumed: false,
+    takesImages: false,
+  })
   expect(agent.heard.map(({ method }) => method)).toEqual(['initialize', 'session/load', 'session/new'])
   expect(transcript.events).toEqual([])
 })
@@ -122,7 +130,7 @@ test.each([
     'session/resume': (message, self) => self.answers(message, {}),
     'session/new': created,
   })
-  expect(await open({ resumeSessionId: SESSION })).toEqual({ sessionId: SESSION, resumed })
+  expect(await open({ resumeSessionId: SESSION })).toEqual({ sessionId: SESSION, resumed, takesImages: false })
   expect(agent.heard.map(({ method }) => method)).toEqual(methods)
 })
 
@@ -182,4 +190,23 @@ test('opening ends when it is no longer wanted', async () => {
   await agent.hears('initialize')
   controller.abort(new Error('not wanted'))
   await expect(opening).rejects.toThrow('not wanted')
+})
+
+test('an agent is told of servers, and given pictures, where it says that it can have them', async () => {
+  const server = { type: 'http' as const, name: 'ambient', url: 'http://gateway/mcp', headers: [] }
+  let asked = 0
+  const mcpServers = async () => {
+    asked += 1
+    return [server]
+  }
+  const can = { mcpCapabilities: { http: true }, promptCapabilities: { image: true } }
+  const able = start({ initialize: abilities(can), 'session/new': created })
+  expect(await able.open({ mcpServers })).toMatchObject({ takesImages: true })
+  expect(able.agent.heard.at(-1)?.params).toMatchObject({ mcpServers: [server] })
+
+  const unable = start({ initialize: abilities({}), 'session/new': created })
+  expect(await unable.open({ mcpServers })).toMatchObject({ takesImages: false })
+  expect(unable.agent.heard.at(-1)?.params).toMatchObject({ mcpServers: [] })
+  // What a server's credential is asked for, it is asked for no more often than needed.
+  expect(asked).toBe(1)
 })

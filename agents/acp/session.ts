@@ -23,7 +23,8 @@ export interface OpenSession {
   resumeSessionId: string | null
   quirks: AcpQuirks
   policy: PermissionPolicy
-  mcpServers?: McpServer[]
+  /** Asked for only where the session is opened or loaded: they may hold a secret. */
+  mcpServers?: McpServers
   /** The journal's events are stored up to here. */
   storedLine: number
   record: Record
@@ -31,8 +32,12 @@ export interface OpenSession {
   times?: CallTimes
 }
 
+export type McpServers = () => Promise<McpServer[]>
+
 export interface OpenedSession {
   sessionId: string
+  /** It takes pictures within a prompt. */
+  takesImages: boolean
   /** False when a new session was opened: the agent knows nothing of what was said before. */
   resumed: boolean
 }
@@ -48,6 +53,8 @@ const Initialized = z.looseObject({
   agentCapabilities: z
     .looseObject({
       loadSession: z.boolean().nullish(),
+      promptCapabilities: z.looseObject({ image: z.boolean().nullish() }).nullish(),
+      mcpCapabilities: z.looseObject({ http: z.boolean().nullish() }).nullish(),
       sessionCapabilities: z.looseObject({ resume: z.unknown() }).nullish(),
     })
     .nullish(),
@@ -60,15 +67,16 @@ const Created = z.looseObject({ sessionId: z.string().min(1) })
  * @throws {RunFailureError} when the agent cannot be brought to an open session.
  */
 export async function openSession(options: OpenSession): Promise<OpenedSession> {
-  const { journal, claims, cwd, quirks, policy, mcpServers = [], times = callTimes } = options
+  const { journal, claims, cwd, quirks, policy, times = callTimes } = options
   const heard = createHearing(journal)
   const reader = createReader(journal, 0, heard.onLine)
   const channel: Channel = { journal, claims, reader, answers: heard.answers, signals: [options.signal], times }
   try {
     const initialized = await call(channel, 'initialize', 'initialize', initializeParams)
     const abilities = Initialized.parse(resultOf(initialized.answer)).agentCapabilities
+    const mcpServers = abilities?.mcpCapabilities?.http ? options.mcpServers : undefined
     const former = quirks.resume === 'load' ? options.resumeSessionId : null
-    const session = (former === null ? null : await resume(former, abilities)) ?? (await create())
+    const session = (former === null ? null : await resume(former, abilities, mcpServers)) ?? (await create(mcpServers))
     await setMode(channel, 'mode', { sessionId: session.sessionId, quirks, policy })
 
     // Answers alone are as well read once more by the first turn, which need not wait for them to be noted as read.
@@ -79,7 +87,8 @@ export async function openSession(options: OpenSession): Promise<OpenedSession> 
       recorder.add(reader.line, [])
       await recorder.flush()
     }
-    return { sessionId: session.sessionId, resumed: session.resumed }
+    const takesImages = abilities?.promptCapabilities?.image === true
+    return { sessionId: session.sessionId, resumed: session.resumed, takesImages }
   } catch (error) {
     if (error instanceof ProcessEndedError) throw new RunFailureError(await failureOfExit(journal, 'agent_start'))
     if (error instanceof NoAnswerError) throw new RunFailureError(await failureOfSilence(journal, error))
@@ -89,22 +98,24 @@ export async function openSession(options: OpenSession): Promise<OpenedSession> 
     await reader.close()
   }
 
-  async function create() {
-    const { answer } = await call(channel, 'new', 'session/new', { cwd, mcpServers })
+  async function create(mcpServers: McpServers = none) {
+    const { answer } = await call(channel, 'new', 'session/new', { cwd, mcpServers: await mcpServers() })
     return { sessionId: Created.parse(resultOf(answer)).sessionId, resumed: false, quietUntil: 0 }
   }
 
   /** Null when the agent no longer has the session, or cannot open it. */
-  async function resume(sessionId: string, abilities: Abilities) {
-    const params = { sessionId, cwd, mcpServers }
+  async function resume(sessionId: string, abilities: Abilities, mcpServers: McpServers = none) {
     const method = abilities?.loadSession ? 'session/load' : 'session/resume'
     if (!abilities?.loadSession && !abilities?.sessionCapabilities?.resume) return null
+    const params = { sessionId, cwd, mcpServers: await mcpServers() }
     const { line, answer } = await call(channel, 'load', method, params)
     if (!answer.ok) return null
     // Until its answer the agent tells the session's history again.
     return { sessionId, resumed: true, quietUntil: quirks.historyAfterLoad ? await untilSilent(channel) : line }
   }
 }
+
+const none: McpServers = async () => []
 
 /** How long an agent is silent when it has told all of a history, in milliseconds. */
 const SILENCE_MS = 400

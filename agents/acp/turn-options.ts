@@ -1,10 +1,10 @@
 // What a turn is given.
-import type { McpServer } from '@agentclientprotocol/sdk/unstable'
 import type { PermissionPolicy } from '../../domain/harness.ts'
 import type { Journal } from '../../domain/journal.ts'
 import type { AcpQuirks } from '../agent.ts'
 import type { Claims } from '../claims.ts'
 import type { Record } from './recorder.ts'
+import type { McpServers } from './session.ts'
 
 export interface RunTurn {
   journal: Journal
@@ -12,7 +12,7 @@ export interface RunTurn {
   sessionId: string
   /** As the session was opened with: it may have to be loaded again. */
   cwd: string
-  mcpServers?: McpServer[]
+  mcpServers?: McpServers
   quirks: AcpQuirks
   policy: PermissionPolicy
   turn: TurnMessage
@@ -33,6 +33,8 @@ export interface PromptMessage {
   text: string
   /** Goes before the text, and is not part of what the person said. */
   preamble?: string | null
+  /** Pictures that the agent takes within the prompt, in base64. */
+  images?: readonly { mimeType: string; data: string }[]
   /** The message before this one in the same run: its turn is ended first, if nobody has seen its end. */
   previousMessageId: string | null
   /** What a person has decided meanwhile on a question of a former process. Asked again, it is answered by that, once. */

@@ -88,6 +88,20 @@ test('a turn tells the message, what the agent does, and how it ended', async ()
   expect(transcript.storedLine('agent-1')).toBe(13)
 })
 
+test('pictures are given within the prompt, and are not in the transcript', async () => {
+  const { agent, transcript, turn } = run()
+  const images = [{ mimeType: 'image/png', data: 'cGl4ZWxz' }]
+  const outcome = turn({ ...prompt(), images } as TurnMessage)
+  const asked = await agent.hears('session/prompt')
+  agent.answers(asked, { stopReason: 'end_turn' })
+  await outcome
+  expect(asked.params?.prompt).toEqual([
+    { type: 'text', text: 'do m1' },
+    { type: 'image', mimeType: 'image/png', data: 'cGl4ZWxz' },
+  ])
+  expect(JSON.stringify(transcript.events)).not.toContain('cGl4ZWxz')
+})
+
 test('an update that is not what the protocol says is kept as it came', async () => {
   const { agent, transcript, turn } = run()
   const outcome = turn(prompt())

@@ -40,8 +40,8 @@ export async function begin(
   }
   if (!json) {
     const { colours } = screen.style
-    const harness = (current.agent_config.harness ?? {}) as { type?: string }
-    const agent = harness.type && harness.type !== 'oz' ? ` · ${harness.type}` : ''
+    const harness = (current.agent_config.harness ?? {}) as { agent?: string }
+    const agent = harness.agent ? ` · ${harness.agent}` : ''
     screen.write(
       `${colours.bold(`Run ${id}`)}${agent}${current.demo ? ' · demo: a scripted model, no model key is set' : ''}\n`,
     )

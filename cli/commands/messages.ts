@@ -1,6 +1,6 @@
 // `ambient send`, `${typed} answer`, `ambient cancel`: what a person says to a run.
 import { typed } from '../../config.ts'
-import { ask } from '../ask.ts'
+import { answerTo, ask, type GivenAnswer } from '../ask.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { follow } from '../follow.ts'
@@ -50,7 +50,9 @@ export async function answer(
   const runId = await findRun(api, given)
   const run = await api.get(runId)
   const question = questionOf(run.questions, options.question)
-  let chosen: string | null = option ?? null
+  // What is no option of a question that takes words, is one in words. The server knows whether an option fits.
+  let chosen: GivenAnswer | null =
+    option === undefined ? null : question?.free_text ? answerTo(question, option) : { option_id: option }
   if (chosen === null && question && screen.interactive) {
     chosen = await ask(screen, question, {
       withTitle: true,
@@ -66,8 +68,9 @@ export async function answer(
     )
   }
   await api.answer(runId, chosen, options.question ?? question?.question_id)
-  const now = { run_id: runId, question_id: options.question ?? question?.question_id ?? null, option_id: chosen }
-  screen.write(options.json ? `${JSON.stringify(now)}\n` : `Answered ${runId.slice(0, 8)}: ${chosen}.\n`)
+  const now = { run_id: runId, question_id: options.question ?? question?.question_id ?? null, ...chosen }
+  const words = 'text' in chosen ? chosen.text : chosen.option_id
+  screen.write(options.json ? `${JSON.stringify(now)}\n` : `Answered ${runId.slice(0, 8)}: ${words}.\n`)
   return exitCodes.succeeded
 }
 

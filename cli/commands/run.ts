@@ -17,6 +17,7 @@ export interface RunOptions {
   ref?: string
   depth?: number
   pushBranch?: string
+  pullRequest?: boolean
   author?: string | false
   environment?: string
   agent?: string
@@ -39,6 +40,8 @@ export interface RunOptions {
   concurrency?: string
   basePrompt?: string
   metadata?: string[]
+  personal?: boolean
+  as?: string
   follow?: boolean
   detach?: boolean
   branch?: string | true
@@ -114,11 +117,12 @@ async function promptOf(argument: string | undefined, options: RunOptions, comma
 
 /** They say what a stored environment says for all of its runs. */
 function refuseBesideEnvironment(options: RunOptions): void {
-  const { repo, depth, pushBranch, image, setup, env, allowHost } = options
+  const { repo, depth, pushBranch, pullRequest, image, setup, env, allowHost } = options
   const given = {
     repo,
     depth,
     'push-branch': pushBranch,
+    'pull-request': pullRequest,
     image,
     setup,
     env,
@@ -137,14 +141,20 @@ async function repositoriesOf(options: RunOptions): Promise<NamedRepository[]> {
   if (options.ref !== undefined && options.repo?.length !== 1) {
     throw usageError('--ref belongs to a single --repo.', 'With several, write --repo <url>#<ref>.')
   }
-  const { depth, pushBranch, repo = [] } = options
-  const without = Object.entries({ depth, 'push-branch': pushBranch }).find(([, value]) => value !== undefined)
+  const { depth, pushBranch, pullRequest, repo = [] } = options
+  const needing = { depth, 'push-branch': pushBranch, 'pull-request': pullRequest }
+  const without = Object.entries(needing).find(([, value]) => value !== undefined)
   if (without && repo.length === 0) throw usageError(`--${without[0]} needs a --repo.`)
   if (pushBranch !== undefined) await checkBranchName(pushBranch, { isPrompt: false })
   const named = await Promise.all(repo.map((repository) => nameRepository(repository, options.ref)))
   return named.map((one) => ({
     ...one,
-    repository: { ...one.repository, ...(depth && { depth }), ...(pushBranch && { push_branch: pushBranch }) },
+    repository: {
+      ...one.repository,
+      ...(depth && { depth }),
+      ...(pushBranch && { push_branch: pushBranch }),
+      ...(pullRequest && { pull_request: { draft: true } }),
+    },
   }))
 }
 
@@ -228,6 +238,8 @@ export function runRequest(
         : undefined,
     metadata: options.metadata && readMetadata(options.metadata),
     priority: options.priority,
+    team: options.personal ? false : undefined,
+    agent_identity_uid: options.as,
     concurrency: options.concurrency && readConcurrency(options.concurrency),
   }
 }

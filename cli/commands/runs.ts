@@ -82,8 +82,8 @@ export function renderTable(list: readonly RunItem[], { colours }: Style, now: n
 }
 
 function agentOf(run: RunItem): string {
-  const harness = run.agent_config.harness as { type?: unknown } | undefined
-  return clean(String(harness?.type ?? ''))
+  const harness = run.agent_config.harness as { agent?: unknown } | undefined
+  return clean(String(harness?.agent ?? ''))
 }
 
 export async function show(given: string, options: { json?: boolean }): Promise<ExitCode> {
@@ -112,6 +112,8 @@ async function totalsOf(api: Api, runId: string): Promise<Totals> {
   }
 }
 
+const nameOf = ({ email, display_name: name, uid }: RunItem['creator']) => email ?? name ?? uid
+
 export function renderRun(run: RunItem, style: Style): string {
   const { colours } = style
   const config = run.agent_config as {
@@ -131,6 +133,9 @@ export function renderRun(run: RunItem, style: Style): string {
     ['Run', run.run_id],
     ['Title', run.title],
     ['State', run.state],
+    ['Made by', run.creator.uid === 'operator' ? null : nameOf(run.creator)],
+    ['Works as', run.executor.uid === run.creator.uid ? null : nameOf(run.executor)],
+    ['Seen by', run.scope.type === 'User' ? 'whoever made it, and the admins of the team' : null],
     ['Agent', agentOf(run)],
     ['Model', config.harness?.model_id],
     ['Permissions', config.permission_policy],

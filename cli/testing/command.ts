@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { CODE_CACHE } from '../../test/support/caches.ts'
 import { KEY } from './server.ts'
 
 const program = fileURLToPath(new URL('../../bin/ambient', import.meta.url))
@@ -44,6 +45,7 @@ export function command(args: readonly string[], options: CommandOptions = {}): 
       PATH: `${dirname(program)}:${process.env.PATH}`,
       HOME: tmpdir(),
       TERM: 'xterm',
+      NODE_COMPILE_CACHE: join(CODE_CACHE, 'node'),
       AMBIENT_API_KEY: KEY,
       AMBIENT_DATA: join(tmpdir(), 'ambient-test-no-data'),
       ...(options.url && { AMBIENT_URL: options.url }),

@@ -238,6 +238,14 @@ function problem(response: ServerResponse, status: number, body: Record<string, 
   response.writeHead(status, { 'content-type': 'application/problem+json' }).end(JSON.stringify({ status, ...body }))
 }
 
+const operator = {
+  type: 'user',
+  uid: 'operator',
+  display_name: 'Operator',
+  email: null,
+  photo_url: null,
+} as const
+
 export function emptyRun(id: string): RunItem {
   return {
     run_id: id,
@@ -253,16 +261,24 @@ export function emptyRun(id: string): RunItem {
     status_message: null,
     queue: null,
     team: 'default',
+    scope: { type: 'Team', uid: 'default' },
+    creator: operator,
+    executor: operator,
     priority: 0,
     concurrency: null,
     failure: null,
     source: 'CLI',
+    schedule: null,
     execution_location: 'REMOTE',
     execution: 1,
+    is_run_type_cancellable: true,
     is_sandbox_running: false,
-    agent_config: { harness: { type: 'codex' } },
+    agent_config: { harness: { type: 'codex', agent: 'codex' } },
     environment: null,
     conversation_id: id,
+    mode: 'normal',
+    scores: [],
+    request_usage: null,
     session_id: null,
     parent_run_id: null,
     root_run_id: id,

@@ -52,7 +52,7 @@ function registryUnavailable(image: string, log: string, cause: unknown): RunFai
       phase: 'workspace',
       message: `The image ${image} could not be fetched: its registry is in trouble.`,
       logTail: log,
-      nextStep: `Start the run again when the registry answers, or bring the image onto the host (docker load).`,
+      nextStep: `Try again when the registry answers, or bring the image onto the host (docker load).`,
     },
     { cause },
   )

@@ -76,7 +76,7 @@ export function unreachable(url: string, result: GitResult, access: GitAccess, w
       exitCode: result.code,
       logTail: logTail(result.stderr),
       nextStep: isPassing
-        ? 'Start the run again when its server answers.'
+        ? 'Try again when its server answers.'
         : (trouble?.nextStep ?? 'Check the URL, and that this host reaches it.'),
     },
   )

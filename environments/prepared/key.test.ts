@@ -47,3 +47,14 @@ test('credentials and the order of fields are nothing that a set-up is made of',
   const same = { repos: [{ path: 'one', url: 'https://user:token@example.com/one.git' }], env: { B: '2', A: '1' } }
   expect(familyOf(options(same))).toBe(familyOf(options()))
 })
+
+test('what becomes of the commits is nothing that a set-up is made of, but for a branch that it was made on', () => {
+  const url = 'https://example.com/one.git'
+  const asked = { draft: true, labels: ['agent'] }
+  const family = (fields: object) => familyOf(options({ repos: [{ url, ...fields }] }))
+  const own = 'ambient/0198c0de-7a11-7000-8000-000000000001'
+  expect(family({ pull_request: asked })).toBe(family({}))
+  expect(family({ pull_request: asked, push_branch: own })).toBe(family({}))
+  expect(family({ pull_request: asked, push_branch: 'agent/work' })).toBe(family({ push_branch: 'agent/work' }))
+  expect(family({ push_branch: 'agent/work' })).not.toBe(family({}))
+})

@@ -1,5 +1,6 @@
 // What a finished set-up depends on, in one name.
 import { createHash } from 'node:crypto'
+import { isRunBranch } from '../../domain/branch.ts'
 import { type InlineEnvironment, withoutCredentials } from '../../domain/run.ts'
 import { planRepositories } from '../git/repositories.ts'
 import type { Host, SandboxImage } from '../host.ts'
@@ -26,10 +27,14 @@ export function familyOf({ host, team, environment }: FamilyOptions): string {
     version: VERSION,
     ...{ kind: host.kind, uid: host.owner.uid, gid: host.owner.gid, arch: process.arch, team },
     image: image ?? host.image,
-    repositories: planRepositories(repos).map(({ repository, path }) => ({
-      ...repository,
-      ...{ path, url: withoutCredentials(repository.url) },
-    })),
+    // What becomes of the commits afterwards is another matter, and a branch of the run's own is no build's.
+    repositories: planRepositories(repos).map(
+      ({ repository: { pull_request: _, push_branch: branch, ...repository }, path }) => ({
+        ...repository,
+        ...(isRunBranch(branch) ? {} : { push_branch: branch }),
+        ...{ path, url: withoutCredentials(repository.url) },
+      }),
+    ),
     ...rest,
   })
 }

@@ -2,28 +2,33 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { RunEvent } from '../../domain/event.ts'
+import { type BothHosts, hostKinds, poolOf, startBothHosts } from '../support/both-hosts.ts'
 import { leftovers } from '../support/leftovers.ts'
 import { script } from '../support/model-server.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
-import { type Stack, startStack } from '../support/stack.ts'
+import type { Stack } from '../support/stack.ts'
 
 /** On the slower ones a turn takes several seconds; three agents on both hosts, the others in the agents' own conformance test. */
 const agents = ['codex', 'claude', 'opencode'] as const
 
-for (const host of ['direct', 'docker'] as const) {
+let both: BothHosts
+let stack: Stack
+let repository: SampleRepository
+
+beforeAll(async () => {
+  repository = await sampleRepository()
+  both = await startBothHosts()
+  stack = both.stack
+})
+
+afterAll(async () => {
+  await both?.stop()
+  await repository?.remove()
+})
+
+for (const host of hostKinds) {
   describe(`on the ${host} host`, () => {
-    let stack: Stack
-    let repository: SampleRepository
-
-    beforeAll(async () => {
-      repository = await sampleRepository()
-      stack = await startStack({ host })
-    })
-
-    afterAll(async () => {
-      await stack?.stop()
-      await repository?.remove()
-    })
+    const here = { worker_host: poolOf[host], idle_timeout_minutes: 0 }
 
     test.each(agents)('%s works on a repository, and its work comes out as transcript and diff', async (agent) => {
       const id = randomUUID()
@@ -36,7 +41,7 @@ for (const host of ['direct', 'docker'] as const) {
           },
           { text: 'All done here.', chunks: 5 },
         ]),
-        config: { harness: { type: agent }, permission_policy: 'allow', idle_timeout_minutes: 0 },
+        config: { ...here, harness: { type: agent }, permission_policy: 'allow' },
         environment: { repos: [{ url: repository.url }], setup_commands: ['echo set up > .git/set-up'] },
       })
       const run = await stack.until(runId, 'SUCCEEDED')
@@ -73,12 +78,12 @@ for (const host of ['direct', 'docker'] as const) {
       const runId = await stack.start({
         prompt: 'what I ask for',
         config: {
+          ...here,
           harness: {
             type: 'command',
             command: ['sh', '-c', 'cat; echo; echo "$0" >&2; echo made > made.txt', '{prompt}'],
           },
           permission_policy: 'allow',
-          idle_timeout_minutes: 0,
         },
         environment: { repos: [{ url: repository.url }] },
       })
@@ -93,11 +98,11 @@ for (const host of ['direct', 'docker'] as const) {
       const runId = await stack.start({
         prompt: 'look',
         config: {
+          ...here,
           harness: {
             type: 'command',
             command: ['sh', '-c', 'ls; git -C one status --short; git -C two log --oneline -1'],
           },
-          idle_timeout_minutes: 0,
         },
         environment: {
           repos: [

@@ -79,7 +79,7 @@ async function daemonProxy(path: string) {
   return { path, open, close }
 }
 
-test('a repository whose server is in trouble is cloned when that is over, and each attempt is told', async () => {
+test.concurrent('a repository whose server is in trouble is cloned when that is over, and each attempt is told', async () => {
   const server = await gitServer(['503', 'hangs up'])
   const runId = await start(server.url)
   await stack.until(runId, 'SUCCEEDED')
@@ -99,7 +99,7 @@ test('a repository whose server is in trouble is cloned when that is over, and e
   server.close()
 })
 
-test('one that stays in trouble ends the run as ERROR, and one that is not there as FAILED at once', async () => {
+test.concurrent('one that stays in trouble ends the run as ERROR, and one that is not there as FAILED at once', async () => {
   const [troubled, missing] = await Promise.all([
     gitServer(Array.from({ length: 20 }, () => '503' as const)),
     gitServer(Array.from({ length: 20 }, () => '404' as const)),

@@ -4,25 +4,26 @@ import { mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { execa } from 'execa'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { RunEvent } from '../../domain/event.ts'
 import type { RunState } from '../../domain/state.ts'
+import { AGENT_CACHE } from '../support/caches.ts'
 import { script } from '../support/model-server.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
-import { AGENT_CACHE, endKeptSandboxes, type Stack, startStack } from '../support/stack.ts'
+import { endKeptSandboxes, type Stack, startStack } from '../support/stack.ts'
 
 let stack: Stack
 let repository: SampleRepository
 let elsewhere: string
 
-beforeEach(async () => {
+beforeAll(async () => {
   repository = await sampleRepository()
   elsewhere = await mkdtemp(join(tmpdir(), 'ambient-backup-'))
   // Room for the one that asks and the one that works: others wait in line.
   stack = await startStack({ host: 'direct', env: { AMBIENT_CAPACITY: '2' } })
 })
 
-afterEach(async () => {
+afterAll(async () => {
   await stack?.stop()
   await repository?.remove()
   await rm(elsewhere, { recursive: true, force: true })
@@ -44,7 +45,7 @@ async function givenRuns() {
     environment,
   })
   await stack.until(asking, 'BLOCKED')
-  const gate = join(elsewhere, 'gate')
+  const gate = join(elsewhere, randomUUID())
   const working = await stack.start({
     prompt: 'work',
     config: {

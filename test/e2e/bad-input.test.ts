@@ -3,46 +3,67 @@ import { randomUUID } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type BothHosts, type HostKind, hostKinds, poolOf, startBothHosts } from '../support/both-hosts.ts'
 import { leftovers } from '../support/leftovers.ts'
 import { script } from '../support/model-server.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
-import { type Stack, startStack } from '../support/stack.ts'
+import type { Stack } from '../support/stack.ts'
 
-for (const host of ['direct', 'docker'] as const) {
+let both: BothHosts
+let stack: Stack
+let repository: SampleRepository
+/** Agents try a model in trouble many times: the other tests need not wait for that. */
+let inTrouble: Record<HostKind, { refused: string; down: string }>
+
+beforeAll(async () => {
+  repository = await sampleRepository()
+  both = await startBothHosts()
+  stack = both.stack
+  const talk = (host: HostKind, status: number) =>
+    stack.start({
+      prompt: script(randomUUID(), [{ error: status }]),
+      config: {
+        harness: { type: 'codex' },
+        permission_policy: 'allow',
+        idle_timeout_minutes: 0,
+        worker_host: poolOf[host],
+      },
+    })
+  const on = async (host: HostKind) => ({ refused: await talk(host, 401), down: await talk(host, 500) })
+  inTrouble = { direct: await on('direct'), docker: await on('docker') }
+})
+
+afterAll(async () => {
+  await both?.stop()
+  await repository?.remove()
+})
+
+const refused = [
+  ['no prompt', {}, 'prompt'],
+  ['an empty prompt', { prompt: '  ' }, 'prompt'],
+  ['an unknown agent', { prompt: 'x', config: { harness: { type: 'nobody' } } }, 'harness'],
+  ['a command agent without a command', { prompt: 'x', config: { harness: { type: 'command' } } }, 'command'],
+  ['a git URL that runs a program', { prompt: 'x', environment: { repos: [{ url: 'ext::sh -c id' }] } }, 'url'],
+  [
+    'a path out of the workspace',
+    { prompt: 'x', environment: { repos: [{ url: 'https://example.com/a.git', path: '../a' }] } },
+    'path',
+  ],
+  ['a prompt of 3 MB', { prompt: 'x'.repeat(3_000_000) }, 'prompt'],
+] as const
+test.each(refused)('%s is refused, and the answer names the field', async (_, body, field) => {
+  const answer = await stack.call<{ status: number; error: string }>('POST', '/api/v1/agent/runs', body)
+  expect(answer.status).toBe(400)
+  expect(answer.headers.get('content-type')).toContain('application/problem+json')
+  expect(JSON.stringify(answer.body)).toContain(field)
+})
+
+for (const host of hostKinds) {
   describe(`on the ${host} host`, () => {
-    let stack: Stack
-    let repository: SampleRepository
-
-    beforeAll(async () => {
-      repository = await sampleRepository()
-      stack = await startStack({ host })
-    })
-
-    afterAll(async () => {
-      await stack?.stop()
-      await repository?.remove()
-    })
-
-    const command = (...command: string[]) => ({ harness: { type: 'command', command }, idle_timeout_minutes: 0 })
-
-    const refused = [
-      ['no prompt', {}, 'prompt'],
-      ['an empty prompt', { prompt: '  ' }, 'prompt'],
-      ['an unknown agent', { prompt: 'x', config: { harness: { type: 'nobody' } } }, 'harness'],
-      ['a command agent without a command', { prompt: 'x', config: { harness: { type: 'command' } } }, 'command'],
-      ['a git URL that runs a program', { prompt: 'x', environment: { repos: [{ url: 'ext::sh -c id' }] } }, 'url'],
-      [
-        'a path out of the workspace',
-        { prompt: 'x', environment: { repos: [{ url: 'https://example.com/a.git', path: '../a' }] } },
-        'path',
-      ],
-      ['a prompt of 3 MB', { prompt: 'x'.repeat(3_000_000) }, 'prompt'],
-    ] as const
-    test.each(refused)('%s is refused, and the answer names the field', async (_, body, field) => {
-      const answer = await stack.call<{ status: number; error: string }>('POST', '/api/v1/agent/runs', body)
-      expect(answer.status).toBe(400)
-      expect(answer.headers.get('content-type')).toContain('application/problem+json')
-      expect(JSON.stringify(answer.body)).toContain(field)
+    const command = (...command: string[]) => ({
+      harness: { type: 'command', command },
+      idle_timeout_minutes: 0,
+      worker_host: poolOf[host],
     })
 
     const failing = [
@@ -80,7 +101,7 @@ for (const host of ['direct', 'docker'] as const) {
         expect(run.failure).toMatchObject({ exit_code: 3 })
         expect(run.failure?.log_tail).toContain('this went wrong')
       }
-      if (phase !== 'turn') await expect.poll(() => readdir(join(stack.data, 'runs'))).not.toContain(runId)
+      if (phase !== 'turn') await expect.poll(() => readdir(join(both.places[host].data, 'runs'))).not.toContain(runId)
       await expect.poll(() => leftovers(runId)).toEqual([])
     })
 
@@ -121,19 +142,13 @@ for (const host of ['direct', 'docker'] as const) {
     })
 
     test('a model that refuses the key ends the run, and the reason is told', async () => {
-      const runId = await stack.start({
-        prompt: script(randomUUID(), [{ error: 401 }]),
-        config: { harness: { type: 'codex' }, permission_policy: 'allow', idle_timeout_minutes: 0 },
-      })
-      expect((await stack.until(runId, 'FAILED')).failure).toMatchObject({ code: 'model_unauthorized', phase: 'turn' })
+      const { failure } = await stack.until(inTrouble[host].refused, 'FAILED')
+      expect(failure).toMatchObject({ code: 'model_unauthorized', phase: 'turn' })
     })
 
     test("a model that is down ends the run as the platform's failure, though the agent calls it a normal end", async () => {
-      const runId = await stack.start({
-        prompt: script(randomUUID(), [{ error: 500 }]),
-        config: { harness: { type: 'codex' }, permission_policy: 'allow', idle_timeout_minutes: 0 },
-      })
-      expect((await stack.until(runId, 'ERROR')).failure).toMatchObject({ code: 'model_unavailable', phase: 'turn' })
+      const { failure } = await stack.until(inTrouble[host].down, 'ERROR')
+      expect(failure).toMatchObject({ code: 'model_unavailable', phase: 'turn' })
     })
   })
 }

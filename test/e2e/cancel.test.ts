@@ -1,23 +1,27 @@
-// A cancel before the agent is there: whatever the run is at ends with it, at once. Later phases: steering.test.ts.
+// Cancels: of a run before its agent is there, and of one with all that it began. Of agents at work: steering.test.ts.
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type BothHosts, hostKinds, poolOf, startBothHosts } from '../support/both-hosts.ts'
 import { leftovers } from '../support/leftovers.ts'
-import { type Stack, startStack } from '../support/stack.ts'
+import { script } from '../support/model-server.ts'
+import type { Stack } from '../support/stack.ts'
 
 /** What a cancel is promised to take at most, in milliseconds. */
 const PROMISED_MS = 5_000
 
-describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
-  let stack: Stack
-  beforeAll(async () => {
-    stack = await startStack({ host, env: { AMBIENT_CAPACITY: '2' } })
-  })
-  afterAll(() => stack?.stop())
+let both: BothHosts
+let stack: Stack
+beforeAll(async () => {
+  both = await startBothHosts({ AMBIENT_CAPACITY: '4' })
+  stack = both.stack
+})
+afterAll(() => both?.stop())
 
-  const start = (environment: object) =>
-    stack.start({ prompt: 'Go', config: { harness: { type: 'command', command: ['sleep', '987'] } }, environment })
+describe.each(hostKinds)('on the %s host', (host) => {
+  const config = { harness: { type: 'command', command: ['sleep', '987'] }, worker_host: poolOf[host] }
+  const start = (environment: object) => stack.start({ prompt: 'Go', config, environment })
 
   /** Cancels it, and waits until nothing of it is there. */
   async function cancel(runId: string, alsoGone: Promise<unknown> = Promise.resolve()): Promise<void> {
@@ -64,11 +68,75 @@ describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
   })
 
   test('a cancel reaches a run that waits in line', async () => {
-    const working = [await start({ repos: [] }), await start({ repos: [] })]
+    const working = await Promise.all(Array.from({ length: 4 }, () => start({ repos: [] })))
     for (const runId of working) await stack.until(runId, 'INPROGRESS')
     const waiting = await start({ repos: [] })
     await stack.until(waiting, 'QUEUED')
     await cancel(waiting)
     for (const runId of working) await cancel(runId)
+  })
+})
+
+describe('a run and all that it began', () => {
+  const here = { worker_host: poolOf.direct, idle_timeout_minutes: 0 }
+  const asleep = { harness: { type: 'command', command: ['sh', '-c', 'setsid sleep 987 & echo up; sleep 987'] } }
+  const start = (parent: string | null, config: object = asleep) =>
+    stack.start({ prompt: 'x', config: { ...here, ...config }, ...(parent && { parent_run_id: parent }) })
+  const isUp = (runId: string) => stack.untilEvent(runId, ({ kind, data }) => kind === 'output' && data.text === 'up')
+
+  async function ends(runId: string): Promise<unknown[]> {
+    const { body } = await stack.call<{ events: { event_type: string }[] }>(
+      'GET',
+      `/api/v1/agent/runs/${runId}/timeline`,
+    )
+    return body.events.map(({ event_type: type }) => type).filter((type) => /done|failed|errored|cancelled/.test(type))
+  }
+
+  test('everything below a run ends with it, each once, and nothing is left', async () => {
+    const root = await start(null)
+    const child = await start(root)
+    const grandchild = await start(child)
+    for (const runId of [root, child, grandchild]) await isUp(runId)
+    const asking = await stack.start({
+      prompt: script('asks', [{ text: 'May I?', shell: 'echo hello' }, { text: 'Done.' }]),
+      config: { harness: { type: 'codex' }, permission_policy: 'ask', ...here },
+      parent_run_id: root,
+    })
+    await stack.until(asking, 'BLOCKED')
+    // The host is full: this one waits in line.
+    const inLine = await start(child)
+    await stack.untilEvent(inLine, ({ data }) => String(data.message).startsWith('Place'))
+
+    const began = Date.now()
+    const post = (path: string, body: object) =>
+      stack.call<Record<string, unknown>>('POST', `/api/v1/agent/runs${path}`, body)
+    const [{ status, body }, ...late] = await Promise.all([
+      post(`/${root}/cancel`, { cascade: true }),
+      ...[root, child, grandchild, root].map((parent) =>
+        post('', { prompt: 'x', config: { ...here, ...asleep }, parent_run_id: parent }),
+      ),
+    ])
+    expect(status).toBe(200)
+    const begun = late.filter((answer) => answer.status === 200).map((answer) => String(answer.body.run_id))
+    expect(late.filter((answer) => answer.status !== 200).map((answer) => answer.status)).toEqual(
+      Array.from({ length: 4 - begun.length }, () => 409),
+    )
+    const all = [root, child, grandchild, asking, inLine, ...begun]
+    expect((body.cancelled_run_ids as string[]).toSorted()).toEqual(all.toSorted())
+    for (const runId of all) await stack.until(runId, 'CANCELLED')
+    for (const runId of all) await expect.poll(() => leftovers(runId), { timeout: 5_000 }).toEqual([])
+    expect(Date.now() - began).toBeLessThan(15_000)
+    for (const runId of all) expect(await ends(runId)).toEqual(['oz_run_cancelled'])
+  })
+
+  test('without the word, what a run began goes on', async () => {
+    const root = await start(null)
+    const child = await start(root)
+    await isUp(child)
+    await stack.call('POST', `/api/v1/agent/runs/${root}/cancel`)
+    await stack.until(root, 'CANCELLED')
+    expect((await stack.item(child)).state).toBe('INPROGRESS')
+    await stack.call('POST', `/api/v1/agent/runs/${root}/cancel`, { cascade: true })
+    await stack.until(child, 'CANCELLED')
   })
 })

@@ -21,13 +21,13 @@ import { createDockerHost } from '../../environments/docker/host.ts'
 import { insertMail, promptBody } from '../../store/mail.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
 import { HOST, startTestApi, type TestApi } from '../support/api.ts'
+import { AGENT_CACHE } from '../support/caches.ts'
 import { testGitAccess } from '../support/git-access.ts'
 import { type ModelServer, type ScriptStep, script, startModelServer } from '../support/model-server.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { testPrepared } from '../support/prepared.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
 import { givenRun } from '../support/runs.ts'
-import { AGENT_CACHE } from '../support/stack.ts'
 
 const log = pino({ level: 'silent' })
 

@@ -1,11 +1,18 @@
 // The `ambient` command on a whole Ambient, from a repository to a branch in it.
+import { readFileSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ambient, command } from '../../cli/testing/command.ts'
+import { root } from '../../config.ts'
+import { examplesIn } from '../support/examples.ts'
 import { leftovers } from '../support/leftovers.ts'
+import { pythonWithSdk } from '../support/python-sdk.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
 import { type Stack, startStack } from '../support/stack.ts'
+
+const python = pythonWithSdk()
 
 describe('the command line', () => {
   let stack: Stack
@@ -62,6 +69,35 @@ describe('the command line', () => {
     expect((await ambient(['cancel', run.run_id.slice(0, 8)], here())).code).toBe(0)
     expect((await running.finished).code).toBe(4)
   })
+
+  describe('the API guide', () => {
+    const guide = readFileSync(join(root, 'docs', 'api.md'), 'utf8')
+    const pointed = () => ({
+      cwd: root,
+      extendEnv: false,
+      timeout: 120_000,
+      env: { OZ_API_BASE_URL: `${stack.url}/api/v1`, WARP_API_KEY: stack.key },
+    })
+
+    test('has examples in TypeScript that run as they are', async () => {
+      const typescript = ['--input-type=module-typescript', '--eval', examplesIn(guide, 'ts')]
+      const { stdout } = await execa(process.execPath, typescript, pointed())
+      expect(stdout).toMatch(/^\d+ message$/m)
+      expect(stdout).toMatch(/^SUCCEEDED/m)
+      expect(stdout).toContain('must not be empty')
+      expect(stdout).toMatch(/^true$/m)
+    })
+
+    test.skipIf(python === null)('has examples in Python that run as they are', async () => {
+      const { stdout } = await execa(python ?? '', ['-c', examplesIn(guide, 'python')], pointed())
+      expect(stdout).toMatch(/^\d+ message$/m)
+      expect(stdout).toMatch(/^SUCCEEDED/m)
+      expect(stdout).toMatch(/^README [A-Z]+$/m)
+      expect(stdout).toContain('must not be empty')
+      expect(stdout).toMatch(/^True$/m)
+    })
+  })
+
   test('leaves no process of these runs behind', async () => {
     const { body } = await stack.call<{ runs: { run_id: string }[] }>('GET', '/api/v1/agent/runs')
     expect(body.runs.length).toBeGreaterThan(3)

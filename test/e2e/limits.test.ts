@@ -1,37 +1,42 @@
 // What one run may take, by the server's word or its own; at the limit nothing is lost that was there.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type BothHosts, hostKinds, poolOf, startBothHosts } from '../support/both-hosts.ts'
 import { leftovers } from '../support/leftovers.ts'
 import { script } from '../support/model-server.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
-import { type Stack, startStack } from '../support/stack.ts'
+import type { Stack } from '../support/stack.ts'
 
 const MiB = 1024 ** 2
 
-describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
-  let stack: Stack
-  let repository: SampleRepository
-  let slow: string | null = null
-  beforeAll(async () => {
-    repository = await sampleRepository()
-    stack = await startStack({ host, env: { AMBIENT_TRANSCRIPT_MB: '2' } })
-    // Its end is a minute away: the other tests need not wait for it. On one host, for it is the workflow's own affair.
-    if (host === 'direct') {
-      const command = ['sh', '-c', 'setsid sleep 987 & sleep 987']
-      slow = await start({ harness: { type: 'command', command }, max_turn_minutes: 1 })
-    }
-  })
-  afterAll(async () => {
-    await stack?.stop()
-    await repository?.remove()
+let both: BothHosts
+let stack: Stack
+let repository: SampleRepository
+let slow: string
+
+beforeAll(async () => {
+  repository = await sampleRepository()
+  both = await startBothHosts({ AMBIENT_TRANSCRIPT_MB: '2' })
+  stack = both.stack
+  // Its end is a minute away: the other tests need not wait for it. On one host, for it is the workflow's own affair.
+  const command = ['sh', '-c', 'setsid sleep 987 & sleep 987']
+  slow = await start({ harness: { type: 'command', command }, max_turn_minutes: 1, worker_host: poolOf.direct })
+})
+
+afterAll(async () => {
+  await both?.stop()
+  await repository?.remove()
+})
+
+const start = (config: object, prompt = 'x') =>
+  stack.start({
+    prompt,
+    config: { permission_policy: 'allow', idle_timeout_minutes: 0, ...config },
+    environment: { repos: [{ url: repository.url, path: 'project' }] },
   })
 
-  const start = (config: object, prompt = 'x') =>
-    stack.start({
-      prompt,
-      config: { permission_policy: 'allow', idle_timeout_minutes: 0, ...config },
-      environment: { repos: [{ url: repository.url, path: 'project' }] },
-    })
+describe.each(hostKinds)('on the %s host', (host) => {
+  const startHere = (config: object, prompt?: string) => start({ worker_host: poolOf[host], ...config }, prompt)
 
   async function expectFull(runId: string, maxMiB: number): Promise<void> {
     const run = await stack.until(runId, 'FAILED')
@@ -58,7 +63,7 @@ describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
   const flood = 'echo kept >work.txt; exec yes "$(head -c 1000 /dev/zero | tr "\\0" x)"'
 
   test("a command that floods its transcript ends at the server's limit, and its work is kept", async () => {
-    const runId = await start({ harness: { type: 'command', command: ['sh', '-c', flood] } })
+    const runId = await startHere({ harness: { type: 'command', command: ['sh', '-c', flood] } })
     await expectFull(runId, 2)
     // A transcript that is full stays so: a follow-up says the same at once.
     await stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, { message: 'go on' })
@@ -73,22 +78,22 @@ describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
       { text: 'I begin.', shell: 'echo kept >work.txt' },
       { chunks: 30_000, waitFor: id },
     ])
-    const runId = await start({ harness: { type: 'codex' }, max_transcript_mb: 1 }, said)
+    const runId = await startHere({ harness: { type: 'codex' }, max_transcript_mb: 1 }, said)
     await expectFull(runId, 1)
     expect((await stack.item(runId)).agent_config).toMatchObject({ max_transcript_mb: 1 })
   })
 
   test('a run that fills the disk ends at its limit, and a follow-up can clear it, however long that takes', async () => {
     const command = ['sh', '-c', 'sh -c "$0"', '{prompt}']
-    const runId = await start(
-      { harness: { type: 'command', command }, max_disk_gb: 0.05 },
-      'head -c 80000000 /dev/urandom >large; sleep 987',
+    const runId = await startHere(
+      { harness: { type: 'command', command }, max_disk_gb: 0.02 },
+      'head -c 25000000 /dev/urandom >large; sleep 987',
     )
     const run = await stack.until(runId, 'FAILED')
     expect(run.failure).toMatchObject({
       code: 'disk_limit',
       phase: 'turn',
-      message: expect.stringMatching(/takes 0\.0[6-9] GiB of the disk; it may take 0\.05 GiB/),
+      message: expect.stringMatching(/takes 0\.03 GiB of the disk; it may take 0\.02 GiB/),
       next_step: expect.stringContaining('AMBIENT_DISK_GB'),
     })
     expect(run.execution).toBe(1)
@@ -96,11 +101,10 @@ describe.each(['direct', 'docker'] as const)('on the %s host', (host) => {
     await stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, { message: 'sleep 7; rm large' })
     await stack.until(runId, 'SUCCEEDED', { execution: 2 })
   })
+})
 
-  test.runIf(host === 'direct')('a turn that takes longer than its run allows is ended', async () => {
-    const runId = slow ?? ''
-    const run = await stack.until(runId, 'FAILED')
-    expect(run.failure).toMatchObject({ code: 'time_limit', phase: 'turn' })
-    expect(await leftovers(runId)).toEqual([])
-  })
+test('a turn that takes longer than its run allows is ended', async () => {
+  const run = await stack.until(slow, 'FAILED')
+  expect(run.failure).toMatchObject({ code: 'time_limit', phase: 'turn' })
+  expect(await leftovers(slow)).toEqual([])
 })

@@ -10,9 +10,10 @@ import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../../config.ts'
 import type { WorkerItem } from '../../domain/worker.ts'
+import { AGENT_CACHE } from '../support/caches.ts'
 import { type Collector, startCollector } from '../support/collector.ts'
 import { script } from '../support/model-server.ts'
-import { AGENT_CACHE, endKeptSandboxes, type Stack, startStack } from '../support/stack.ts'
+import { endKeptSandboxes, type Stack, startStack } from '../support/stack.ts'
 
 let collector: Collector
 let stack: Stack

@@ -5,19 +5,24 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { workflowId } from '../../workflows/contract.ts'
+import { type BothHosts, hostKinds, poolOf, startBothHosts } from '../support/both-hosts.ts'
 import { script } from '../support/model-server.ts'
-import { type Stack, startStack } from '../support/stack.ts'
+import type { Stack } from '../support/stack.ts'
 import { temporalBinary } from '../support/temporal.ts'
 
-for (const host of ['direct', 'docker'] as const) {
+let both: BothHosts
+let stack: Stack
+
+beforeAll(async () => {
+  both = await startBothHosts()
+  stack = both.stack
+})
+
+afterAll(() => both?.stop())
+
+for (const host of hostKinds) {
   describe(`on the ${host} host`, () => {
-    let stack: Stack
-
-    beforeAll(async () => {
-      stack = await startStack({ host })
-    })
-
-    afterAll(() => stack?.stop())
+    const here = { worker_host: poolOf[host], idle_timeout_minutes: 0 }
 
     /** A run that is in the middle of a turn, with a value planted in its environment. */
     async function runAtWork() {
@@ -25,7 +30,7 @@ for (const host of ['direct', 'docker'] as const) {
       const planted = `planted-${randomUUID()}`
       const runId = await stack.start({
         prompt: script(id, [{ chunks: 4, waitFor: id }]),
-        config: { harness: { type: 'codex' }, permission_policy: 'allow', idle_timeout_minutes: 0 },
+        config: { ...here, harness: { type: 'codex' }, permission_policy: 'allow' },
         environment: { env: { DEPLOY_TOKEN: planted }, setup_commands: ['test -n "$DEPLOY_TOKEN"'] },
       })
       await stack.model.waitUntilHeld(id)
@@ -48,10 +53,7 @@ for (const host of ['direct', 'docker'] as const) {
     test("a run's credential is worth nothing after its sandbox", async () => {
       const runId = await stack.start({
         prompt: 'say it',
-        config: {
-          harness: { type: 'command', command: ['sh', '-c', 'echo "$OPENAI_API_KEY"'] },
-          idle_timeout_minutes: 0,
-        },
+        config: { ...here, harness: { type: 'command', command: ['sh', '-c', 'echo "$OPENAI_API_KEY"'] } },
       })
       await stack.until(runId, 'SUCCEEDED')
       const credential = String((await stack.events(runId)).find(({ kind }) => kind === 'output')?.data.text)
@@ -85,6 +87,7 @@ for (const host of ['direct', 'docker'] as const) {
       const history = JSON.stringify(decodePayloads(JSON.parse(stdout)))
       expect(history).toContain(runId)
       for (const secret of [...realKeys(), planted, 'SCRIPT64', id]) expect(history).not.toContain(secret)
+      expect(history).not.toMatch(credentials)
     })
 
     test('the process list, the transcript, the logs and docker inspect have none of them', async () => {
@@ -102,14 +105,20 @@ for (const host of ['direct', 'docker'] as const) {
       if (host === 'docker') expect(inspected).toContain(runId)
       await finish()
       const logs = await Promise.all(
-        (await readdir(join(stack.data, 'logs'))).map((name) => readFile(join(stack.data, 'logs', name), 'utf8')),
+        hostKinds.map(async (kind) => {
+          const directory = join(both.places[kind].data, 'logs')
+          return Promise.all((await readdir(directory)).map((name) => readFile(join(directory, name), 'utf8')))
+        }),
       )
+      expect(logs.flat().length).toBeGreaterThan(5)
       const transcript = JSON.stringify(await stack.events(runId))
       const item = JSON.stringify(await stack.item(runId))
       for (const secret of [...realKeys(), planted]) {
-        for (const place of [commandLines.join('\n'), inspected, logs.join('\n'), transcript, item])
+        for (const place of [commandLines.join('\n'), inspected, logs.flat().join('\n'), transcript, item])
           expect(place).not.toContain(secret)
       }
+      for (const place of [commandLines.join('\n'), inspected, logs.join('\n'), transcript, item])
+        expect(place).not.toMatch(credentials)
     })
 
     test('real keys are in no process of a sandbox, and in none of ours but the server and the gateway', async () => {
@@ -131,6 +140,9 @@ for (const host of ['direct', 'docker'] as const) {
     })
   })
 }
+
+/** What a run's sandbox was given for the model, and for its agent's tools. */
+const credentials = /am[bt]_[\w-]{40}/
 
 async function processesWith(value: string): Promise<string[]> {
   const found: string[] = []

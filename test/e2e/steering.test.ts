@@ -1,42 +1,57 @@
 // Messages, questions and cancels, to real agents in a sandbox.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type BothHosts, hostKinds, poolOf, startBothHosts } from '../support/both-hosts.ts'
 import { leftovers } from '../support/leftovers.ts'
 import { script } from '../support/model-server.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
-import { type Stack, startStack } from '../support/stack.ts'
+import type { Stack } from '../support/stack.ts'
 
-for (const host of ['direct', 'docker'] as const) {
+let both: BothHosts
+let stack: Stack
+let repository: SampleRepository
+
+beforeAll(async () => {
+  repository = await sampleRepository()
+  both = await startBothHosts()
+  stack = both.stack
+})
+
+afterAll(async () => {
+  await both?.stop()
+  await repository?.remove()
+})
+
+for (const host of hostKinds) {
   describe(`on the ${host} host`, () => {
-    let stack: Stack
-    let repository: SampleRepository
-
-    beforeAll(async () => {
-      repository = await sampleRepository()
-      stack = await startStack({ host })
-    })
-
-    afterAll(async () => {
-      await stack?.stop()
-      await repository?.remove()
-    })
-
     const start = (prompt: string, config: Record<string, unknown> = {}) =>
       stack.start({
         prompt,
-        config: { harness: { type: 'codex' }, permission_policy: 'allow', idle_timeout_minutes: 0, ...config },
+        config: {
+          harness: { type: 'codex' },
+          permission_policy: 'allow',
+          idle_timeout_minutes: 0,
+          worker_host: poolOf[host],
+          ...config,
+        },
         environment: { repos: [{ url: repository.url }] },
       })
     const followUp = (runId: string, message: string, delivery: 'queue' | 'interrupt' = 'queue') =>
       stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, { message, delivery })
 
-    test('a follow-up during a turn waits for its end', async () => {
+    test('a follow-up during a turn waits for its end, and is told with its mode', async () => {
       const [first, second] = [randomUUID(), randomUUID()]
       const runId = await start(script(first, [{ chunks: 10, waitFor: first }]))
       await stack.model.waitUntilHeld(first)
-      expect((await followUp(runId, script(second, [{ text: 'Second.' }]))).status).toBe(200)
+      const message = script(second, [{ text: 'Second.' }])
+      const sent = { message, mode: 'plan' }
+      expect((await stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, sent)).status).toBe(200)
       stack.model.release(first)
       await stack.until(runId, 'SUCCEEDED')
+      // What a mode means is told to the agent, and is no part of what a person said.
+      const asked = await stack.model.waitForRequest(({ scriptId }) => scriptId === second)
+      expect(JSON.stringify(asked.request)).toContain('plan it')
+      expect((await stack.events(runId)).filter(({ kind }) => kind === 'prompt').at(-1)?.data.text).toBe(message)
       expect(stack.model.steps(first)).toEqual([0])
       expect(stack.model.steps(second)).toEqual([0])
       expect((await stack.item(runId)).execution).toBe(1)
@@ -123,6 +138,71 @@ for (const host of ['direct', 'docker'] as const) {
         expect(diff).toContain(expected)
         if (answer === 'deny') expect(diff).not.toContain('touched')
       }
+    })
+
+    test('an agent finds what came with its message, hands over a file, and asks a person, whatever dies meanwhile', async () => {
+      const [first, second] = [randomUUID(), randomUUID()]
+      const tool = (name: string, args: Record<string, unknown>) => ({ tool: { name, arguments: args } })
+      const runId = await stack.start({
+        prompt: script(first, [
+          { text: 'I look.', shell: 'cat ../.ambient/attachments/*/spec.txt > report.txt; ln -s /etc/passwd leak.txt' },
+          tool('report_artifact', { type: 'file', path: 'report.txt' }),
+          tool('report_artifact', { type: 'file', path: 'leak.txt' }),
+          tool('ask_person', { question: 'Which colour?' }),
+          { text: 'I wait.' },
+        ]),
+        config: {
+          harness: { type: 'codex' },
+          permission_policy: 'allow',
+          idle_timeout_minutes: 0,
+          worker_host: poolOf[host],
+        },
+        environment: { repos: [{ url: repository.url }] },
+        attachments: [
+          { file_name: 'spec.txt', mime_type: 'text/plain', data: Buffer.from('as told').toString('base64') },
+        ],
+      })
+      const blocked = await stack.until(runId, 'BLOCKED')
+      expect(blocked.questions).toMatchObject([{ title: 'Which colour?', options: [], free_text: true }])
+      // What survives that, survives the rest: docs/artifacts.md.
+      if (host === 'direct') for (const part of ['server', 'worker', 'host', 'gateway'] as const) await both.kill(part)
+      const text = script(second, [tool('post_progress', { message: 'Blue it is' }), { text: 'Done.' }])
+      const answer = await stack.call('POST', `/api/v1/agent/runs/${runId}/answers`, { text })
+      expect(answer.status).toBe(200)
+      const run = await stack.until(runId, 'SUCCEEDED')
+      expect(run.execution).toBe(1)
+      expect(stack.model.steps(second)).toEqual([0, 1])
+      expect((await stack.model.waitForRequest(({ scriptId }) => scriptId === second)).history).toEqual([first, second])
+
+      const events = await stack.events(runId)
+      expect(events.filter(({ kind }) => kind === 'progress')).toMatchObject([{ data: { message: 'Blue it is' } }])
+      const refused = events.filter(({ data }) => data.code === 'artifact_not_taken')
+      expect(refused).toMatchObject([{ data: { message: expect.stringContaining('symbolic link') } }])
+      expect(run.artifacts).toMatchObject([{ artifact_type: 'FILE', data: { filename: 'report.txt', size_bytes: 7 } }])
+      const { body } = await stack.call<{ attachments: { download_url: string }[] }>(
+        'GET',
+        `/api/v1/agent/runs/${runId}/handoff/attachments`,
+      )
+      expect(await (await fetch(body.attachments[0]?.download_url ?? '')).text()).toBe('as told')
+    })
+
+    test('a command reaches the same tools with curl, or whatever it has', async () => {
+      const program = `
+        const call = (name, args) => fetch(process.env.AMBIENT_MCP_URL, {
+          method: 'POST',
+          headers: { authorization: 'Bearer ' + process.env.AMBIENT_MCP_TOKEN, 'content-type': 'application/json' },
+          body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name, arguments: args } }),
+        })
+        call('post_progress', { message: 'from a command' })
+          .then(() => call('start_child_run', { prompt: 'say it', agent: 'codex' }))
+          .then((answer) => answer.text()).then(console.log)`
+      const node = host === 'docker' ? '/opt/ambient/node' : process.execPath
+      const runId = await start('go', { harness: { type: 'command', command: [node, '-e', program] } })
+      const run = await stack.until(runId, 'SUCCEEDED')
+      const progress = (await stack.events(runId)).filter(({ kind }) => kind === 'progress')
+      expect(progress).toMatchObject([{ data: { message: 'from a command' } }])
+      expect(run.children).toHaveLength(1)
+      await stack.call('POST', `/api/v1/agent/runs/${run.children[0]}/cancel`)
     })
 
     test.each(['text', 'command'])(

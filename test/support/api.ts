@@ -1,15 +1,19 @@
 // The HTTP API on a free port, over a real database.
 import type { Client } from '@temporalio/client'
 import { createParser } from 'eventsource-parser'
-import { pino } from 'pino'
+import type { Express } from 'express'
+import { type Logger, pino } from 'pino'
 import { createApp } from '../../api/app.ts'
 import { createBuildStarter } from '../../api/build-starter.ts'
 import { createDispatcher } from '../../api/dispatcher.ts'
+import { createScheduleClock } from '../../api/schedule-clock.ts'
+import { createScheduleKeeper, type ScheduleKeeper } from '../../api/schedule-keeper.ts'
 import { registerSearchAttributes } from '../../api/search-attributes.ts'
 import { serve } from '../../api/serve.ts'
-import { loadConfig, version } from '../../config.ts'
+import { loadConfig, version, webhookAllowed } from '../../config.ts'
 import { RunEvent } from '../../domain/event.ts'
 import { HOST_HEADER, HOST_SECRET_HEADER } from '../../domain/host-api.ts'
+import { createObjectStore } from '../../objects/create.ts'
 import { createDatabase, type Db } from '../../store/database.ts'
 import { readFigures } from '../../store/figures.ts'
 import { createEventListener } from '../../store/listener.ts'
@@ -17,6 +21,8 @@ import { createRegistry } from '../../telemetry/registry.ts'
 import { createServerMetrics } from '../../telemetry/server-metrics.ts'
 import { noTracing } from '../../telemetry/tracing.ts'
 import { connectClient } from '../../temporal.ts'
+import { createWebhookSender } from '../../webhooks/sender.ts'
+import { holdToDocument } from './contract.ts'
 import { startTestPostgres } from './postgres.ts'
 import { givenHolder } from './runs.ts'
 
@@ -27,6 +33,7 @@ export interface TestApi {
   readonly url: string
   readonly key: string
   readonly db: Db
+  readonly app: Express
   /** Any route of the public API, with the admin key. */
   call<T = Body>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply<T>>
   /** Any route of the hosts' API, with the worker key of the settings, as {@link HOST} unless it says otherwise. */
@@ -35,6 +42,7 @@ export interface TestApi {
   hold(runId: string, options?: { execution?: number; as?: HostIdentity }): Promise<void>
   /** Reads a run's stream until its end, or until `enough` says so. */
   stream(runId: string, options?: StreamOptions): Promise<Streamed>
+  readonly schedules: ScheduleKeeper
   /** As when the process is told to stop: open streams end. */
   close(): Promise<void>
 }
@@ -71,11 +79,13 @@ export interface Streamed {
 }
 
 export interface TestApiOptions {
-  /** Unset: a Postgres of its own, which ends with it. */
+  /** Unset: a database of its own, which goes with it. */
   databaseUrl?: string
   env?: Record<string, string>
   /** Unset: a Temporal that does not answer. */
   client?: Client
+  /** Unset: nothing is logged. */
+  log?: Logger
 }
 
 export async function startTestApi({ databaseUrl: url, ...options }: TestApiOptions = {}): Promise<TestApi> {
@@ -93,20 +103,36 @@ export async function startTestApi({ databaseUrl: url, ...options }: TestApiOpti
 
 async function serveTestApi(
   databaseUrl: string,
-  { env, client: given }: Omit<TestApiOptions, 'databaseUrl'>,
+  { env, client: given, log = pino({ level: 'silent' }) }: Omit<TestApiOptions, 'databaseUrl'>,
 ): Promise<TestApi> {
   const config = loadConfig({ TEMPORAL_ADDRESS: '127.0.0.1:1', ...env })
   const database = createDatabase(databaseUrl, { connections: 20 })
   const { db } = database
   const client = given ?? connectClient(config)
-  const log = pino({ level: 'silent' })
   const attributes = registerSearchAttributes({ client, log })
   const metrics = createServerMetrics(createRegistry('server', version), () => readFigures(db))
   const dispatcher = createDispatcher({ db, client, attributes, metrics, tracing: noTracing, log })
   const builds = createBuildStarter({ db, client, attributes, config, log })
-  const listener = createEventListener({ url: databaseUrl, onMail: dispatcher.nudgeFirst })
+  const keys = { admin: ADMIN_KEY, worker: WORKER_KEY, links: 'key-of-the-links-0001' }
+  const scheduleClock = createScheduleClock(client, attributes)
+  const schedules = createScheduleKeeper({ db, clock: scheduleClock, dispatcher, config, log })
+  const webhooks = createWebhookSender({
+    db,
+    key: keys.links,
+    allowed: webhookAllowed(config),
+    hours: config.AMBIENT_WEBHOOK_HOURS,
+    disableDays: config.AMBIENT_WEBHOOK_DISABLE_DAYS,
+    log,
+    pauses: [0.1],
+  })
+  const listener = createEventListener({
+    url: databaseUrl,
+    onMail: dispatcher.nudgeFirst,
+    onWebhook: webhooks.nudge,
+    onSlot: schedules.nudge,
+  })
   const closing = new AbortController()
-  const keys = { admin: ADMIN_KEY, worker: WORKER_KEY }
+  const objects = createObjectStore(config)
   const app = createApp({
     config,
     db,
@@ -114,7 +140,11 @@ async function serveTestApi(
     listener,
     dispatcher,
     builds,
+    webhooks,
+    schedules,
+    scheduleClock,
     keys,
+    objects,
     metrics,
     tracing: noTracing,
     log,
@@ -134,8 +164,12 @@ async function serveTestApi(
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     })
     const text = await response.text()
-    const isJson = response.headers.get('content-type')?.includes('json') ?? false
-    return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text }
+    const type = response.headers.get('content-type')
+    const isJson = type?.includes('json') ?? false
+    const answered = isJson ? JSON.parse(text) : text
+    // What a redirect led to is not what was asked.
+    if (!response.redirected) holdToDocument({ method, target, status: response.status, type, body: answered })
+    return { status: response.status, headers: response.headers, body: answered }
   }
 
   const host = (method: string, path: string, body?: unknown, as: HostIdentity = {}) => {
@@ -183,6 +217,8 @@ async function serveTestApi(
     url,
     key: ADMIN_KEY,
     db,
+    app,
+    schedules,
     call: (method, path, body, headers) => call(ADMIN_KEY, method, `/api/v1${path}`, body, headers),
     host,
     async hold(runId, { execution = 1, as = {} } = {}) {
@@ -197,6 +233,8 @@ async function serveTestApi(
       attributes.close()
       await dispatcher.close()
       await builds.close()
+      await webhooks.close()
+      await schedules.close()
       await listener.close()
       if (!given) await client.connection.close()
       await database.close()

@@ -3,7 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { userInfo } from 'node:os'
 import { join, relative } from 'node:path'
@@ -65,15 +65,20 @@ export interface HttpGitServer {
 /**
  * Serves the repositories below `root`. Those whose path begins with `private`
  * want a user and password; all can be pushed to by a user that is known and no reader.
+ * What is below `/api/` is for `api`, as on a forge.
  */
 export async function httpGitServer(
   root: string,
   users: Record<string, string>,
   readers: readonly string[] = [],
+  api?: RequestListener,
 ): Promise<HttpGitServer> {
   const requests: string[] = []
   const largeFiles = new Map<string, Buffer>()
-  const server = createServer((request, response) => void serve(request, response))
+  const server = createServer((request, response) => {
+    if (api && request.url?.startsWith('/api/')) api(request, response)
+    else void serve(request, response)
+  })
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://server')

@@ -6,7 +6,7 @@ import { auxiliaryAnswer } from '../../agents/demo/wire/auxiliary.ts'
 import { type FormatName, MalformedRequest, type ModelRequest } from '../../agents/demo/wire/request.ts'
 import { type Exchange, type RunningServer, serveModel } from '../../agents/demo/wire/server.ts'
 import type { ModelStep, ToolCall } from '../../agents/demo/wire/step.ts'
-import { shellCall, writeCall } from '../../agents/demo/wire/tools.ts'
+import { servedCall, shellCall, writeCall } from '../../agents/demo/wire/tools.ts'
 
 const Step = z
   .strictObject({
@@ -21,12 +21,18 @@ const Step = z
     holdAfter: z.int().min(0).optional().describe('Pieces streamed before the gate. Absent: half of them.'),
     shell: z.string().optional().describe('A command, run by the shell tool that the agent offers.'),
     write: z.strictObject({ path: z.string(), content: z.string() }).optional(),
+    tool: z
+      .strictObject({ name: z.string(), arguments: z.record(z.string(), z.unknown()) })
+      .optional()
+      .describe('A tool of a server that the agent was given.'),
     cut: z.literal(true).optional().describe('The connection breaks after the text.'),
     error: z.int().min(400).max(599).optional().describe('Answer with this status instead.'),
     times: z.int().min(1).optional().describe('Requests that get the `error` before the step is played. Absent: all.'),
     usage: z.strictObject({ inputTokens: z.int(), outputTokens: z.int() }).optional(),
   })
-  .refine((step) => step.shell === undefined || step.write === undefined, { error: 'one call a step' })
+  .refine((step) => [step.shell, step.write, step.tool].filter((call) => call !== undefined).length <= 1, {
+    error: 'one call a step',
+  })
   .refine((step) => typeof step.chunks !== 'number' || (step.text?.length ?? Infinity) >= step.chunks, {
     error: 'more chunks than characters',
   })
@@ -218,11 +224,13 @@ function piecesOf({ text, chunks }: ParsedStep): string[] {
 }
 
 /** @throws {MalformedRequest} when the agent offers no tool for it. */
-function callsOf({ shell, write }: ParsedStep, { tools }: ModelRequest): ToolCall[] {
-  if (shell === undefined && write === undefined) return []
-  const call = write
-    ? writeCall(tools, write.path, write.content)
-    : shellCall(tools, shell ?? '', 'A step of the script')
+function callsOf({ shell, write, tool }: ParsedStep, { tools }: ModelRequest): ToolCall[] {
+  if (shell === undefined && write === undefined && tool === undefined) return []
+  const call = tool
+    ? servedCall(tools, tool.name, tool.arguments)
+    : write
+      ? writeCall(tools, write.path, write.content)
+      : shellCall(tools, shell ?? '', 'A step of the script')
   if (call) return [call]
   throw new MalformedRequest(`No tool for this step among: ${tools.map((tool) => tool.name).join(', ') || 'none'}.`)
 }

@@ -15,13 +15,9 @@ import type { RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import { unmountAll } from '../../environments/prepared/overlay.ts'
+import { AGENT_CACHE, CODE_CACHE } from './caches.ts'
 import { type ModelServer, startModelServer } from './model-server.ts'
 import { temporalBinary } from './temporal.ts'
-
-/** Agents are installed once for all tests. */
-export const AGENT_CACHE = join(root, '.ambient', 'test-cache', 'agents')
-/** So are the workflows bundled and the parts compiled once: both go by the content of their sources. */
-const CODE_CACHE = join(root, '.ambient', 'test-cache', 'code')
 
 export type Part = 'server' | 'gateway' | 'worker' | 'host' | 'postgres' | 'temporal'
 
@@ -95,7 +91,13 @@ async function launch(env: Record<string, string>, data: string): Promise<ChildP
   const from = (await readFile(log, 'utf8')).length
   const supervisor = spawn(join(root, 'bin', 'ambient'), ['start'], {
     cwd: root,
-    env: { PATH: `${dirname(temporalBinary())}:${process.env.PATH ?? ''}`, HOME: process.env.HOME ?? '', ...env },
+    env: {
+      PATH: `${dirname(temporalBinary())}:${process.env.PATH ?? ''}`,
+      HOME: process.env.HOME ?? '',
+      // As with `npm start`.
+      NODE_COMPILE_CACHE: join(data, 'cache', 'node'),
+      ...env,
+    },
     stdio: ['ignore', output.fd, output.fd],
   })
   await output.close()

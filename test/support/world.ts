@@ -1,16 +1,9 @@
 // The surroundings of a run, played: a database, a pool and a host that do what a test says, on a real Temporal server.
 import { randomUUID } from 'node:crypto'
-import { fileURLToPath } from 'node:url'
 import { Context } from '@temporalio/activity'
 import type { Duration } from '@temporalio/common'
 import { TestWorkflowEnvironment } from '@temporalio/testing'
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  Runtime,
-  Worker,
-  type WorkflowBundleWithSourceMap,
-} from '@temporalio/worker'
+import { DefaultLogger, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker'
 import { afterAll, beforeAll, expect } from 'vitest'
 import {
   type ExecutionPlan,
@@ -22,6 +15,8 @@ import {
   ORCHESTRATOR_QUEUE,
   type OrchestratorActivities,
   type PoolActivities,
+  type PullRequestActivities,
+  type PullRequestOutcome,
   poolQueue,
   RUN_WORKFLOW,
   type RunStatus,
@@ -31,9 +26,10 @@ import {
 } from '../../workflows/contract.ts'
 import { recordHistory } from './record-history.ts'
 import { temporalBinary, timeSkippingServer } from './temporal.ts'
+import { testBundle } from './workflow-bundle.ts'
 
 let env: TestWorkflowEnvironment
-let bundle: WorkflowBundleWithSourceMap
+let bundle: WorkflowBundle
 
 /** A Temporal server for the tests of a file. */
 export function useTemporal(extraArgs: string[] = []): {
@@ -50,24 +46,27 @@ export function useTemporal(extraArgs: string[] = []): {
         extraArgs,
       },
     })
-    bundle = await bundleWorkflows()
+    bundle = await testBundle()
   })
   afterAll(() => env.teardown())
-  return {
-    client: () => env.client,
-    worker: (taskQueue, activities) =>
-      Worker.create({
-        connection: env.nativeConnection,
-        maxHeartbeatThrottleInterval: '100ms',
-        taskQueue,
-        activities,
-        ...(taskQueue === ORCHESTRATOR_QUEUE ? { workflowBundle: bundle } : {}),
-      }),
-  }
+  return { client: () => env.client, worker: createWorker }
 }
 
+const createWorker = (taskQueue: string, activities: object): Promise<Worker> =>
+  Worker.create({
+    connection: env.nativeConnection,
+    maxHeartbeatThrottleInterval: '100ms',
+    taskQueue,
+    activities,
+    ...(taskQueue === ORCHESTRATOR_QUEUE ? { workflowBundle: bundle } : {}),
+  })
+
 /** For the tests of a file, a Temporal server on which days pass at once while nothing is at work. */
-export function useTimeSkipping(): { sleep(duration: Duration): Promise<void> } {
+export function useTimeSkipping(): ReturnType<typeof useTemporal> & {
+  sleep(duration: Duration): Promise<void>
+  /** The time that it is there. */
+  now(): Promise<number>
+} {
   const path = timeSkippingServer()
   beforeAll(async () => {
     // Without it the tests are skipped.
@@ -76,17 +75,16 @@ export function useTimeSkipping(): { sleep(duration: Duration): Promise<void> } 
     env = await TestWorkflowEnvironment.createTimeSkipping({
       server: { executable: { type: 'existing-path', path } },
     })
-    bundle = await bundleWorkflows()
+    bundle = await testBundle()
   })
   afterAll(() => (path === null ? undefined : env.teardown()))
-  return { sleep: (duration) => env.sleep(duration) }
+  return {
+    client: () => env.client,
+    worker: createWorker,
+    sleep: (duration) => env.sleep(duration),
+    now: () => env.currentTimeMs(),
+  }
 }
-
-const bundleWorkflows = () =>
-  bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
-    logger: new DefaultLogger('ERROR'),
-  })
 
 /** A run's surroundings, with a log of everything the workflow had done. */
 export interface World {
@@ -121,6 +119,7 @@ export interface Behaviour {
   recorded?: (changes: StateChange[]) => Promise<void>
   /** Waited for in the middle of the end of an abandoned run. */
   abandon?: () => Promise<void>
+  openPullRequest?: () => Promise<PullRequestOutcome>
   /** The host's sandbox is ready with its claim. */
   quick?: boolean
   /** The hosts that take the run, in turn; the last one goes on. Nobody answers for any but `here`. */
@@ -243,6 +242,13 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
       return { hostId: place === 'here' ? hostId : `${hostId}-lost`, origin: behaviour.quick ? 'fresh' : null }
     },
   }
+  const forges: PullRequestActivities = {
+    findPullRequests: async () => ['app'],
+    async openPullRequest({ path }) {
+      say(`pull request of ${path}`)
+      return (await behaviour.openPullRequest?.()) ?? { kind: 'settled' }
+    },
+  }
   // The orchestrator's queue is one for all runs: tests take turns.
   const common = { connection: env.nativeConnection, maxHeartbeatThrottleInterval: '100ms' } as const
   const begin = async () => {
@@ -251,7 +257,7 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
         ...common,
         taskQueue: ORCHESTRATOR_QUEUE,
         workflowBundle: bundle,
-        activities: { ...orchestrator },
+        activities: { ...orchestrator, ...forges },
         // The server that skips time never takes a workflow from a worker that has ended.
         ...(env.supportsTimeSkipping ? { maxCachedWorkflows: 0 } : {}),
       }),

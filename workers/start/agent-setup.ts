@@ -1,8 +1,8 @@
 // Helper: installs the default agent, so that the first run need not wait for it.
 import { agents } from '../../agents/index.ts'
 import { installAgent } from '../../agents/install.ts'
-import { agentProviders, defaultAgent } from '../../api/harness.ts'
 import { dataPaths, loadConfig } from '../../config.ts'
+import { agentProviders, defaultAgent } from '../../runs/harness.ts'
 import { providerTargets } from '../../secrets/targets.ts'
 import type { AgentSetup } from './default-agent.ts'
 import { helperMain, helperSay } from './helper.ts'

@@ -30,7 +30,7 @@ export function greeting(started: Started, milliseconds: number): string {
 const placeOfAgents = ({ hostKind, config }: Started): string =>
   hostKind.kind === 'docker'
     ? `in containers of ${config.AMBIENT_IMAGE}, where a run names no other image`
-    : 'as processes of this machine; they ask before they act'
+    : `as processes of this machine${config.AMBIENT_DIRECT_SANDBOX === 'bwrap' ? ', within bubblewrap' : ''}; they ask before they act`
 
 const models = ({ agent, config }: Started): string =>
   agent.demo

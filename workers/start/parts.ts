@@ -27,11 +27,15 @@ const secrets: Readonly<Record<Part, readonly string[]>> = {
     'AMBIENT_ADMIN_KEY',
     'AMBIENT_WORKER_KEY',
     'AMBIENT_METRICS_KEY',
+    'AMBIENT_LINK_KEY',
+    'AMBIENT_OIDC_CLIENT_SECRET',
+    'AMBIENT_S3_ACCESS_KEY_ID',
+    'AMBIENT_S3_SECRET_ACCESS_KEY',
     ...modelKeySettings,
     ...traceHeaders,
   ],
   gateway: ['DATABASE_URL', 'AMBIENT_METRICS_KEY', ...modelKeySettings],
-  worker: ['DATABASE_URL', 'AMBIENT_METRICS_KEY', ...traceHeaders],
+  worker: ['DATABASE_URL', 'AMBIENT_METRICS_KEY', 'AMBIENT_GITHUB_TOKEN', 'AMBIENT_GITLAB_TOKEN', ...traceHeaders],
   host: ['AMBIENT_WORKER_KEY', 'AMBIENT_METRICS_KEY', ...traceHeaders],
 }
 /** With the key of whoever uses the command line, which no part needs. */

@@ -39,6 +39,20 @@ export function writeCall(tools: readonly Tool[], path: string, content: string)
   return { id: newId('call'), name: tool.name, arguments: { [key]: path, content } }
 }
 
+/** The call of a tool that the agent has from a server of its own, by whatever name it goes there; null when it has none. */
+export function servedCall(
+  tools: readonly Tool[],
+  name: string,
+  args: Readonly<Record<string, unknown>>,
+): ToolCall | null {
+  const tool = tools.find((each) => each.name === name) ?? tools.find((each) => each.name.endsWith(`_${name}`))
+  if (tool) return { id: newId('call'), name: tool.name, arguments: args }
+  const exec = tools.find((each) => each.name === 'exec' && each.kind === 'freeform')
+  if (!exec) return null
+  const program = `text(JSON.stringify(await tools.mcp__ambient__${name}(${JSON.stringify(args)})))`
+  return { id: newId('call'), name: exec.name, arguments: program }
+}
+
 /** A word that a POSIX shell takes literally. */
 export const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 

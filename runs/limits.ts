@@ -2,8 +2,8 @@
 import type { Config } from '../config.ts'
 import type { EnvironmentConfig } from '../domain/environment.ts'
 import type { ExecutionOrder } from '../domain/host-api.ts'
+import { invalid } from '../domain/problem.ts'
 import type { AgentConfig } from '../domain/run.ts'
-import { invalid } from './errors.ts'
 
 /** Each limit that a run may lower, with the setting that is the most. A host's disk is the host's own affair. */
 const settingOf = {

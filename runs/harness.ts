@@ -1,9 +1,9 @@
 // Which agent a run gets, by its request and by what this server has keys for.
 import type { Config } from '../config.ts'
-import type { AgentName, ProviderName } from '../domain/harness.ts'
+import { type AgentName, agentOf, type ProviderName } from '../domain/harness.ts'
+import { invalid } from '../domain/problem.ts'
 import type { AgentConfig } from '../domain/run.ts'
 import { providerTargets } from '../secrets/targets.ts'
-import { invalid } from './errors.ts'
 
 /** Whose models each agent speaks to. */
 export const agentProviders: Readonly<Record<AgentName, ProviderName | null>> = {
@@ -27,8 +27,7 @@ export interface Harness {
 export function resolveHarness(settings: Config, asked: AgentConfig | null): Harness {
   const harness = asked?.harness
   const fallback = defaultAgent(settings)
-  const type = harness?.type ?? 'oz'
-  const agent = type === 'oz' ? fallback : type
+  const agent = (harness && agentOf(harness)) ?? fallback
   const command = harness?.command ?? null
   if (agent === 'command' && command === null)
     throw invalid('config.harness.command: is required by the command harness')

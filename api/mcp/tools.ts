@@ -1,0 +1,53 @@
+// The tools of agents: a call is checked, done once, and answered in words that the agent can act by.
+import { z } from 'zod'
+import { type ToolName, tools } from '../../domain/tools.ts'
+import type { CredentialHolder } from '../../secrets/credential.ts'
+import type { ApiDeps } from '../deps.ts'
+import { HttpError } from '../errors.ts'
+import { parse } from '../parse.ts'
+import { askPerson } from './ask-person.ts'
+import { getChildRun, startChildRun } from './child-runs.ts'
+import { postProgress } from './post-progress.ts'
+import { reportArtifact } from './report-artifact.ts'
+
+export interface ToolResult {
+  content: { type: 'text'; text: string }[]
+  isError?: true
+}
+
+/** As `tools/list` has them. */
+export const toolList = Object.entries(tools).map(([name, { description, input }]) => {
+  const { $schema: _, ...inputSchema } = z.toJSONSchema(input, { io: 'input' })
+  return { name, description, inputSchema }
+})
+
+/** Null for a tool that is not there. What is wrong with a call is told as its result, so that the agent reads it. */
+export async function callTool(
+  deps: ApiDeps,
+  holder: CredentialHolder,
+  name: string,
+  given: unknown,
+): Promise<ToolResult | null> {
+  if (!(name in tools)) return null
+  try {
+    return { content: [{ type: 'text', text: await carryOut(deps, holder, name as ToolName, given) }] }
+  } catch (error) {
+    if (!(error instanceof HttpError) || error.status >= 500) throw error
+    return { content: [{ type: 'text', text: error.message }], isError: true }
+  }
+}
+
+function carryOut(deps: ApiDeps, holder: CredentialHolder, name: ToolName, given: unknown): Promise<string> {
+  switch (name) {
+    case 'report_artifact':
+      return reportArtifact(deps, holder, parse(tools[name].input, given))
+    case 'post_progress':
+      return postProgress(deps, holder, parse(tools[name].input, given))
+    case 'start_child_run':
+      return startChildRun(deps, holder, parse(tools[name].input, given))
+    case 'get_child_run':
+      return getChildRun(deps, holder, parse(tools[name].input, given))
+    case 'ask_person':
+      return askPerson(deps, holder, parse(tools[name].input, given))
+  }
+}

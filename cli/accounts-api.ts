@@ -1,0 +1,69 @@
+// Teams, people, API keys and shares, as the command line asks for them.
+import type { z } from 'zod'
+import type { Me, MemberItem, PersonChange, PersonItem, TeamChange, TeamItem } from '../domain/account.ts'
+import type { ApiKeyItem, NewApiKey } from '../domain/api-key.ts'
+import type { Role, ShareLevel } from '../domain/permission.ts'
+import type { NewShare, ShareItem } from '../domain/share.ts'
+import type { Requests } from './environments-api.ts'
+
+export interface PeoplePage {
+  people: PersonItem[]
+  page_info: { has_next_page: boolean; next_cursor?: string }
+}
+
+export interface AccountsApi {
+  me(): Promise<Me>
+  teams(): Promise<TeamItem[]>
+  createTeam(body: { name: string; run_limit?: number }): Promise<TeamItem>
+  changeTeam(uid: string, change: TeamChange): Promise<TeamItem>
+  members(team: string): Promise<MemberItem[]>
+  addMember(team: string, body: { email: string; role?: Role; display_name?: string }): Promise<MemberItem>
+  setRole(team: string, person: string, role: Role): Promise<MemberItem>
+  removeMember(team: string, person: string): Promise<void>
+  people(cursor?: string): Promise<PeoplePage>
+  changePerson(uid: string, change: PersonChange): Promise<PersonItem>
+  keys(options: { all: boolean }): Promise<ApiKeyItem[]>
+  /** The key itself is told here and never again. */
+  createKey(body: z.input<typeof NewApiKey>): Promise<ApiKeyItem & { key: string }>
+  revokeKey(uid: string): Promise<void>
+  shares(runId: string): Promise<ShareItem[]>
+  share(runId: string, body: NewShare & { level: ShareLevel }): Promise<ShareItem>
+  unshare(runId: string, uid: string): Promise<void>
+}
+
+/** `base`: the API's address up to `/agent`. `request`: made once, where a repeat is no harmless thing. */
+export function createAccountsApi(
+  base: string,
+  { steady, post, json }: Requests,
+  request: (url: string, init: RequestInit) => Promise<Response>,
+): AccountsApi {
+  const sending = (method: string, body: unknown): RequestInit => ({
+    method,
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  })
+  const patch = <T>(url: string, body: unknown) => json<T>(steady(url, () => sending('PATCH', body)))
+  const remove = async (url: string) => {
+    await steady(url, () => ({ method: 'DELETE' }))
+  }
+  return {
+    me: () => json(steady(`${base}/me`)),
+    teams: async () => (await json<{ teams: TeamItem[] }>(steady(`${base}/teams`))).teams,
+    createTeam: (body) => json(post(`${base}/teams`, body)),
+    changeTeam: (uid, change) => patch(`${base}/teams/${uid}`, change),
+    members: async (team) => (await json<{ members: MemberItem[] }>(steady(`${base}/teams/${team}/members`))).members,
+    addMember: (team, body) => json(post(`${base}/teams/${team}/members`, body)),
+    setRole: (team, person, role) => patch(`${base}/teams/${team}/members/${person}`, { role }),
+    removeMember: (team, person) => remove(`${base}/teams/${team}/members/${person}`),
+    people: (cursor) =>
+      json(steady(`${base}/people?limit=500${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`)),
+    changePerson: (uid, change) => patch(`${base}/people/${uid}`, change),
+    keys: async ({ all }) => (await json<{ keys: ApiKeyItem[] }>(steady(`${base}/api-keys?all=${all}`))).keys,
+    // Once: a key whose answer was lost would be one that nobody knows. A link's token likewise.
+    createKey: (body) => json(request(`${base}/api-keys`, sending('POST', body))),
+    revokeKey: (uid) => remove(`${base}/api-keys/${encodeURIComponent(uid)}`),
+    shares: async (runId) => (await json<{ shares: ShareItem[] }>(steady(`${base}/runs/${runId}/shares`))).shares,
+    share: (runId, body) => json(request(`${base}/runs/${runId}/shares`, sending('POST', body))),
+    unshare: (runId, uid) => remove(`${base}/runs/${runId}/shares/${encodeURIComponent(uid)}`),
+  }
+}

@@ -1,0 +1,129 @@
+// Whose a new run is, as whom it works, and what it takes over from the service account that carries it out.
+import { agentOf } from '../domain/harness.ts'
+import type { Principal } from '../domain/permission.ts'
+import { HttpError, invalid } from '../domain/problem.ts'
+import type { AgentConfig, StartRun } from '../domain/run.ts'
+import type { Queryable } from '../store/database.ts'
+import { identityForRun, type StoredIdentity } from '../store/identities.ts'
+import type { NewRun } from '../store/runs.ts'
+import { findActiveMember } from '../store/teams.ts'
+
+export type RunOwner = Pick<
+  NewRun,
+  'team' | 'scope' | 'created_by_type' | 'created_by' | 'executor_type' | 'executor'
+> & {
+  /** What holds where the request does not say; null for a personal run. */
+  identity: StoredIdentity | null
+}
+
+/** Who asks for a run. */
+export type Asker = Principal & { team: string }
+
+/** What a request says of it. */
+export type OwnerFields = Pick<StartRun, 'team' | 'agent_identity_uid' | 'on_behalf_of'>
+
+/**
+ * Whose a run will be that this caller asks for.
+ * @throws {HttpError} 400 for a service account or person that is not of the
+ * team, and for a personal run that is to have one; 403 where the caller may not
+ * speak for them.
+ */
+export async function ownerOf(db: Queryable, caller: Asker, asked: OwnerFields): Promise<RunOwner> {
+  const { team } = caller
+  const named = asked.agent_identity_uid || null
+  const isPersonal = asked.team === false
+  if (isPersonal && named !== null) throw invalid('agent_identity_uid: only runs of the team have one (team: false)')
+  if (isPersonal && caller.type === 'service_account')
+    throw invalid('team: the runs of a service account are those of its team')
+  if (caller.type === 'service_account' && named !== null && named !== caller.uid)
+    throw new HttpError(403, 'not_authorized', 'agent_identity_uid: a service account starts runs as itself alone.')
+  const agent = caller.type === 'service_account' ? caller.uid : named
+  const identity = isPersonal ? null : await identityForRun(db, team, agent)
+  if (agent !== null && identity === null) throw invalid(`agent_identity_uid: the team has no service account ${agent}`)
+  const creator = await creatorOf(db, caller, asked.on_behalf_of || null, identity)
+  const executor: Principal = agent === null ? creator : { type: 'service_account', uid: agent }
+  return {
+    team,
+    scope: isPersonal ? 'User' : 'Team',
+    created_by_type: creator.type,
+    created_by: creator.uid,
+    executor_type: executor.type,
+    executor: executor.uid,
+    identity,
+  }
+}
+
+async function creatorOf(
+  db: Queryable,
+  { type, uid, team }: Asker,
+  onBehalfOf: string | null,
+  identity: StoredIdentity | null,
+): Promise<Principal> {
+  if (onBehalfOf === null) return { type, uid }
+  if (type !== 'service_account' || !identity?.onBehalfOf)
+    throw new HttpError(
+      403,
+      'not_authorized',
+      'on_behalf_of: only for the key of a service account that has on_behalf_of_enabled.',
+    )
+  const person = await findActiveMember(db, team, onBehalfOf)
+  if (person === null) throw invalid(`on_behalf_of: the team has no active member ${onBehalfOf}`)
+  return { type: 'user', uid: person.uid }
+}
+
+/**
+ * The request, with what it leaves open as the service account has it.
+ * @throws {HttpError} 422 where that has something that runs of this server cannot have yet.
+ */
+export function withIdentity(body: StartRun, identity: StoredIdentity | null): StartRun {
+  if (identity === null || Object.keys(identity.config).length === 0) return body
+  const { config: own } = identity
+  refuseWhatCannotBeGiven(identity)
+  const asked = body.config ?? {}
+  const harness = harnessOf(asked, own.harness)
+  const config = {
+    ...asked,
+    base_prompt: asked.base_prompt ?? own.prompt,
+    // Empty: none, whatever the service account has.
+    environment_id: asked.environment_id ?? (body.environment ? undefined : own.environment_id),
+    // A base model is one of the server's own agent.
+    model_id: asked.model_id ?? (!harness || agentOf(harness) === null ? own.base_model : undefined),
+    harness,
+    worker_host: asked.worker_host ?? own.worker_host,
+  }
+  const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined))
+  return { ...body, config: given }
+}
+
+/** Another agent than the service account's takes over neither model nor command. */
+function harnessOf(
+  { harness: asked, model_id: model }: Pick<AgentConfig, 'harness' | 'model_id'>,
+  own: AgentConfig['harness'],
+): AgentConfig['harness'] {
+  if (!asked || !own) return asked ?? withoutModel(own, model)
+  const agent = agentOf(asked)
+  if (agent !== null && agent !== agentOf(own)) return asked
+  return {
+    ...own,
+    model_id: asked.model_id ?? withoutModel(own, model)?.model_id,
+    reasoning_level: asked.reasoning_level ?? own.reasoning_level,
+    command: asked.command ?? own.command,
+  }
+}
+
+/** What the request says of the model counts before the service account's. */
+const withoutModel = (harness: AgentConfig['harness'], model: AgentConfig['model_id']): AgentConfig['harness'] =>
+  harness && model != null ? { ...harness, model_id: null } : harness
+
+/** What can be kept of a service account, and not be given to its runs yet. A run that lacks it would be worse than none. */
+const notYet = ['mcp_servers', 'secrets', 'skills', 'memory_stores', 'inference_providers'] as const
+
+function refuseWhatCannotBeGiven({ name, config }: StoredIdentity): void {
+  const named = notYet.filter((field) => config[field] !== undefined)
+  if (config.auto_memory || named.length > 0)
+    throw new HttpError(
+      422,
+      'operation_not_supported',
+      `The service account "${name}" has ${[...named, ...(config.auto_memory ? ['memory'] : [])].join(', ')}, which this server cannot give to its runs yet. Clear it, or have another one carry out the run.`,
+    )
+}

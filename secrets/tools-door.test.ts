@@ -1,0 +1,72 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createGateway, type Gateway } from './gateway.ts'
+import { createToolsDoor } from './tools-door.ts'
+
+const log = { warn: () => {} }
+let port: number
+let server: Server | null = null
+let gateway: Gateway
+let url: string
+
+async function listen(answer: (body: string, authorization: string | undefined) => [number, string]): Promise<void> {
+  server = createServer(async (request, response) => {
+    const [status, body] = answer(await text(request), request.headers.authorization)
+    response.writeHead(status, { 'content-type': 'application/json' }).end(body)
+  })
+  await new Promise<void>((resolve) => server?.listen(port, '127.0.0.1', resolve))
+}
+
+async function stop(): Promise<void> {
+  server?.closeAllConnections()
+  await new Promise((resolve) => (server ? server.close(resolve) : resolve(null)))
+  server = null
+}
+
+beforeEach(async () => {
+  const free = createServer()
+  await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve))
+  port = (free.address() as AddressInfo).port
+  await new Promise((resolve) => free.close(resolve))
+  const target = { baseUrl: 'http://127.0.0.1:9', apiKey: 'real' }
+  gateway = createGateway({
+    authorize: async () => null,
+    providers: { anthropic: target, openai: target, gemini: target },
+    tools: createToolsDoor({ serverUrl: `http://127.0.0.1:${port}`, maxBytes: 1000, log }),
+    log,
+  })
+  url = `http://127.0.0.1:${await gateway.listen(0, '127.0.0.1')}/mcp`
+})
+afterEach(async () => {
+  await gateway.close(0)
+  await stop()
+})
+
+const call = (body: string) =>
+  fetch(url, { method: 'POST', body, headers: { authorization: 'Bearer amt_1', 'content-type': 'application/json' } })
+
+test('what an agent asks of its tools is handed on with its credential, and answered', async () => {
+  await listen((body, authorization) => [200, JSON.stringify({ body, authorization })])
+  const response = await call('{"id":1}')
+  expect([response.status, await response.json()]).toEqual([200, { body: '{"id":1}', authorization: 'Bearer amt_1' }])
+})
+
+test('a call outlasts a restart of the server', async () => {
+  const answered = call('{"id":1}')
+  let tries = 0
+  await listen(() => (tries++ === 0 ? [503, '{}'] : [200, '"done"']))
+  expect(await (await answered).json()).toBe('done')
+})
+
+test('a refusal is an answer, and a call that is too large is none for the server', async () => {
+  let asked = 0
+  await listen(() => {
+    asked += 1
+    return [401, '{}']
+  })
+  expect((await call('{}')).status).toBe(401)
+  expect((await call('x'.repeat(1001))).status).toBe(413)
+  expect(asked).toBe(1)
+})
