@@ -13,7 +13,7 @@ import { type Journal, type JournalLine, ProcessEndedError } from '../domain/jou
 import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
 import type { Host, Sandbox } from './host.ts'
-import { removeJob } from './job-directory.ts'
+import { createJobFile, jobPaths, removeJob } from './job-directory.ts'
 import { markedProcesses } from './processes.ts'
 import { runPaths } from './run-directory.ts'
 
@@ -285,10 +285,12 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
 
   test('runs a job anew whose files were removed, as its host may have been killed before it noted that it needs none', async () => {
     const sandbox = await open()
-    const spec = { id: 'again', ...program('/bin/sh', '-c', 'cat; echo done'), stdin: 'told\n' }
+    const spec = { id: 'again', ...program('/bin/sh', '-c', 'echo told; echo done') }
     expect(await texts(await sandbox.job(spec))).toEqual(['told', 'done'])
-    await removeJob(runPaths(directory, sandbox.runId).jobs, 'again')
+    await removeJob(runPaths(directory, sandbox.runId), 'again')
     expect(await sandbox.hasJob('again')).toBe(false)
+    // As whoever has something for the job leaves it before it begins.
+    await (await createJobFile(jobPaths(runPaths(directory, sandbox.runId), 'again'), 'given', sandbox.owner)).close()
     const job = await sandbox.job(spec)
     expect(await texts(job)).toEqual(['told', 'done'])
     expect(await job.exit()).toEqual({ code: 0, outOfMemory: false })

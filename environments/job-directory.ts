@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path'
 import { isErrno } from './errno.ts'
 import { within } from './inside-directory.ts'
 import { openDirectory, openRegular, UntrustedFileError } from './no-links.ts'
-import { giveTo, type Owner } from './run-directory.ts'
+import { exists, giveTo, type Owner, type RunPaths } from './run-directory.ts'
 
 /**
  * `stdin` is the host's, `output` and the directory `own` are written from
@@ -17,20 +17,25 @@ export interface JobPaths {
   stdin: string
   output: string
   own: string
+  /** What the gate says on the bare machine: where no program of the run can write. */
+  gate: string
 }
 
 /** Most of a job's output that is read, in bytes: it may be a file of terabytes that takes no room on the disk. */
 export const JOB_OUTPUT_BYTES = 64 * 1024 * 1024
 
 /** @throws when the id cannot be the name of a directory. */
-export function jobPaths(jobs: string, id: string): JobPaths {
+export function jobPaths(paths: Pick<RunPaths, 'jobs' | 'agents'>, id: string): JobPaths {
   if (!/^[\w-][\w.-]{0,99}$/.test(id)) throw new TypeError(`not a job id: ${id}`)
-  const root = join(jobs, id)
-  return { root, stdin: join(root, 'stdin'), output: join(root, 'output'), own: join(root, 'own') }
+  const root = join(paths.jobs, id)
+  const gate = join(paths.agents, 'jobs', id)
+  return { root, stdin: join(root, 'stdin'), output: join(root, 'output'), own: join(root, 'own'), gate }
 }
 
 /** Idempotent; a second call leaves what the job has written. The sandbox's user may be the host's own, and have put anything here. */
 export async function createJobDirectory(paths: JobPaths, stdin: string, owner: Owner): Promise<void> {
+  // What is said there is of a job that was removed: a new directory is a new job.
+  if (!(await exists(paths.root))) await rm(paths.gate, { recursive: true, force: true })
   await mkdir(dirname(paths.root), { recursive: true, mode: 0o755 })
   await using jobs = await openDirectory(dirname(paths.root))
   await mkdir(within(jobs, basename(paths.root)), { mode: 0o755 }).catch(ignoreExisting)
@@ -66,12 +71,12 @@ export async function createJobFile(paths: JobPaths, name: string, owner: Owner)
  * a new one. Directories that it made stay: nothing is followed into them while
  * the sandbox lives. Never throws for what cannot be removed.
  */
-export async function removeJob(jobs: string, id: string): Promise<void> {
+export async function removeJob(paths: Pick<RunPaths, 'jobs' | 'agents'>, id: string): Promise<void> {
   // No id begins so.
-  const gone = join(jobs, `.removed-${randomUUID()}`)
+  const gone = join(paths.jobs, `.removed-${randomUUID()}`)
   try {
-    await using directory = await openDirectory(jobs)
-    await rename(within(directory, basename(jobPaths(jobs, id).root)), within(directory, basename(gone)))
+    await using directory = await openDirectory(paths.jobs)
+    await rename(within(directory, basename(jobPaths(paths, id).root)), within(directory, basename(gone)))
   } catch {
     return // Not there, or the sandbox's user has put something in its place.
   }

@@ -105,7 +105,7 @@ export async function takeCheckpoint(options: TakeOptions): Promise<Taken> {
     const said = await askGit(options, sandbox, id, isSame ? known.facts : null)
     return said === 'unchanged' ? { kind: 'unchanged' } : await archive(options, said)
   } finally {
-    await removeJob(options.paths.jobs, id)
+    await removeJob(options.paths, id)
   }
 }
 

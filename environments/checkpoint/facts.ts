@@ -42,7 +42,7 @@ export async function askGit(
 ): Promise<GitSays | 'unchanged'> {
   const { paths, workspace, repositories, maxBytes } = options
   const start = (await readStart(paths)) ?? []
-  if (!(await sandbox.hasJob(id))) await putBaseline(paths, jobPaths(paths.jobs, id), sandbox.owner)
+  if (!(await sandbox.hasJob(id))) await putBaseline(paths, jobPaths(paths, id), sandbox.owner)
   const late = AbortSignal.timeout((GIT_SECONDS + 30) * 1000)
   const signal = AbortSignal.any([options.signal, late])
   const { code, lines } = await look(
@@ -69,7 +69,7 @@ export async function askGit(
   if (code !== 0) throw new CheckpointError(`git could not be asked (exit code ${code}): ${logTail(lines.join('\n'))}`)
   const name = lines.map((line) => /^facts ([0-9a-f]+)$/.exec(line)?.[1]).find((found) => found !== undefined)
   if (name !== undefined && name === known) return 'unchanged'
-  const { own } = jobPaths(paths.jobs, id)
+  const { own } = jobPaths(paths, id)
   const facts: RepositoryFacts[] = []
   for (const [number, repository] of repositories.entries()) {
     facts.push(understood(repository, await readText(join(own, `${number}.facts`), FACTS_BYTES)))

@@ -98,8 +98,8 @@ export async function restoreWork(options: WorkOptions): Promise<void> {
     },
   )
   if (code !== 0) throw new CheckpointError(`exit code ${code}: ${logTail(lines.join('\n'))}`)
-  await keepBaseline(paths, jobPaths(paths.jobs, id), begun)
-  await removeJob(paths.jobs, id)
+  await keepBaseline(paths, jobPaths(paths, id), begun)
+  await removeJob(paths, id)
   const unpacker = createUnpacker({ root: paths.workspace, owner })
   const { workspace } = entryNames
   for await (const entry of readArchive(file, signal)) {
@@ -120,7 +120,7 @@ async function relink({ manifest, paths, signal, sandbox, workspace }: WorkOptio
     { id, script: RELINK_SCRIPT, args: ['0', manifest.workspace, ...linked], seconds: GIT_SECONDS },
   )
   if (code !== 0) throw new CheckpointError(`exit code ${code}: ${logTail(lines.join('\n'))}`)
-  await removeJob(paths.jobs, id)
+  await removeJob(paths, id)
 }
 
 /** What is not to be where the set-up has put it: it comes as files, or not at all. */
@@ -129,7 +129,7 @@ const othersOf = ({ plain, ignored, vanished }: RepositoryFacts): string =>
 
 /** What the job reads, before it is started. */
 async function putPacks({ file, manifest, paths, owner, signal }: RestoreOptions, id: string): Promise<void> {
-  const job = jobPaths(paths.jobs, id)
+  const job = jobPaths(paths, id)
   const put = async (name: string, content: AsyncIterable<Buffer> | string) => {
     await using file = await createJobFile(job, name, owner)
     await file.writeFile(content)

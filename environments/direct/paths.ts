@@ -2,9 +2,6 @@
 import { join } from 'node:path'
 import type { RunPaths } from '../run-directory.ts'
 
-/** What the gate of a job says: where no program of the run can write. */
-export const jobGate = (paths: Pick<RunPaths, 'agents'>, id: string) => join(paths.agents, 'jobs', id)
-
 /** `complete` says that everything else is there, and of what kind its boundary is; `stopped`, that the sandbox was ended and must not be used again. */
 export function agentPaths(paths: Pick<RunPaths, 'agents'>, generation: number) {
   const root = join(paths.agents, String(generation))

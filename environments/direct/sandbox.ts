@@ -1,7 +1,7 @@
 // One sandbox on the bare machine: a directory, a namespace where there may be one, and the process tree in it.
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, rm, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Logger } from 'pino'
 import { RunFailureError } from '../../domain/failure.ts'
@@ -19,7 +19,7 @@ import { exists, giveTo, type Owner, type RunPaths, runPaths } from '../run-dire
 import type { RunLocks } from '../run-locks.ts'
 import { serialWriter } from '../serial-writer.ts'
 import type { Boundary } from './boundary.ts'
-import { type AgentPaths, agentPaths, jobGate } from './paths.ts'
+import { type AgentPaths, agentPaths } from './paths.ts'
 import { makePipe, writeToPipe } from './pipe.ts'
 import { MARK } from './stop.ts'
 
@@ -113,11 +113,9 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
 
     job: (spec: JobSpec) =>
       locks.start(runId, async () => {
-        const job = jobPaths(paths.jobs, spec.id)
-        const gate = jobGate(paths, spec.id)
+        const job = jobPaths(paths, spec.id)
+        const { gate } = job
         if (!(await hasJob(paths, spec.id))) {
-          // Of a job of this id that was removed.
-          await rm(gate, { recursive: true, force: true })
           await createJobDirectory(job, spec.stdin ?? '', machine.owner)
           await mkdir(gate, { recursive: true, mode: 0o700 })
           await using stdin = await openRegular(job.stdin)
@@ -202,11 +200,10 @@ async function startProgram(
   throw new Error(`the gate of ${own} did not start its program`)
 }
 
-/** What its gate says is elsewhere than its files, and outlives them: of a job that has ended and has no output, all was removed. */
+/** What its gate says is elsewhere than its files, and is left when those are removed. */
 async function hasJob(paths: RunPaths, id: string): Promise<boolean> {
-  const gate = jobGate(paths, id)
-  if ((await readMark(gate, 'started').catch(missing)) === null) return false
-  return (await exists(jobPaths(paths.jobs, id).output)) || (await exitOf(gate)) === null
+  const { root, gate } = jobPaths(paths, id)
+  return (await readMark(gate, 'started').catch(missing)) !== null && (await exists(root))
 }
 
 const missing = (error: unknown): null => {

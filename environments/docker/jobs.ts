@@ -42,7 +42,7 @@ export async function startJob(
   owner: Owner,
   spec: JobSpec,
 ): Promise<Journal> {
-  const job = jobPaths(paths.jobs, spec.id)
+  const job = jobPaths(paths, spec.id)
   if ((await startedUnder(job)) === null) {
     await createJobDirectory(job, spec.stdin ?? '', owner)
     await execute(container, job, spec)
@@ -65,7 +65,7 @@ export async function startJob(
 }
 
 export const hasJob = async (paths: RunPaths, id: string): Promise<boolean> =>
-  (await startedUnder(jobPaths(paths.jobs, id))) !== null
+  (await startedUnder(jobPaths(paths, id))) !== null
 
 const startedUnder = (job: JobPaths) =>
   readMark(job.own, 'started').catch((error: unknown) => {

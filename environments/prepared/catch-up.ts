@@ -161,7 +161,7 @@ export async function moveRepositories(
 ): Promise<string[]> {
   const { moves, paths, owner, sandbox } = options
   const id = `${options.id}-${sandbox.generation}`
-  const job = jobPaths(paths.jobs, id)
+  const job = jobPaths(paths, id)
   if (!(await sandbox.hasJob(id))) {
     for (const [number, { pack }] of moves.entries()) {
       await using source = await openRegular(pack)
@@ -180,7 +180,7 @@ export async function moveRepositories(
     })
   }
   if (code !== 0) throw new CannotCatchUpError(`its repositories could not be moved: ${logTail(lines.join('\n'))}`)
-  await removeJob(paths.jobs, id)
+  await removeJob(paths, id)
   return lines.flatMap((line) => {
     const number = /^again (\d+)$/.exec(line)?.[1]
     const move = number === undefined ? undefined : moves[Number(number)]

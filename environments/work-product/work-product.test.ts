@@ -215,7 +215,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     await begin()
     const id = 'forged'
     await collectResult({ ...look(), id, maxBytes: MIB })
-    await writeFile(join(jobPaths(paths.jobs, id).own, '0.log'), Buffer.alloc(5 * MIB, 'x'))
+    await writeFile(join(jobPaths(paths, id).own, '0.log'), Buffer.alloc(5 * MIB, 'x'))
     const [result] = await collectResult({ ...look(), id, maxBytes: MIB })
     expect([result?.commits, result?.note]).toEqual([[], expect.stringContaining('list of commits')])
   })

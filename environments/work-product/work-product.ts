@@ -79,7 +79,7 @@ export async function startSnapshot(
       const match = /^start (\d+) (\S+) (\S+)$/.exec(line)
       if (match) found.set(Number(match[1]), { base: hashOrNull(match[2]), tree: hashOrNull(match[3]) })
     }
-    await keepBaseline(paths, jobPaths(paths.jobs, id), at)
+    await keepBaseline(paths, jobPaths(paths, id), at)
   }
   const start = repositories.map(({ path, url }, index) => ({
     path,
@@ -147,7 +147,7 @@ export async function collectResult(
     return start.map((each) => ({ ...nothingKnown(each), note }))
   }
   if (code !== 0) throw lookFailed('The changes could not be collected.', code, lines)
-  const { own } = jobPaths(options.paths.jobs, options.id)
+  const { own } = jobPaths(options.paths, options.id)
   const results: RepositoryResult[] = []
   for (const [index, repository] of start.entries()) {
     results.push(await readResult(join(own, String(index)), repository, options.maxBytes))
@@ -174,7 +174,7 @@ export async function collectedPush(
   const start = await readStart(paths)
   const index = start?.findIndex((repository) => repository.path === path) ?? -1
   if (index < 0) return null
-  const prefix = join(jobPaths(paths.jobs, id).own, String(index))
+  const prefix = join(jobPaths(paths, id).own, String(index))
   const { push } = parseFacts(await readText(`${prefix}.facts`, FACTS_BYTES))
   return push === null ? null : { commit: push, bundle: `${prefix}.push` }
 }
