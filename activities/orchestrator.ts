@@ -1,11 +1,11 @@
 // Runs on orchestrator workers. What the workflow has written down, each as one transaction.
 import type { Config } from '../config.ts'
 import type { BuiltEnvironment } from '../domain/figures.ts'
-import { recordBuild } from '../store/builds.ts'
+import { recordBuild } from '../store/builds/builds.ts'
 import type { Db } from '../store/database.ts'
-import { beginExecution, endAbandoned, recordSandbox } from '../store/executions.ts'
-import { acceptMail } from '../store/mail.ts'
-import { recordStates } from '../store/states.ts'
+import { beginExecution, endAbandoned, recordSandbox } from '../store/runs/executions.ts'
+import { acceptMail } from '../store/runs/mail.ts'
+import { recordStates } from '../store/runs/states.ts'
 import type { BuildRecords, OrchestratorActivities, StateChange } from '../workflows/contract.ts'
 
 export interface OrchestratorDeps {

@@ -12,7 +12,7 @@ import {
   notePullRequestAsked,
   recordPullRequest,
   recordPullRequestFailure,
-} from '../store/pull-requests.ts'
+} from '../store/runs/pull-requests.ts'
 import type { PullRequestActivities } from '../workflows/contract.ts'
 
 export interface PullRequestDeps {

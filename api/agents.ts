@@ -3,11 +3,11 @@ import { Router } from 'express'
 import { agentNames } from '../domain/harness.ts'
 import type { Harnesses } from '../domain/run.ts'
 import { agentProviders, resolveHarness } from '../runs/harness.ts'
-import { permit } from './caller.ts'
+import { permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid } from './errors.ts'
-import { oneOf } from './list-query.ts'
 import { onlyMethods, queryOf } from './parse.ts'
+import { oneOf } from './runs/list-query.ts'
 
 export function agentRoutes({ config }: ApiDeps): Router {
   const router = Router()

@@ -3,12 +3,12 @@ import { type Request, Router } from 'express'
 import { type AuditPage, actorTypes } from '../domain/audit.ts'
 import { PAGE_LIMIT } from '../domain/limits.ts'
 import { type AuditFilter, listAuditEntries, verifyAuditLog } from '../store/audit.ts'
-import { type Caller, callerOf, permit } from './caller.ts'
+import { type Caller, callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { createDoor } from './door.ts'
 import { HttpError, invalid } from './errors.ts'
-import { oneOf, time } from './list-query.ts'
 import { onlyMethods, queryOf, wholeNumber } from './parse.ts'
+import { oneOf, time } from './runs/list-query.ts'
 
 const DEFAULT_LIMIT = 50
 

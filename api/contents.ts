@@ -2,7 +2,7 @@
 import { pipeline } from 'node:stream/promises'
 import { type Request, type Response, Router } from 'express'
 import type { ServedAs } from '../objects/object-store.ts'
-import { noteContent } from '../store/contents.ts'
+import { noteContent } from '../store/runs/contents.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, notFound } from './errors.ts'
 import { absolute, isSigned, LINKS, signLink } from './links.ts'

@@ -8,10 +8,10 @@ import type { EventListener } from '../store/listener.ts'
 import type { ServerMetrics } from '../telemetry/server-metrics.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
 import type { WebhookSender } from '../webhooks/sender.ts'
-import type { BuildStarter } from './build-starter.ts'
+import type { BuildStarter } from './builds/build-starter.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import type { ScheduleClock } from './schedule-clock.ts'
-import type { ScheduleKeeper } from './schedule-keeper.ts'
+import type { ScheduleClock } from './schedules/schedule-clock.ts'
+import type { ScheduleKeeper } from './schedules/schedule-keeper.ts'
 
 export interface ApiDeps {
   config: Config

@@ -2,8 +2,8 @@
 import type { ErrorRequestHandler, Response } from 'express'
 import type { Logger } from 'pino'
 import { errorCodes, HttpError, invalid, notFound, problemOf } from '../domain/problem.ts'
-import { ClaimRefusedError } from '../store/claims.ts'
 import { FencedError, RunNotFoundError } from '../store/locking.ts'
+import { ClaimRefusedError } from '../store/runs/claims.ts'
 
 export { HttpError, invalid, notFound } from '../domain/problem.ts'
 

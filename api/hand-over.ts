@@ -1,7 +1,7 @@
 // One piece of mail on its way to a workflow.
 import { type Client, WorkflowNotFoundError } from '@temporalio/client'
 import type { SearchAttributePair } from '@temporalio/common'
-import type { Undelivered } from '../store/mail.ts'
+import type { Undelivered } from '../store/runs/mail.ts'
 import { MAIL_SIGNAL, ORCHESTRATOR_QUEUE, RUN_WORKFLOW, workflowId } from '../workflows/contract.ts'
 import { initialAttributes } from '../workflows/search-attributes.ts'
 import type { AttributeRegistration } from './search-attributes.ts'

@@ -1,8 +1,8 @@
 // `/metrics` of the server, and the counting of its requests.
 import type { RequestHandler } from 'express'
 import type { ServerMetrics } from '../telemetry/server-metrics.ts'
-import type { Attempts } from './attempts.ts'
-import { requireKey } from './auth.ts'
+import type { Attempts } from './access/attempts.ts'
+import { requireKey } from './access/auth.ts'
 import type { ApiDeps } from './deps.ts'
 
 /** The admin key opens it, and so does the one that was made for it. */

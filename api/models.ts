@@ -5,7 +5,7 @@ import { agentNames, type ProviderName } from '../domain/harness.ts'
 import { defaultModels, knownModels, type ModelItem, type ModelList } from '../domain/models.ts'
 import { agentProviders, resolveHarness } from '../runs/harness.ts'
 import { providerTargets } from '../secrets/targets.ts'
-import { permit } from './caller.ts'
+import { permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { onlyMethods } from './parse.ts'
 

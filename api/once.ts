@@ -11,7 +11,7 @@ import {
   lostAnswer,
   markAnswered,
 } from '../store/idempotency.ts'
-import { type Caller, callerOf } from './caller.ts'
+import { type Caller, callerOf } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid } from './errors.ts'
 

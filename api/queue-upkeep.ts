@@ -1,10 +1,10 @@
 // Keeps runs moving where no workflow does: hosts come and go by themselves, and a workflow may be gone.
 import { type Client, WorkflowNotFoundError } from '@temporalio/client'
 import type { Logger } from 'pino'
-import { quietRuns, seeToAbandoned } from '../store/abandoned.ts'
-import { keepLineMoving } from '../store/admission.ts'
 import type { Db } from '../store/database.ts'
-import { dropPlace, type HeldPlace, heldPlaces } from '../store/places.ts'
+import { keepLineMoving } from '../store/queue/admission.ts'
+import { dropPlace, type HeldPlace, heldPlaces } from '../store/queue/places.ts'
+import { quietRuns, seeToAbandoned } from '../store/runs/abandoned.ts'
 import { workflowId } from '../workflows/contract.ts'
 import { regularly } from './regularly.ts'
 

@@ -15,8 +15,8 @@ import {
   namesOf,
   periodsBetween,
   secondsOfClass,
-} from '../store/statistics.ts'
-import { callerOf, permit } from './caller.ts'
+} from '../store/runs/statistics.ts'
+import { callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid } from './errors.ts'
 import { onlyMethods, parse, queryOf } from './parse.ts'

@@ -24,12 +24,12 @@ import {
   type StoredWebhook,
 } from '../store/webhooks.ts'
 import { secretOf } from '../webhooks/sign.ts'
-import { callerOf, permit } from './caller.ts'
+import { callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody, pathId, queryOf, wholeNumber } from './parse.ts'
-import { heedWebhookFields } from './unknown-fields.ts'
+import { heedWebhookFields } from './runs/unknown-fields.ts'
 
 const DEFAULT_LIMIT = 50
 

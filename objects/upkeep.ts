@@ -1,6 +1,7 @@
 // What is in the object store and nobody names any more goes.
-import { forgetContent, releaseOldContents, unnamedContents } from '../store/contents.ts'
+
 import type { Db } from '../store/database.ts'
+import { forgetContent, releaseOldContents, unnamedContents } from '../store/runs/contents.ts'
 import type { ObjectStore } from './object-store.ts'
 
 const AT_ONCE = 500

@@ -1,8 +1,8 @@
 // How many runs one run may begin, and how far below the first one.
 import type { Config } from '../config.ts'
 import { invalid } from '../domain/problem.ts'
-import { countChildren, depthOf } from '../store/child-runs.ts'
 import type { Tx } from '../store/database.ts'
+import { countChildren, depthOf } from '../store/runs/child-runs.ts'
 
 /** @throws {HttpError} 400 that says which limit it is, and what can be done. The parent is locked against a further child meanwhile. */
 export async function refuseFurtherChild(

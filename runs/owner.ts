@@ -3,10 +3,10 @@ import { agentOf } from '../domain/harness.ts'
 import type { Principal } from '../domain/permission.ts'
 import { HttpError, invalid } from '../domain/problem.ts'
 import type { AgentConfig, StartRun } from '../domain/run.ts'
+import { identityForRun, type StoredIdentity } from '../store/accounts/identities.ts'
+import { findActiveMember } from '../store/accounts/teams.ts'
 import type { Queryable } from '../store/database.ts'
-import { identityForRun, type StoredIdentity } from '../store/identities.ts'
-import type { NewRun } from '../store/runs.ts'
-import { findActiveMember } from '../store/teams.ts'
+import type { NewRun } from '../store/runs/runs.ts'
 
 export type RunOwner = Pick<
   NewRun,

@@ -4,7 +4,7 @@ import type { BuildState } from '../domain/environment.ts'
 import type { Figures, RecordedChange } from '../domain/figures.ts'
 import type { StateChange } from '../workflows/contract.ts'
 import type { Queryable } from './database.ts'
-import { workerState } from './workers.ts'
+import { workerState } from './hosts/workers.ts'
 
 /** A change of state that has been recorded, with what it was a change from. */
 export async function describeChange(db: Queryable, change: StateChange): Promise<RecordedChange> {

@@ -1,8 +1,8 @@
 // Hears of new events, of mail to hand over, and of workers that live: one connection for a process.
 import { Client } from 'pg'
-import { MAIL_CHANNEL } from './mail.ts'
-import { PRESENCE_CHANNEL } from './presence.ts'
-import { SLOTS_CHANNEL } from './scheduler-channel.ts'
+import { PRESENCE_CHANNEL } from './hosts/presence.ts'
+import { MAIL_CHANNEL } from './runs/mail.ts'
+import { SLOTS_CHANNEL } from './schedules/scheduler-channel.ts'
 import { WEBHOOK_CHANNEL } from './webhook-deliveries.ts'
 
 /** `pg_notify` channel; the payload is the run's id. */

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { WebhookPayload } from '../domain/webhook.ts'
 import type { Db } from '../store/database.ts'
-import { findRun } from '../store/runs.ts'
+import { findRun } from '../store/runs/runs.ts'
 import {
   type DueDelivery,
   keepBody,

@@ -1,7 +1,7 @@
 // Indexes for lists of very many runs, what they are searched by, what statistics are made of, conversations, scores.
 // Safe while older workers run: what they write is kept up by triggers. Whatever is written waits until the indexes are made.
 import { type Kysely, sql } from 'kysely'
-import { fillSearch } from '../run-search.ts'
+import { fillSearch } from '../runs/run-search.ts'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   // As long as it takes. Whoever writes takes a run's lock first, so nobody who waits here holds what a later step needs.
@@ -22,7 +22,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     create index runs_team_executor on runs (team, executor, updated_at, id);
     create index runs_team_name on runs (team, name, updated_at, id) where name is not null;
     create index runs_team_model on runs (team, model, updated_at, id) where model is not null;
-    -- The few that had something happen to them long after they began. See store/run-branches.ts.
+    -- The few that had something happen to them long after they began. See store/runs/run-branches.ts.
     create index runs_late on runs (team, updated_at, id) include (created_at)
       where updated_at - created_at > interval '24 hours';
     create index runs_late_created on runs (team, created_at, id) include (updated_at)

@@ -1,6 +1,6 @@
 // Runs, and hosts with room for them, for tests that need one in the database.
 import type { Db } from '../../store/database.ts'
-import { insertRun, type NewRun } from '../../store/runs.ts'
+import { insertRun, type NewRun } from '../../store/runs/runs.ts'
 
 /** Writes a run; returns its id and the id of its first message. */
 export async function givenRun(db: Db, fields: Partial<NewRun> = {}): Promise<{ runId: string; messageId: string }> {

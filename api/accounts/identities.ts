@@ -1,0 +1,195 @@
+// Service accounts of a team: Oz's agent identities.
+import { type Request, Router } from 'express'
+import { Uid } from '../../domain/account.ts'
+import { IdentityChange, type IdentityConfig, NewIdentity } from '../../domain/identity.ts'
+import { HIDDEN } from '../../domain/run.ts'
+import {
+  changeIdentity,
+  deleteIdentity,
+  findIdentity,
+  IdentityNameTakenError,
+  insertIdentity,
+  listIdentities,
+  type StoredIdentity,
+} from '../../store/accounts/identities.ts'
+import { note } from '../../store/audit.ts'
+import { environmentConfig } from '../../store/builds/environments.ts'
+import type { Tx } from '../../store/database.ts'
+import { callerOf, insist, permit } from '../access/caller.ts'
+import type { ApiDeps } from '../deps.ts'
+import { HttpError, invalid, notFound } from '../errors.ts'
+import { once } from '../once.ts'
+import { onlyMethods, parseBody, queryOf } from '../parse.ts'
+import { heedIdentityFields } from '../runs/unknown-fields.ts'
+
+export function identityRoutes(deps: ApiDeps): Router {
+  const { db } = deps
+  const router = Router()
+
+  router
+    .route('/identities')
+    .get(permit('identities.view'), async (request, response) => {
+      const factory = queryOf(request).get('factory_uid') || null
+      response.json({ agents: await listIdentities(db, callerOf(response).team, factory) })
+    })
+    .post(permit('identities.manage'), async (request, response) => {
+      const caller = callerOf(response)
+      const warnings = heedIdentityFields(request.body, NewIdentity)
+      const { name, ...asked } = parseBody(NewIdentity, request)
+      if (asked.on_behalf_of_enabled) insist(caller, 'identities.delegate')
+      const stored = changed({ name, config: {}, onBehalfOf: false }, asked)
+      const answer = await refusingTaken(() =>
+        once(deps, request, response, 'POST /agent/identities', async (tx) => {
+          await refuseUnknownEnvironment(tx, caller.team, asked.environment_id)
+          const item = await insertIdentity(tx, caller.team, stored, caller)
+          const thing = { type: 'service_account', uid: item.uid }
+          await note(tx, { caller, action: 'identities.create', thing, detail: { name } })
+          return { status: 201, response: { ...item, ...(warnings.length > 0 && { warnings }) } }
+        }),
+      )
+      response.status(answer.status).json(answer.response)
+    })
+    .all(onlyMethods('GET', 'POST'))
+
+  router
+    .route('/identities/:identityUid')
+    .get(permit('identities.view'), async (request, response) => {
+      const uid = identityUid(request)
+      const item = await findIdentity(db, callerOf(response).team, uid)
+      if (item === null) throw missing(uid)
+      response.json(item)
+    })
+    .put(permit('identities.manage'), async (request, response) => {
+      const caller = callerOf(response)
+      const uid = identityUid(request)
+      const warnings = heedIdentityFields(request.body, IdentityChange)
+      const asked = parseBody(IdentityChange, request)
+      const item = await refusingTaken(() =>
+        db.transaction().execute(async (tx) => {
+          await refuseUnknownEnvironment(tx, caller.team, asked.environment_id)
+          const put = await changeIdentity(tx, caller.team, uid, (stored) => {
+            if (asked.on_behalf_of_enabled != null && asked.on_behalf_of_enabled !== stored.onBehalfOf)
+              insist(caller, 'identities.delegate')
+            return changed(stored, asked)
+          })
+          const thing = { type: 'service_account', uid }
+          if (put) await note(tx, { caller, action: 'identities.update', thing, detail: { name: put.name } })
+          return put
+        }),
+      )
+      if (item === null) throw missing(uid)
+      response.json({ ...item, ...(warnings.length > 0 && { warnings }) })
+    })
+    .delete(permit('identities.manage'), async (request, response) => {
+      const caller = callerOf(response)
+      const uid = identityUid(request)
+      const outcome = await db.transaction().execute(async (tx) => {
+        const ended = await deleteIdentity(tx, caller.team, uid)
+        const thing = { type: 'service_account', uid }
+        if (ended === 'deleted') await note(tx, { caller, action: 'identities.delete', thing })
+        return ended
+      })
+      if (outcome === 'unknown') throw missing(uid)
+      if (outcome === 'default') throw invalid('The default service account of a team cannot be deleted.')
+      response.status(204).end()
+    })
+    .all(onlyMethods('GET', 'PUT', 'DELETE'))
+
+  return router
+}
+
+function identityUid(request: Request): string {
+  const uid = Uid.safeParse(request.params.identityUid)
+  if (!uid.success) throw missing(String(request.params.identityUid))
+  return uid.data
+}
+
+const missing = (uid: string) => notFound(`There is no service account ${uid}.`)
+
+async function refuseUnknownEnvironment(tx: Tx, team: string, id: string | null | undefined): Promise<void> {
+  if (id && (await environmentConfig(tx, team, id)) === null)
+    throw invalid(`environment_id: the team has no environment ${id}`)
+}
+
+async function refusingTaken<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof IdentityNameTakenError) throw new HttpError(409, 'conflict', `name: ${error.message}`)
+    throw error
+  }
+}
+
+/** Fields that are kept as they are asked for. */
+const plain = [
+  ...([
+    'description',
+    'prompt',
+    'environment_id',
+    'base_model',
+    'harness_auth_secrets',
+    'inference_providers',
+  ] as const),
+  ...(['secrets', 'skills', 'worker_host', 'credential_strategy', 'agent_type'] as const),
+  ...(['default_runner_uid', 'factory_uid'] as const),
+]
+
+/** Absent or null: as it is. Empty: cleared. */
+function changed(stored: StoredIdentity, asked: IdentityChange | Omit<NewIdentity, 'name'>): StoredIdentity {
+  const config: Record<string, unknown> = { ...stored.config }
+  const put = (field: keyof IdentityConfig, value: unknown) => {
+    if (value == null) return
+    if (isEmpty(value)) delete config[field]
+    else config[field] = value
+  }
+  for (const field of plain) put(field, asked[field])
+  put('harness', harnessOf(asked))
+  put('mcp_servers', asked.mcp_servers && withHidden(asked.mcp_servers, stored.config.mcp_servers ?? {}))
+  put('memory_stores', asked.memory?.attached_stores)
+  if (asked.memory && 'auto_memory' in asked.memory && asked.memory.auto_memory?.enabled) config.auto_memory = true
+  const after = config as IdentityConfig
+  if (after.base_model && after.harness && after.harness.type !== 'oz')
+    throw invalid('base_model: must be empty where the harness is another than oz; harness.model_id says the model')
+  const name = 'name' in asked ? (asked.name ?? stored.name) : stored.name
+  return { name, config: after, onBehalfOf: asked.on_behalf_of_enabled ?? stored.onBehalfOf }
+}
+
+const isEmpty = (value: unknown): boolean => {
+  if (value === '') return true
+  if (Array.isArray(value)) return value.length === 0
+  return typeof value === 'object' && value !== null && Object.keys(value).length === 0
+}
+
+/** The older field says the type alone; where both are there they have to agree. Empty clears. */
+function harnessOf({ harness, base_harness: base }: Pick<IdentityChange, 'harness' | 'base_harness'>): unknown {
+  if (harness == null) return base == null || base === '' ? (base === '' ? {} : undefined) : { type: base }
+  if (base && base !== harness.type) throw invalid(`base_harness: is another than harness.type, "${harness.type}"`)
+  return harness
+}
+
+type McpServers = NonNullable<IdentityConfig['mcp_servers']>
+
+/** A value as it was shown stands for the one that is stored. */
+function withHidden(servers: McpServers, stored: McpServers): McpServers {
+  const kept = (server: string, field: 'env' | 'headers', values: Record<string, string>) =>
+    Object.fromEntries(
+      Object.entries(values).map(([name, value]) => {
+        const former = stored[server]?.[field]?.[name]
+        if (value === HIDDEN && former === undefined)
+          throw invalid(
+            `mcp_servers.${server}.${field}.${name}: ${HIDDEN} stands for a stored value, and there is none`,
+          )
+        return [name, value === HIDDEN && former !== undefined ? former : value]
+      }),
+    )
+  return Object.fromEntries(
+    Object.entries(servers).map(([name, server]) => [
+      name,
+      {
+        ...server,
+        ...(server.env && { env: kept(name, 'env', server.env) }),
+        ...(server.headers && { headers: kept(name, 'headers', server.headers) }),
+      },
+    ]),
+  )
+}

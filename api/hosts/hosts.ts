@@ -1,0 +1,124 @@
+// What hosts ask of the server. Every route is safe to repeat; an execution that is over is refused with 409.
+import type { Request, Router } from 'express'
+import {
+  AppendEvents,
+  type Appended,
+  BlockedHosts,
+  type ClaimAnswer,
+  ClaimRequest,
+  ExecutionOrder,
+  HostReport,
+  type HostStanding,
+  type RunCredential,
+  RunResult,
+  type SweepAnswer,
+  SweepRequest,
+} from '../../domain/host-api.ts'
+import { hostLimits } from '../../runs/limits.ts'
+import { buildsToRemove, reportHost, runsToRemove, runsToSave, runsToStop } from '../../store/hosts/hosts.ts'
+import { releaseKept } from '../../store/hosts/workers.ts'
+import { keepLineMoving } from '../../store/queue/admission.ts'
+import { saveBlockedHosts } from '../../store/runs/blocked-hosts.ts'
+import { claimExecution } from '../../store/runs/claims.ts'
+import { issueCredentials, issueToolCredential } from '../../store/runs/credentials.ts'
+import { appendEvents, journalPosition } from '../../store/runs/events.ts'
+import { messageText } from '../../store/runs/mail.ts'
+import { PULL_REQUEST_JOURNAL } from '../../store/runs/pull-requests.ts'
+import { saveResult } from '../../store/runs/results.ts'
+import { findOrder } from '../../store/runs/runs.ts'
+import { STATE_JOURNAL } from '../../store/runs/states.ts'
+import { TOOLS_JOURNAL } from '../../store/runs/tool-calls.ts'
+import type { ApiDeps } from '../deps.ts'
+import { invalid, notFound } from '../errors.ts'
+import { parse, parseBody, pathId, queryOf, runId } from '../parse.ts'
+import { callerOf, hostRouter, ofAnotherPool, strangerTo } from './host-auth.ts'
+
+/** What is in them, no host may say. */
+const serversJournals: readonly string[] = [STATE_JOURNAL, TOOLS_JOURNAL, PULL_REQUEST_JOURNAL]
+
+export function hostRoutes({ db, config }: ApiDeps): Router {
+  const router = hostRouter({ db })
+
+  router.put('/hosts/:hostId', async (request, response) => {
+    const report = parseBody(HostReport, request)
+    const caller = callerOf(response)
+    if (caller.keyPool !== null && report.pool !== caller.keyPool) throw ofAnotherPool(caller.keyPool)
+    const noted = await reportHost(db, caller, report)
+    if (noted === null) throw strangerTo(caller.hostId)
+    // What has ended since it was told to drain.
+    if (noted.draining) await releaseKept(db, caller.hostId)
+    // It may be new, or back, or have more room than it had.
+    await keepLineMoving(db)
+    response.json({ draining: noted.draining, gateway_port: config.AMBIENT_GATEWAY_PORT } satisfies HostStanding)
+  })
+
+  router.post('/hosts/:hostId/claims', async (request, response) => {
+    const { run_id: id, execution } = parseBody(ClaimRequest, request)
+    const outcome = await claimExecution(db, { runId: id.toLowerCase(), execution }, callerOf(response).hostId)
+    response.json({ outcome } satisfies ClaimAnswer)
+  })
+
+  router.post('/hosts/:hostId/sweep', async (request, response) => {
+    const { run_ids: runIds } = parseBody(SweepRequest, request)
+    const { hostId } = callerOf(response)
+    const [runs, builds, stop, outdated] = await Promise.all([
+      runsToRemove(db, hostId, runIds),
+      buildsToRemove(db, hostId, runIds),
+      runsToStop(db, hostId, runIds),
+      runsToSave(db, hostId, runIds),
+    ])
+    const save = runs.filter((id) => outdated.includes(id))
+    response.json({ remove: [...runs, ...builds], stop, save } satisfies SweepAnswer)
+  })
+
+  router.get('/runs/:runId/executions/:execution', async (request, response) => {
+    const late = queryOf(request).get('late') === 'true'
+    const { config: asked, ...order } = await findOrder(db, executionOf(request), { late })
+    response.json(parse(ExecutionOrder, { ...order, ...hostLimits(config, asked) }))
+  })
+
+  router.get('/runs/:runId/messages/:messageId', async (request, response) => {
+    const id = pathId(request, 'messageId', 'message')
+    const message = await messageText(db, runId(request), id)
+    if (message === null) throw notFound(`The run has no message ${id}.`)
+    response.json(message)
+  })
+
+  router.post('/runs/:runId/executions/:execution/credential', async (request, response) => {
+    const { token, toolToken } = await issueCredentials(db, executionOf(request))
+    response.json({ token, tool_token: toolToken } satisfies RunCredential)
+  })
+
+  router.post('/runs/:runId/executions/:execution/tool-credential', async (request, response) => {
+    response.json({ tool_token: await issueToolCredential(db, executionOf(request)) })
+  })
+
+  router.post('/runs/:runId/executions/:execution/events', async (request, response) => {
+    const { journal, events, read_to: readTo } = parseBody(AppendEvents, request)
+    if (serversJournals.includes(journal)) throw invalid(`journal: "${journal}" is the server's own`)
+    const { line, transcriptBytes } = await appendEvents(db, { ...executionOf(request), journal, events, readTo })
+    response.json({ line, transcript_bytes: transcriptBytes } satisfies Appended)
+  })
+
+  router.get('/runs/:runId/journals/:journal', async (request, response) => {
+    response.json({ line: await journalPosition(db, runId(request), String(request.params.journal)) })
+  })
+
+  router.put('/runs/:runId/executions/:execution/blocked-hosts', async (request, response) => {
+    await saveBlockedHosts(db, executionOf(request), parseBody(BlockedHosts, request))
+    response.json({})
+  })
+
+  router.put('/runs/:runId/executions/:execution/result', async (request, response) => {
+    await saveResult(db, executionOf(request), parseBody(RunResult, request))
+    response.json({})
+  })
+
+  return router
+}
+
+export function executionOf(request: Request): { runId: string; execution: number } {
+  const text = String(request.params.execution)
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw notFound(`There is no execution ${text}.`)
+  return { runId: runId(request), execution: Number(text) }
+}

@@ -1,0 +1,161 @@
+// What was said in a run, or in a conversation of several: as steps, and as it was written down.
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { type Request, type Response, Router } from 'express'
+import { ConversationReader, type Piece } from '../../domain/conversation.ts'
+import type { Queryable } from '../../store/database.ts'
+import { findConversation } from '../../store/runs/conversations.ts'
+import { readEvents } from '../../store/runs/events.ts'
+import { callerOf } from '../access/caller.ts'
+import type { ApiDeps } from '../deps.ts'
+import { HttpError, notFound } from '../errors.ts'
+import { absolute, isSigned, signLink } from '../links.ts'
+import { onlyMethods, pathId, queryOf } from '../parse.ts'
+import { runById, runFor, visibleTo } from './run-access.ts'
+
+export function conversationRoutes(deps: ApiDeps): Router {
+  const router = Router()
+
+  router
+    .route('/runs/:runId/conversation')
+    .get(async (request, response) => {
+      const { id } = await runFor(deps, request, response, 'runs.view')
+      await sendConversation(deps, response, id, [id])
+    })
+    .all(onlyMethods('GET'))
+  router
+    .route('/runs/:runId/transcript')
+    .get(async (request, response) => {
+      const { id } = await runFor(deps, request, response, 'runs.view')
+      redirectToTranscript(deps, request, response, [id])
+    })
+    .all(onlyMethods('GET'))
+
+  router
+    .route('/conversations/:conversationId')
+    .get(async (request, response) => {
+      const id = pathId(request, 'conversationId', 'conversation')
+      await sendConversation(deps, response, id, await runsOf(deps, response, id))
+    })
+    .all(onlyMethods('GET'))
+  router
+    .route('/conversations/:conversationId/transcript')
+    .get(async (request, response) => {
+      const id = pathId(request, 'conversationId', 'conversation')
+      redirectToTranscript(deps, request, response, await runsOf(deps, response, id))
+    })
+    .all(onlyMethods('GET'))
+
+  return router
+}
+
+/** Served before any key is asked for. */
+export function transcriptLinkRoutes({ db, keys }: Pick<ApiDeps, 'db' | 'keys'>): Router {
+  const router = Router()
+  router
+    .route('/transcripts/:runIds')
+    .get(async (request, response) => {
+      const { runIds } = request.params
+      if (!isSigned(keys.links, pathOf(runIds.split(',')), queryOf(request)))
+        throw new HttpError(403, 'not_authorized', 'This link is not valid, or not any more. Ask for a new one.')
+      response.set({ 'cache-control': 'private, no-store', 'x-content-type-options': 'nosniff' })
+      await send(response, 'application/x-ndjson', transcriptOf(db, runIds.split(',')))
+    })
+    .all(onlyMethods('GET'))
+  return router
+}
+
+const pathOf = (runIds: readonly string[]) => `/transcripts/${runIds.join(',')}`
+
+function redirectToTranscript(
+  { keys, config }: Pick<ApiDeps, 'keys' | 'config'>,
+  request: Request,
+  response: Response,
+  runIds: readonly string[],
+): void {
+  const link = signLink(keys.links, pathOf(runIds), config.AMBIENT_LINK_MINUTES * 60)
+  response.redirect(302, absolute(config, request, link.path))
+}
+
+/** The runs of a conversation that the caller may see. @throws {HttpError} 404 where there is none. */
+async function runsOf({ db }: Pick<ApiDeps, 'db'>, response: Response, id: string): Promise<string[]> {
+  const runs = await findConversation(db, id, visibleTo(callerOf(response)))
+  if (runs.length > 0) return runs.map(({ id: runId }) => runId)
+  try {
+    // It may be of another team, and the run that it began with be shared with them.
+    await runById(db, response, id, 'runs.view')
+    return [id]
+  } catch (error) {
+    if (error instanceof HttpError && error.status === 404) throw notFound(`There is no conversation ${id}.`)
+    throw error
+  }
+}
+
+function sendConversation(
+  { db }: Pick<ApiDeps, 'db'>,
+  response: Response,
+  id: string,
+  runIds: readonly string[],
+): Promise<void> {
+  return send(response, 'application/json', conversationOf(db, id, runIds))
+}
+
+/** However long it is, only the piece that is being sent is held. */
+async function send(response: Response, type: string, pieces: AsyncGenerator<string>): Promise<void> {
+  response.type(type)
+  try {
+    await pipeline(Readable.from(pieces), response)
+  } catch (error) {
+    // Whoever asked has gone away.
+    if (error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE') return
+    throw error
+  }
+}
+
+/** Events of one read: some are large. */
+const PAGE = 100
+
+async function* eventsOf(db: Queryable, runId: string) {
+  for (let after = 0; ; ) {
+    const events = await readEvents(db, runId, after, PAGE)
+    yield* events
+    const last = events.at(-1)
+    if (last === undefined || events.length < PAGE) return
+    after = last.sequence
+  }
+}
+
+/** One event a line. */
+async function* transcriptOf(db: Queryable, runIds: readonly string[]): AsyncGenerator<string> {
+  for (const runId of runIds)
+    for await (const event of eventsOf(db, runId)) yield `${JSON.stringify({ run_id: runId, ...event })}\n`
+}
+
+/** A ConversationResponse, written as it is read. */
+async function* conversationOf(db: Queryable, id: string, runIds: readonly string[]): AsyncGenerator<string> {
+  const write = writer()
+  yield `{"conversation_id":${JSON.stringify(id)},"steps":[`
+  for (const runId of runIds) {
+    const reader = new ConversationReader(runId)
+    for await (const event of eventsOf(db, runId)) for (const piece of reader.read(event)) yield write(piece)
+    for (const piece of reader.end(null)) yield write(piece)
+  }
+  yield ']}'
+}
+
+/** Pieces as JSON: of the commas, it knows where they go. */
+function writer(): (piece: Piece) => string {
+  let steps = 0
+  let messages = 0
+  return (piece) => {
+    switch (piece.kind) {
+      case 'step':
+        messages = 0
+        return `${steps++ > 0 ? ',' : ''}${JSON.stringify(piece.step).slice(0, -1)},"messages":[`
+      case 'message':
+        return `${messages++ > 0 ? ',' : ''}${JSON.stringify(piece.message)}`
+      case 'end':
+        return `],"steps":[]${piece.completedAt === null ? '' : `,"completed_at":${JSON.stringify(piece.completedAt)}`}}`
+    }
+  }
+}

@@ -1,0 +1,38 @@
+// What an agent's calls of its tools were answered.
+import type { Tx } from '../database.ts'
+import { jsonb } from '../json.ts'
+
+/** The journal of what agents say by their tools. No host may write to it. */
+export const TOOLS_JOURNAL = 'tools'
+
+/** What a call was answered when it was made first, null for a new one; and how many others there were. The caller holds the run's lock. */
+export async function toolAnswer(
+  tx: Tx,
+  runId: string,
+  key: string,
+): Promise<{ answer: string | null; calls: number }> {
+  const row = await tx
+    .selectFrom('tool_calls')
+    .select('answer')
+    .where('run_id', '=', runId)
+    .where('key', '=', key)
+    .executeTakeFirst()
+  if (row) return { answer: row.answer, calls: 0 }
+  const { calls } = await tx
+    .selectFrom('tool_calls')
+    .select((eb) => eb.fn.countAll<number>().as('calls'))
+    .where('run_id', '=', runId)
+    .executeTakeFirstOrThrow()
+  return { answer: null, calls }
+}
+
+export async function keepToolAnswer(
+  tx: Tx,
+  call: { runId: string; key: string; number: number; tool: string; answer: string },
+): Promise<void> {
+  const { runId, key, number, tool, answer } = call
+  await tx
+    .insertInto('tool_calls')
+    .values({ run_id: runId, key, number, tool, answer: jsonb(answer) })
+    .execute()
+}
