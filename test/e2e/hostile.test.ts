@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
 import { leftovers } from '../support/leftovers.ts'
@@ -125,6 +125,8 @@ async function mostMemory(pid: number): Promise<number> {
 }
 
 beforeAll(async () => {
+  // On a disk, wherever other tests have their files: what lies in memory counts as the container's memory.
+  vi.stubEnv('TMPDIR', '/tmp')
   directory = await mkdtemp(join(tmpdir(), 'ambient-hostile-'))
   victim = join(directory, 'victim')
   await writeFile(victim, 'the secret of this machine\n')
