@@ -1,5 +1,6 @@
 // Statistics of a team's runs, for dashboards.
 import { Router } from 'express'
+import { canonicalTimeZone } from '../domain/cron.ts'
 import {
   type RunFigures,
   STATISTICS_BUCKETS,
@@ -118,12 +119,9 @@ function parseQuery(query: URLSearchParams): StatisticsQuery {
 }
 
 function zoneOf(asked = 'UTC'): string {
-  try {
-    return new Intl.DateTimeFormat('en', { timeZone: asked }).resolvedOptions().timeZone
-  } catch {
-    // The one thing that makes it throw.
-    throw invalid('time_zone: must be the name of one, such as Europe/Berlin')
-  }
+  const zone = canonicalTimeZone(asked)
+  if (zone === null) throw invalid('time_zone: must be the name of one, such as Europe/Berlin')
+  return zone
 }
 
 const daysBefore = (end: Date) => new Date(end.getTime() - DEFAULT_DAYS * DAY_MS)

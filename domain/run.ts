@@ -286,7 +286,9 @@ export const StartRun = z
     team: z
       .boolean()
       .nullish()
-      .describe('False: a personal run, seen by its creator and the admins of the team alone. Absent: true.'),
+      .describe(
+        'False: a personal run, seen by its creator and the admins of the team alone. Absent: true, unless it is begun below or from a personal one.',
+      ),
     agent_identity_uid: z
       .union([Uid, z.literal('')], 'must be the uid of a service account: 22 letters and digits')
       .nullish()

@@ -1,5 +1,6 @@
 // Which forge a repository is on, and whose token opens pull requests there.
 import { readFile } from 'node:fs/promises'
+import { withoutCredentials } from '../domain/run.ts'
 import { ForgeError, type ForgeRepository } from './forge.ts'
 import { type ForgeName, forges } from './index.ts'
 
@@ -36,7 +37,8 @@ export function createForgeAccess(settings: ForgeSettings): ForgeAccess {
     async repository(url, signal) {
       const servers = await serversOf(settings)
       const place = placeOf(url)
-      if (place === null) throw new ForgeError('unknown_forge', `${url} is on no server that has pull requests.`)
+      if (place === null)
+        throw new ForgeError('unknown_forge', `${withoutCredentials(url)} is on no server that has pull requests.`)
       const found = servers.flatMap((server) => {
         const path = pathOn(server.address, place)
         return path === null ? [] : [{ server, path }]
@@ -61,14 +63,31 @@ function placeOf(url: string): Place | null {
   const short = /^[\w.-]+@([\w.-]+):(?!\/\/)(.+)$/.exec(url)
   if (short) {
     const [, host = '', path = ''] = short
-    return { host: host.toLowerCase(), hostname: host.toLowerCase(), isSsh: true, path: plainPath(path) }
+    return isPath(path)
+      ? { host: host.toLowerCase(), hostname: host.toLowerCase(), isSsh: true, path: plainPath(path) }
+      : null
   }
   const parsed = URL.parse(url)
   if (parsed === null || !/^(https?|ssh):$/.test(parsed.protocol)) return null
-  const path = plainPath(decodeURI(parsed.pathname))
+  const decoded = decodedPath(parsed.pathname)
+  if (decoded === null || !isPath(decoded)) return null
+  const path = plainPath(decoded)
   const isSsh = parsed.protocol === 'ssh:'
   return { host: parsed.host.toLowerCase(), hostname: parsed.hostname.toLowerCase(), isSsh, path }
 }
+
+/** Null for what is no encoding. */
+function decodedPath(path: string): string | null {
+  try {
+    return decodeURI(path)
+  } catch {
+    // A URIError: some % is no code.
+    return null
+  }
+}
+
+/** One that leads upwards would lead to another place of the forge's API. */
+const isPath = (path: string) => !path.split('/').some((part) => part === '.' || part === '..')
 
 const plainPath = (path: string) => path.replace(/^\/+|\/+$/g, '').replace(/\.git$/, '')
 

@@ -263,8 +263,10 @@ describe('which forge a repository is on', () => {
     ['https://elsewhere.example.com/you/app.git', 'unknown_forge'],
     ['https://code.example.com/other/app.git', 'unknown_forge'],
     ['file:///srv/app.git', 'unknown_forge'],
+    ['https://you:secret@github.com/you/%zz.git', 'unknown_forge'],
+    ['git@github.com:../../user', 'unknown_forge'],
   ])('%s has none: %s', async (url, code) => {
-    await expect(find(url)).rejects.toMatchObject({ code })
+    await expect(find(url)).rejects.toMatchObject({ code, message: expect.not.stringContaining('secret') })
   })
 
   test('a file of tokens is read anew for each use', async () => {

@@ -1,7 +1,7 @@
 // Contents as files of a directory.
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { ObjectStore } from './object-store.ts'
 
@@ -15,7 +15,7 @@ export function createFileStore(directory: string): ObjectStore {
   return {
     async put(name, content) {
       const { below, path } = place(name)
-      await mkdir(below, { recursive: true, mode: 0o700 })
+      const made = await mkdir(below, { recursive: true, mode: 0o700 })
       const draft = `${path}.${randomUUID()}`
       try {
         const file = await open(draft, 'wx', 0o600)
@@ -27,6 +27,8 @@ export function createFileStore(directory: string): ObjectStore {
           await file.close()
         }
         await rename(draft, path)
+        // As are the names by which it is found.
+        for (const changed of made === undefined ? [below] : [below, directory, dirname(made)]) await sync(changed)
       } finally {
         await rm(draft, { force: true })
       }
@@ -44,5 +46,14 @@ export function createFileStore(directory: string): ObjectStore {
       await rm(place(name).path, { force: true })
     },
     link: async () => null,
+  }
+}
+
+async function sync(directory: string): Promise<void> {
+  const opened = await open(directory)
+  try {
+    await opened.sync()
+  } finally {
+    await opened.close()
   }
 }

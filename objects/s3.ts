@@ -14,8 +14,10 @@ export interface S3Options {
   prefix: string
 }
 
-/** 30 s: a store that takes longer for the first byte is not there. */
+/** A store that takes longer for the first byte, beside what it is sent, is not there. */
 const ANSWER_MS = 30_000
+/** What is sent may take so long: 1 MB a second. */
+const BYTES_PER_MS = 1_000
 
 export function createS3Store(options: S3Options): ObjectStore {
   const { region, accessKeyId, secretAccessKey } = options
@@ -27,12 +29,17 @@ export function createS3Store(options: S3Options): ObjectStore {
       .map(encodeURIComponent)
       .join('/')}`
 
-  async function ask(name: string, init: RequestInit): Promise<Response> {
+  async function ask(name: string, init: RequestInit, bytes = 0): Promise<Response> {
     let response: Response
+    const late = new AbortController()
+    // Up to its headers: what comes then goes as fast as it is read, and that may be slow.
+    const timer = setTimeout(() => late.abort(new Error('timed out')), ANSWER_MS + bytes / BYTES_PER_MS)
     try {
-      response = await client.fetch(url(name), { ...init, signal: AbortSignal.timeout(ANSWER_MS) })
+      response = await client.fetch(url(name), { ...init, signal: late.signal })
     } catch (error) {
       throw new ObjectStoreError(`The object store does not answer: ${reason(error)}.`, { cause: error })
+    } finally {
+      clearTimeout(timer)
     }
     if (response.ok || response.status === 404) return response
     throw new ObjectStoreError(`The object store answers ${response.status}: ${codeOf(await response.text())}.`)
@@ -41,7 +48,7 @@ export function createS3Store(options: S3Options): ObjectStore {
   return {
     async put(name, content) {
       // With its hash signed, so that what arrives is what was sent.
-      const response = await ask(name, { method: 'PUT', body: Buffer.from(content) })
+      const response = await ask(name, { method: 'PUT', body: Buffer.from(content) }, content.length)
       await response.body?.cancel()
       if (!response.ok) throw new ObjectStoreError(`The object store has no bucket ${options.bucket}.`)
     },

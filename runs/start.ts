@@ -34,8 +34,8 @@ export interface RunOrigin {
   visibility: Visibility
   source: string
   trace: string | null
-  /** What it begins with, where it is a fork; and the stored environment of the run that it comes from. */
-  fork?: { origin: ForkOrigin; environmentId: string | null }
+  /** What it begins with, where it is a fork; and of the run that it comes from the stored environment, and whose it is. */
+  fork?: { origin: ForkOrigin; environmentId: string | null; scope: RunOwner['scope'] }
   /** The stored environment that its `environment` was copied from. */
   environmentId?: string | null
   /** Files that come with its prompt. */
@@ -91,8 +91,8 @@ export async function resolveRun(tx: Tx, settings: Config, body: StartRun, origi
   const concurrency = body.concurrency ?? null
   return {
     ...owner,
-    // What is begun below a personal run is as personal, unless the request says otherwise.
-    scope: body.team == null && parent?.scope === 'User' ? parent.scope : owner.scope,
+    // What is begun below a personal run, or with what is in it, is as personal, unless the request says otherwise.
+    scope: body.team == null && [parent?.scope, fork?.scope].includes('User') ? 'User' : owner.scope,
     title: body.title ?? titleOf(body.prompt),
     prompt: body.prompt,
     source,

@@ -70,3 +70,15 @@ test('a refusal is an answer, and a call that is too large is none for the serve
   expect((await call('x'.repeat(1001))).status).toBe(413)
   expect(asked).toBe(1)
 })
+
+test('of large calls only some are taken at once, and small ones are not held up by them', async () => {
+  const large = Array.from({ length: 5 }, () => call('x'.repeat(1000)))
+  // The server is away, so those that were taken wait.
+  expect((await Promise.race(large)).status).toBe(503)
+  const small = call('{}')
+  await listen(() => [200, '{}'])
+  expect((await small).status).toBe(200)
+  const statuses = (await Promise.all(large)).map(({ status }) => status)
+  expect(statuses.toSorted()).toEqual([200, 200, 200, 200, 503])
+  expect((await call('x'.repeat(1000))).status).toBe(200)
+})

@@ -12,6 +12,9 @@ export interface ToolsDoor {
 /** Agents wait for a minute at least; a server is started again in some seconds. */
 const PATIENCE_MS = 40_000
 const PAUSE_MS = 500
+/** Of all sandboxes of this host together, calls of the largest size that are in memory at once; small ones are beside them. */
+const LARGEST_AT_ONCE = 4
+const SMALL_BYTES = 64 * 1024
 const passedOn = ['content-type', 'accept', 'authorization', 'mcp-protocol-version'] as const
 
 /** A call may be sent twice: the server knows each by what it says. `maxBytes`: of one call, with a file in it. */
@@ -20,6 +23,8 @@ export function createToolsDoor(options: {
   maxBytes: number
   log: Pick<Logger, 'warn'>
 }): ToolsDoor {
+  let held = 0
+
   async function ask(method: string, headers: Record<string, string>, body: Buffer, signal: AbortSignal) {
     for (const deadline = Date.now() + PATIENCE_MS; ; ) {
       try {
@@ -39,12 +44,28 @@ export function createToolsDoor(options: {
     async handle(request, response) {
       const gone = new AbortController()
       response.once('close', () => gone.abort())
-      const body = await readBounded(request, options.maxBytes)
-      if (body === null) return sendJson(response, 413, `A call of a tool may have ${options.maxBytes} bytes at most.`)
-      const headers = Object.fromEntries(
-        passedOn.flatMap((name) => (typeof request.headers[name] === 'string' ? [[name, request.headers[name]]] : [])),
-      )
+      let own = 0
+      const hold = (bytes: number): boolean => {
+        if (
+          own + bytes > Math.min(SMALL_BYTES, options.maxBytes / 2) &&
+          held + bytes > options.maxBytes * LARGEST_AT_ONCE
+        )
+          return false
+        own += bytes
+        held += bytes
+        return true
+      }
       try {
+        const body = await readBounded(request, options.maxBytes, hold)
+        if (body === 'too large')
+          return sendJson(response, 413, `A call of a tool may have ${options.maxBytes} bytes at most.`)
+        if (body === 'no room')
+          return sendJson(response, 503, 'Too many large calls are under way on this host. Call again in a moment.')
+        const headers = Object.fromEntries(
+          passedOn.flatMap((name) =>
+            typeof request.headers[name] === 'string' ? [[name, request.headers[name]]] : [],
+          ),
+        )
         const { answer, content } = await ask(request.method ?? 'GET', headers, body, gone.signal)
         const type = answer.headers.get('content-type')
         const allow = answer.headers.get('allow')
@@ -54,20 +75,31 @@ export function createToolsDoor(options: {
         if (gone.signal.aborted) return
         options.log.warn({ err: error }, 'the server does not answer a call of a tool')
         sendJson(response, 503, 'The server does not answer. Go on without this tool, and try it again later.')
+      } finally {
+        held -= own
       }
     },
   }
 }
 
-async function readBounded(request: http.IncomingMessage, maxBytes: number): Promise<Buffer | null> {
+/** `hold`: whether there is room for so many bytes more. */
+async function readBounded(
+  request: http.IncomingMessage,
+  maxBytes: number,
+  hold: (bytes: number) => boolean,
+): Promise<Buffer | 'too large' | 'no room'> {
   const parts: Buffer[] = []
   let bytes = 0
+  let isHeld = true
   for await (const part of request as AsyncIterable<Buffer>) {
     bytes += part.length
     // The rest is read all the same: who is in mid-upload would not see the answer.
-    if (bytes <= maxBytes) parts.push(part)
+    isHeld &&= bytes <= maxBytes && hold(part.length)
+    if (isHeld) parts.push(part)
+    else parts.length = 0
   }
-  return bytes > maxBytes ? null : Buffer.concat(parts)
+  if (bytes > maxBytes) return 'too large'
+  return isHeld ? Buffer.concat(parts) : 'no room'
 }
 
 function sendJson(response: http.ServerResponse, status: number, message: string): void {

@@ -52,13 +52,15 @@ export async function takeDueDeliveries(
     with due as (
       select next.id from webhooks
       cross join lateral (
-        select id from webhook_deliveries
+        select id, due_at from webhook_deliveries
         where webhook_id = webhooks.id and state = 'pending' and due_at <= now()
         order by due_at
         limit ${AT_ONCE}
         for update skip locked
       ) as next
       where not webhooks.id = any (${busy}::text[])
+      -- Those at which nothing arrives come last: each of them takes a place for as long as it may.
+      order by webhooks.failing_since is not null, next.due_at
       limit ${most}
     )
     update webhook_deliveries as delivery

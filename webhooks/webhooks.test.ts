@@ -8,7 +8,7 @@ import type { WebhookDelivery, WebhookWithSecret } from '../domain/webhook.ts'
 import { lockRun } from '../store/locking.ts'
 import { reportArtifact } from '../store/runs/artifacts.ts'
 import { recordState } from '../store/runs/states.ts'
-import { WEBHOOK_CHANNEL } from '../store/webhook-deliveries.ts'
+import { insertPing, takeDueDeliveries, WEBHOOK_CHANNEL } from '../store/webhook-deliveries.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { givenRun } from '../test/support/runs.ts'
@@ -258,6 +258,23 @@ describe('a webhook at which nothing arrives', () => {
     expect({ asked, received: receiver.received.length }).toEqual({ asked: 1, received: 0 })
     expect(error).not.toBeNull()
     await agent.destroy()
+  })
+
+  test('is served after the others', async () => {
+    const [dead, well] = [await webhook(), await webhook()]
+    const most = { most: 1, seconds: 60, busy: [] }
+    await api.db.transaction().execute(async (tx) => {
+      for (const { uid } of [dead, well]) await insertPing(tx, uid)
+      await tx.updateTable('webhooks').set({ failing_since: new Date() }).where('id', '=', dead.uid).execute()
+      // It waits for longer.
+      await tx
+        .updateTable('webhook_deliveries')
+        .set({ due_at: new Date(0) })
+        .where('webhook_id', '=', dead.uid)
+        .execute()
+      expect((await takeDueDeliveries(tx, most)).map(({ webhook_id: id }) => id)).toEqual([well.uid])
+      expect((await takeDueDeliveries(tx, most)).map(({ webhook_id: id }) => id)).toEqual([dead.uid])
+    })
   })
 
   test('several servers deliver each thing once', async () => {

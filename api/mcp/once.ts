@@ -9,7 +9,7 @@ import type { Db, Tx } from '../../store/database.ts'
 import { type LockedRun, lockRun } from '../../store/locking.ts'
 import { messageInHand } from '../../store/runs/asks.ts'
 import { insertEvents } from '../../store/runs/events.ts'
-import { keepToolAnswer, TOOLS_JOURNAL, toolAnswer } from '../../store/runs/tool-calls.ts'
+import { isOver, keepToolAnswer, TOOLS_JOURNAL, toolAnswer } from '../../store/runs/tool-calls.ts'
 import { HttpError } from '../errors.ts'
 
 export interface ToolCall {
@@ -69,7 +69,19 @@ export async function onceForRun(
   })
 }
 
-/** What a call is known by; needed before the transaction by whoever has to store something first. */
+/** Whether the call would be carried out, for whoever has to store something first. Until it is, that may change. */
+export async function wouldBeDone(
+  db: Db,
+  { runId }: CredentialHolder,
+  tool: ToolName,
+  args: { key?: string | undefined },
+): Promise<boolean> {
+  const key = keyOf(tool, args, await messageInHand(db, runId))
+  const { answer, calls } = await toolAnswer(db, runId, key)
+  return answer === null && calls < TOOL_CALLS && !(await isOver(db, runId))
+}
+
+/** What a call is known by. */
 function keyOf(tool: ToolName, args: { key?: string | undefined }, mailId: string | null): string {
   if (args.key !== undefined) return `${tool}/${args.key}`
   const said = createHash('sha256')

@@ -7,7 +7,7 @@ import { countArtifacts, reportArtifact as insertReport, type NewArtifact } from
 import { keepContent } from '../contents.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, invalid } from '../errors.ts'
-import { onceForRun } from './once.ts'
+import { onceForRun, wouldBeDone } from './once.ts'
 
 type Report = z.infer<typeof ReportArtifact>
 
@@ -18,16 +18,22 @@ export async function reportArtifact(deps: ApiDeps, holder: CredentialHolder, ar
   const type = args.type.toUpperCase() as ArtifactType
   refuseMisplaced(args)
   const bytes = contentOf(deps, args)
-  // Stored first: it may be large, and the run's lock is not held for it. Said again, it is dropped after a day.
-  const contentUid = bytes === null ? null : await keepContent(deps, bytes)
+  const most = deps.config.AMBIENT_ARTIFACTS
+  const isFull = (await countArtifacts(deps.db, holder.runId)) >= most
+  // What is refused, or was taken before, is not stored: an agent that goes round in circles is not to fill the disk.
+  const isStored = bytes !== null && !isFull && (await wouldBeDone(deps.db, holder, 'report_artifact', args))
+  // Before the run's lock is taken, which is not held for what may be large. What another call was faster with is dropped after a day.
+  const contentUid = isStored ? await keepContent(deps, bytes) : null
   return await onceForRun(deps.db, holder, 'report_artifact', args, async ({ tx, run, key, tell }) => {
-    const most = deps.config.AMBIENT_ARTIFACTS
-    if ((await countArtifacts(tx, run.id)) >= most)
+    if (isFull || (await countArtifacts(tx, run.id)) >= most)
       throw new HttpError(
         429,
         'resource_unavailable',
         `This run has handed over ${most} artifacts, which is the most (AMBIENT_ARTIFACTS). Put several files into one archive, or commit them.`,
       )
+    // A message has come in this moment, for which it is said anew, or has begun the run again.
+    if (bytes !== null && contentUid === null)
+      throw new HttpError(503, 'resource_unavailable', 'Another message has come in between. Call again.')
     const artifact: NewArtifact = {
       type,
       // Known by its address: the run may open it by itself, too.

@@ -28,7 +28,7 @@ export async function callTool(
   name: string,
   given: unknown,
 ): Promise<ToolResult | null> {
-  if (!(name in tools)) return null
+  if (!Object.hasOwn(tools, name)) return null
   try {
     return { content: [{ type: 'text', text: await carryOut(deps, holder, name as ToolName, given) }] }
   } catch (error) {

@@ -169,6 +169,19 @@ test('a plan is read as it was written, and a link is served as it was reported'
   expect((await api.call('GET', `/agent/artifacts/${artifacts[1].data.artifact_uid}/download`)).status).toBe(404)
 })
 
+test('a run is found by a URL that is long in the form in which it is looked up', async () => {
+  const { id, tool } = await working()
+  // Each letter is nine there.
+  const letters = Array.from({ length: 1_000 }, (_, n) =>
+    String.fromCodePoint(0x4e00 + ((n * n * 7_919) % 20_000)),
+  ).join('')
+  const url = `https://x.example/${letters}`
+  const said = await tool('report_artifact', { type: 'external_reference', url, reference_type: 'page' })
+  expect(said).toMatchObject({ status: 200, isError: false })
+  const { body } = await api.call('GET', `/agent/run-by-external-reference?url=${encodeURIComponent(`${url}/`)}`)
+  expect(body).toEqual({ run_id: id })
+})
+
 test('a file of the workspace is fetched by its host, once; one that cannot be had is taken back, and told', async () => {
   const { id, tool } = await working()
   await tool('report_artifact', { type: 'screenshot', path: 'shot.png', description: 'The page' })
@@ -204,7 +217,7 @@ test('a file of the workspace is fetched by its host, once; one that cannot be h
 })
 
 test('limits are told with what to do', async () => {
-  const { tool } = await working()
+  const { id, tool } = await working()
   const large = 'x'.repeat(1024 * 1024 + 1)
   const base64 = Buffer.from(large).toString('base64')
   expect(await tool('report_artifact', { type: 'file', file_name: 'a', content_base64: base64 })).toMatchObject({
@@ -212,9 +225,17 @@ test('limits are told with what to do', async () => {
     text: expect.stringContaining('larger than 1 MiB, which is the most (AMBIENT_ARTIFACT_MB)'),
   })
   const report = (name: string) => tool('report_artifact', { type: 'file', content: name, file_name: name })
-  for (const name of ['1', '2', '3', '4']) expect(await report(name)).toMatchObject({ isError: false })
+  for (const name of ['1', '2', '3', '3']) expect(await report(name)).toMatchObject({ isError: false })
+  expect(await report('4')).toMatchObject({ isError: false })
+  const stored = () => api.db.selectFrom('contents').select('uid').execute()
+  const before = await stored()
   expect(await report('5')).toMatchObject({ isError: true, text: expect.stringContaining('AMBIENT_ARTIFACTS') })
   expect(await report('4')).toMatchObject({ isError: false })
+  expect(await tool('toString', {})).toMatchObject({ text: expect.stringContaining('There is no tool toString') })
+  await end(id)
+  expect(await report('6')).toMatchObject({ isError: true })
+  // What is not taken fills no disk.
+  expect(await stored()).toEqual(before)
 })
 
 test('the latest ended execution hands its files over', async () => {
@@ -338,6 +359,14 @@ test('a child has no more rights than its parent, and there is an end to childre
   expect((await api.call('GET', `/agent/runs/${otherId}`)).body.agent_config.permission_policy).toBe('ask')
   const otherRow = await api.db.selectFrom('runs').select('policy').where('id', '=', otherId).executeTakeFirst()
   expect(otherRow?.policy).toBe('ask')
+
+  // A personal one that somebody has begun below it is for nobody who sees this run.
+  const told = async (run: Record<string, unknown>) => (await tool('get_child_run', run)).text
+  expect(await told({})).toContain(otherId)
+  await api.db.updateTable('runs').set({ scope: 'User', created_by: 'ann' }).where('id', '=', otherId).execute()
+  expect(await told({})).not.toContain(otherId)
+  expect(await told({ run_id: otherId })).toMatch(/You have started no run/)
+  expect(await told({})).toContain(childId)
 
   expect(JSON.parse((await tool('get_child_run', { run_id: childId })).text)).toMatchObject({
     state: 'QUEUED',

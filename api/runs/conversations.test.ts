@@ -231,6 +231,18 @@ describe('a conversation that goes on in a new run', () => {
     })
     const { steps } = await conversation(`conversations/${first}`)
     expect(steps.map(({ run_id }) => run_id)).toEqual([third.run_id])
+    // Whoever is in several teams asks, as a rule, with another one in mind.
+    const { body: team } = await api.call('POST', '/agent/teams', { name: 'Other' })
+    await api.db.updateTable('runs').set({ team: team.uid }).where('conversation_id', '=', first).execute()
+    await api.db.updateTable('runs').set({ team: team.uid }).where('id', '=', first).execute()
+    expect((await conversation(`conversations/${first}`)).steps).toEqual(steps)
+  })
+
+  test('goes on in one run, however many ask at once', async () => {
+    const first = await endedRun()
+    await checkpoint(first)
+    const answers = await Promise.all([1, 2, 3].map((number) => goOn(first, { prompt: `More ${number}` })))
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 409, 409])
   })
 
   test('is refused where there is none, or nothing to go on from', async () => {

@@ -3,10 +3,11 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type Request, type Response, Router } from 'express'
 import { ConversationReader, type Piece } from '../../domain/conversation.ts'
+import type { Role } from '../../domain/permission.ts'
 import type { Queryable } from '../../store/database.ts'
 import { findConversation } from '../../store/runs/conversations.ts'
 import { readEvents } from '../../store/runs/events.ts'
-import { callerOf } from '../access/caller.ts'
+import { callerOf, roleIn } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, notFound } from '../errors.ts'
 import { absolute, isSigned, signLink } from '../links.ts'
@@ -79,16 +80,18 @@ function redirectToTranscript(
 
 /** The runs of a conversation that the caller may see. @throws {HttpError} 404 where there is none. */
 async function runsOf({ db }: Pick<ApiDeps, 'db'>, response: Response, id: string): Promise<string[]> {
-  const runs = await findConversation(db, id, visibleTo(callerOf(response)))
-  if (runs.length > 0) return runs.map(({ id: runId }) => runId)
-  try {
-    // It may be of another team, and the run that it began with be shared with them.
-    await runById(db, response, id, 'runs.view')
-    return [id]
-  } catch (error) {
-    if (error instanceof HttpError && error.status === 404) throw notFound(`There is no conversation ${id}.`)
-    throw error
-  }
+  const caller = callerOf(response)
+  const seenIn = async (team: string, role: Role | null) =>
+    (await findConversation(db, id, visibleTo({ ...caller, team, role }))).map(({ id: runId }) => runId)
+  const runs = await seenIn(caller.team, caller.role)
+  if (runs.length > 0) return runs
+  // It may be of another team: of one of theirs, or the run that it began with be shared with them.
+  const { team } = await runById(db, response, id, 'runs.view').catch((error: unknown) => {
+    throw error instanceof HttpError && error.status === 404 ? notFound(`There is no conversation ${id}.`) : error
+  })
+  const role = roleIn(caller, team)
+  const ofTheirs = role === null ? [] : await seenIn(team, role)
+  return ofTheirs.length > 0 ? ofTheirs : [id]
 }
 
 function sendConversation(

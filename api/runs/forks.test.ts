@@ -107,6 +107,14 @@ test('a fork has the environment, the agent and the configuration of its run, an
   expect(source).toMatchObject({ forked_from: null, children: [], checkpoint: { number: 2 } })
 })
 
+test('a fork of a personal run is personal, unless it is asked for otherwise', async () => {
+  const runId = await heldRun({ scope: 'User' })
+  await save(runId, 'one')
+  const scopeOf = async (id: string) => (await served(id)).scope.type
+  expect(await scopeOf(await forked(runId))).toBe('User')
+  expect(await scopeOf(await forked(runId, {}, { team: true }))).toBe('Team')
+})
+
 test('what is said otherwise is otherwise', async () => {
   const runId = await heldRun()
   await save(runId, 'one')

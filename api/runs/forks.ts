@@ -9,7 +9,7 @@ import { withEnvironmentLimits } from '../../runs/limits.ts'
 import { environmentConfig } from '../../store/builds/environments.ts'
 import type { Tx } from '../../store/database.ts'
 import { holdCheckpoint } from '../../store/runs/checkpoint-history.ts'
-import { findConversation } from '../../store/runs/conversations.ts'
+import { findConversation, lockConversation } from '../../store/runs/conversations.ts'
 import { transcriptEnd } from '../../store/runs/events.ts'
 import { type ForkSource, findForkSource } from '../../store/runs/forks.ts'
 import type { Visibility } from '../../store/runs/run-access.ts'
@@ -22,6 +22,8 @@ export interface Fork {
   body: StartRun
   /** The stored environment that the other run named. */
   environmentId: string | null
+  /** The other run's. */
+  scope: ForkSource['scope']
   origin: ForkOrigin
 }
 
@@ -61,6 +63,7 @@ export async function completeFork(
       concurrency: body.concurrency ?? (group === null || limit === null ? null : { group, limit }),
     },
     environmentId: source.environment_id,
+    scope: source.scope,
     origin: {
       from: { run_id: source.id, checkpoint: checkpoint.number, session },
       checkpointId: checkpoint.id,
@@ -79,6 +82,7 @@ export async function lastOfConversation(
   { fork_from: other }: StartRun,
 ): Promise<ForkFrom> {
   if (other) throw invalid('fork_from: cannot be given together with conversation_id')
+  await lockConversation(tx, id)
   const runs = await findConversation(tx, id, visibility)
   const last = runs.at(-1)
   if (last === undefined) throw invalid(`conversation_id: there is no conversation ${id}`)

@@ -1,13 +1,13 @@
 // The query of a list of runs, and its cursors.
 import { z } from 'zod'
 import { type ArtifactType, artifactTypes } from '../../domain/artifact.ts'
-import { PAGE_LIMIT } from '../../domain/limits.ts'
+import { METADATA_KEY_BYTES, METADATA_VALUE_BYTES, PAGE_LIMIT } from '../../domain/limits.ts'
 import { type RunState, runStates } from '../../domain/state.ts'
 import { type PagePosition, type RunFilter, type RunOrder, sortColumns } from '../../store/runs/run-list.ts'
-import { type Caller, teamsOf } from '../access/caller.ts'
+import type { Caller } from '../access/caller.ts'
 import { invalid } from '../errors.ts'
 import { parse, wholeNumber } from '../parse.ts'
-import { visibleTo } from './run-access.ts'
+import { readerOf, visibleTo } from './run-access.ts'
 
 export interface ListQuery {
   filter: RunFilter
@@ -44,7 +44,7 @@ export function parseListQuery(query: URLSearchParams, caller: Caller): ListQuer
   const cursor = query.get('cursor')
   const filter: RunFilter = {
     visible: visibleTo(caller),
-    sharedWith: isAsked(query, 'shared') ? { type: caller.type, uid: caller.uid, teams: teamsOf(caller) } : undefined,
+    sharedWith: isAsked(query, 'shared') ? readerOf(caller) : undefined,
     creator: given(query, 'creator'),
     executor: given(query, 'executor'),
     states: statesOf(query),
@@ -66,7 +66,7 @@ export function parseListQuery(query: URLSearchParams, caller: Caller): ListQuer
     order,
     limit: limit === null ? DEFAULT_LIMIT : wholeNumber(limit, 'limit', 1, PAGE_LIMIT),
     after: cursor === null ? null : positionOf(cursor, order),
-    matchesNothing: asksForForeign(query),
+    matchesNothing: asksForForeign(query) || !Object.entries(filter.metadata).every(fits),
   }
 }
 
@@ -111,6 +111,10 @@ function metadataOf(query: URLSearchParams): Record<string, string> {
   if (pairs.length > METADATA_FILTERS) throw invalid(`metadata: at most ${METADATA_FILTERS} filters`)
   return Object.fromEntries(pairs)
 }
+
+/** No run has a longer one; beyond what Postgres takes as one word, it would refuse the search. */
+const fits = ([key, value]: readonly [string, string]) =>
+  key.length <= METADATA_KEY_BYTES && value.length <= METADATA_VALUE_BYTES
 
 /** No text in the database has one, so nothing can be found by it. */
 function refuseNul(query: URLSearchParams): void {

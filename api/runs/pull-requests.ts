@@ -1,6 +1,7 @@
 // The pull requests of a run, and asking for them again.
 import { Router } from 'express'
 import type { PullRequests } from '../../domain/pull-request.ts'
+import { note } from '../../store/audit.ts'
 import { askedPullRequests, listPullRequests } from '../../store/runs/pull-requests.ts'
 import {
   AGAIN_SIGNAL,
@@ -8,6 +9,7 @@ import {
   PULL_REQUESTS_WORKFLOW,
   pullRequestsWorkflowId,
 } from '../../workflows/contract.ts'
+import { callerOf } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
 import { isAway } from '../dispatcher.ts'
 import { HttpError } from '../errors.ts'
@@ -28,7 +30,7 @@ export function pullRequestRoutes(deps: ApiDeps): Router {
       response.json({ pull_requests: await listPullRequests(db, id) } satisfies PullRequests)
     })
     .post(async (request, response) => {
-      const { id } = await runFor(deps, request, response, 'runs.steer')
+      const { id, team } = await runFor(deps, request, response, 'runs.steer')
       const all = await askedPullRequests(db, id)
       if (all.length === 0)
         throw new HttpError(409, 'conflict', `The run ${id} was asked for no pull request, or has no result yet.`)
@@ -39,6 +41,12 @@ export function pullRequestRoutes(deps: ApiDeps): Router {
           'conflict',
           `No commits of the run ${id} were pushed, so there is nothing to open a pull request for. Its transcript says why.`,
         )
+      const thing = { type: 'run', uid: id, team }
+      const detail = { pull_requests: all.length }
+      // Before it is done: what is done elsewhere cannot be in one transaction with it.
+      await db
+        .transaction()
+        .execute((tx) => note(tx, { caller: callerOf(response), action: 'runs.steer', thing, detail }))
       await begin(id, execution)
       response.status(202).json({ pull_requests: await listPullRequests(db, id) } satisfies PullRequests)
     })

@@ -2,7 +2,7 @@
 import type { Request, Response } from 'express'
 import { type Action, isSame, may, type ShareLevel, type Standing } from '../../domain/permission.ts'
 import type { Reach } from '../../store/runs/cascade.ts'
-import { findStanding, type RunStanding, type Visibility } from '../../store/runs/run-access.ts'
+import { findStanding, type Reader, type RunStanding, type Visibility } from '../../store/runs/run-access.ts'
 import { type Caller, callerOf, refused, roleIn, teamsOf } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
 import { notFound } from '../errors.ts'
@@ -35,8 +35,7 @@ export async function runById(
   action: Action,
 ): Promise<RunStanding> {
   const caller = callerOf(response)
-  const { type, uid } = caller
-  const run = await findStanding(db, id, { type, uid, teams: teamsOf(caller) })
+  const run = await findStanding(db, id, readerOf(caller))
   const standing = run && standingOf(caller, run, response.locals.link as LinkAccess | undefined)
   if (!run || !standing || !may('runs.view', standing)) throw notFound(`There is no run ${id}.`)
   if (!may(action, standing)) throw refused(action, standing)
@@ -65,6 +64,14 @@ export function reachIn(caller: Caller, team: string): Reach {
   if (role === 'admin') return 'all'
   return role === null ? 'itself' : { own, ofTeam: may('runs.cancel', { ...caller, role }) }
 }
+
+/** As whom runs are shared with the caller. */
+export const readerOf = (caller: Caller): Reader => ({
+  type: caller.type,
+  uid: caller.uid,
+  teams: teamsOf(caller),
+  keyTeam: caller.key?.team ?? null,
+})
 
 /** Which runs of their team the caller sees. */
 export const visibleTo = ({ type, uid, team, role }: Caller): Visibility => ({

@@ -18,7 +18,7 @@ export function scoreRoutes(deps: ApiDeps): Router {
   router
     .route('/runs/:runId/scores')
     .post(async (request, response) => {
-      const { id } = await runFor(deps, request, response, 'runs.score')
+      const { id, team } = await runFor(deps, request, response, 'runs.score')
       const { scores } = parseBody(PostScores, request)
       const answer = await once(deps, request, response, `POST /agent/runs/${id}/scores`, async (tx) => {
         const stored: ScoreItem[] = []
@@ -31,7 +31,7 @@ export function scoreRoutes(deps: ApiDeps): Router {
         if (stored.length === 0)
           throw invalid(errors.map(({ index, message }) => `scores.${index}: ${message}`).join('; '))
         await touchRun(tx, id)
-        await note(tx, { caller: callerOf(response), action: 'runs.score', thing: { type: 'run', uid: id } })
+        await note(tx, { caller: callerOf(response), action: 'runs.score', thing: { type: 'run', uid: id, team } })
         return {
           status: errors.length === 0 ? 200 : 206,
           response: { run_id: id, scores: stored, errors } satisfies ScoresResponse,

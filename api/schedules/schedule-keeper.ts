@@ -8,7 +8,7 @@ import { HttpError } from '../../domain/problem.ts'
 import type { OverlapPolicy } from '../../domain/schedule.ts'
 import { startScheduled } from '../../runs/scheduled.ts'
 import type { Db, Tx } from '../../store/database.ts'
-import { knownSlots, markKnown, type OpenSlot, writeNothing } from '../../store/schedules/schedule-slots.ts'
+import { knownSlots, markKnown, type OpenSlot, writeAbsence } from '../../store/schedules/schedule-slots.ts'
 import {
   deliveredSchedules,
   holdUndelivered,
@@ -27,7 +27,7 @@ import {
   markTold,
   settleDue,
   settleSlots,
-  slotsAtWork,
+  slotAtWork,
   unknownSlots,
   untoldSlots,
 } from '../../store/schedules/schedule-work.ts'
@@ -159,7 +159,7 @@ export function createScheduleKeeper({ db, clock, dispatcher, config, log }: Sch
       if (known.has(time.getTime())) continue
       const why = await whyNothing(tx, schedule, time)
       if (why === null) return time
-      await writeNothing(tx, { scheduleId: id, slot: time, kind: 'scheduled', ...why })
+      await writeAbsence(tx, { scheduleId: id, slot: time, ...why })
     }
     // Temporal tells so many, and there may be more.
     return times.length >= TIMES_MOST ? (times.at(-1) ?? null) : null
@@ -172,7 +172,7 @@ export function createScheduleKeeper({ db, clock, dispatcher, config, log }: Sch
     time: Date,
   ): Promise<{ outcome: 'skipped' | 'missed'; reason: string } | null> {
     if (await clock.isUnderWay(id, time)) return null
-    const [before] = policy === 'allow_all' ? [] : await slotsAtWork(tx, id, time)
+    const before = policy === 'allow_all' ? undefined : await slotAtWork(tx, id, time)
     if (before !== undefined) {
       // It may wait for the end of that one.
       if (policy !== 'skip' && before.isStill) return null

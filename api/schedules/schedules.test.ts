@@ -5,6 +5,7 @@ import { makeScheduleActivities } from '../../activities/schedules.ts'
 import { ambient } from '../../cli/testing/command.ts'
 import { type RunState, terminalTimeline } from '../../domain/state.ts'
 import { recordState } from '../../store/runs/states.ts'
+import { writeAbsence, writeSlot } from '../../store/schedules/schedule-slots.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 import { useTemporal } from '../../test/support/world.ts'
 import { ORCHESTRATOR_QUEUE, temporalScheduleId } from '../../workflows/contract.ts'
@@ -296,6 +297,17 @@ test('each slot of the clock makes one run; one whose time comes while another g
   expect(between.length).toBeGreaterThanOrEqual(2)
   for (const slot of between) expect(slot.reason).toMatch(/^The run .* was still going on \(overlap_policy: skip\)\.$/)
   expect(times).toEqual(times.map((_: number, at: number) => times[0] - at))
+})
+
+test('a slot that begins while it is being looked at goes on', async () => {
+  const { id } = await made()
+  const slot = new Date('2026-01-05T01:00:00Z')
+  await api.db.transaction().execute(async (tx) => {
+    await writeSlot(tx, { scheduleId: id, slot, kind: 'scheduled', outcome: 'due', isKnown: true })
+    await writeAbsence(tx, { scheduleId: id, slot, outcome: 'missed', reason: 'Nobody was there.' })
+  })
+  api.schedules.nudge()
+  await expect.poll(() => slots(id)).toMatchObject([{ outcome: 'started', reason: null }])
 })
 
 test('with cancel_other the next slot cancels the run before it, and begins when that has ended', async () => {

@@ -71,12 +71,29 @@ export interface ChildRun {
   message: string | null
 }
 
-/** The runs that a run has begun, the oldest first; or that one of them. */
+/**
+ * The runs that were begun below a run, the oldest first; or that one of them.
+ * What is personal is told only below what is as personal: who sees the one may see the other.
+ */
 export async function childRuns(db: Queryable, parentId: string, only?: string): Promise<ChildRun[]> {
   let select = db
     .selectFrom('runs')
     .select(['id', 'title', 'state', sql<string | null>`coalesce(failure ->> 'message', message)`.as('message')])
     .where('parent_run_id', '=', parentId)
+    .where((eb) =>
+      eb.or([
+        eb('scope', '=', 'Team'),
+        eb(
+          eb.refTuple('scope', 'created_by_type', 'created_by'),
+          'in',
+          eb
+            .selectFrom('runs as parent')
+            .select(['parent.scope', 'parent.created_by_type', 'parent.created_by'])
+            .where('parent.id', '=', parentId)
+            .$asTuple('scope', 'created_by_type', 'created_by'),
+        ),
+      ]),
+    )
   if (only !== undefined) select = select.where('id', '=', only)
   return await select.orderBy('created_at').execute()
 }

@@ -1,6 +1,6 @@
 // Conversations: a run, and those that go on with what was said in it.
 import { sql } from 'kysely'
-import type { Queryable } from '../database.ts'
+import type { Queryable, Tx } from '../database.ts'
 import { isVisible, type Visibility } from './run-access.ts'
 
 /** The runs of a conversation that somebody sees, in the order in which they were begun; none where there is no such thing. */
@@ -17,4 +17,9 @@ export async function findConversation(
     order by runs.created_at, runs.id
   `.execute(db)
   return rows
+}
+
+/** Of those who go on with a conversation at the same time, each sees what the one before has begun. */
+export async function lockConversation(tx: Tx, id: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`conversation ${id}`}, 0))`.execute(tx)
 }

@@ -6,6 +6,7 @@ import { isVisible, type Visibility } from './run-access.ts'
 
 const taken = [
   'id',
+  'scope',
   'agent',
   'model',
   'reasoning_level',

@@ -13,12 +13,23 @@ export interface RunStanding {
   shared: ShareLevel | null
 }
 
-/** Null when there is no such run. `teams`: those of whoever asks. */
-export async function findStanding(
-  db: Queryable,
-  runId: string,
-  who: Principal & { teams: readonly string[] },
-): Promise<RunStanding | null> {
+/** Somebody with whom runs may be shared. */
+export interface Reader extends Principal {
+  teams: readonly string[]
+  /** The only team that their key is good for; null: any. */
+  keyTeam: string | null
+}
+
+/** A share that is in force and is for them. For queries on `run_shares`. */
+const isFor = ({ type, uid, teams, keyTeam }: Reader): RawBuilder<SqlBool> => {
+  const isTheirs = sql`${type} = 'user' and person = ${uid}`
+  const isOfKey = sql`(select shared.team from runs as shared where shared.id = run_shares.run_id) = ${keyTeam}`
+  const byPerson = keyTeam === null ? isTheirs : sql`${isTheirs} and ${isOfKey}`
+  return sql`(expires_at is null or expires_at > now()) and ((${byPerson}) or run_shares.team = any(${teams}::text[]))`
+}
+
+/** Null when there is no such run. */
+export async function findStanding(db: Queryable, runId: string, who: Reader): Promise<RunStanding | null> {
   const { rows } = await sql<{
     id: string
     team: string
@@ -29,9 +40,7 @@ export async function findStanding(
   }>`
     select id, team, scope, created_by_type, created_by, (
       select level from run_shares
-      where run_id = runs.id
-        and (expires_at is null or expires_at > now())
-        and ((${who.type} = 'user' and person = ${who.uid}) or run_shares.team = any(${who.teams}::text[]))
+      where run_id = runs.id and ${isFor(who)}
       -- 'view' comes after 'steer'.
       order by level
       limit 1
@@ -58,8 +67,5 @@ export const isVisible = ({ team, own }: Visibility): RawBuilder<SqlBool> =>
     : sql`runs.team = ${team} and (runs.scope = 'Team' or (runs.created_by = ${own.uid} and runs.created_by_type = ${own.type}))`
 
 /** Runs of whatever team that are shared with this person, or with one of their teams. For queries on `runs`. */
-export const isSharedWith = (who: Principal & { teams: readonly string[] }): RawBuilder<SqlBool> => sql`runs.id in (
-  select run_id from run_shares
-  where (expires_at is null or expires_at > now())
-    and ((${who.type} = 'user' and person = ${who.uid}) or run_shares.team = any(${who.teams}::text[]))
-)`
+export const isSharedWith = (who: Reader): RawBuilder<SqlBool> =>
+  sql`runs.id in (select run_id from run_shares where ${isFor(who)})`

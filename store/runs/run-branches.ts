@@ -101,7 +101,12 @@ function timeBranches({ createdBefore, updatedAfter }: RunFilter, order: RunOrde
   return [[]]
 }
 
-const shifted = (time: string, milliseconds: number) => new Date(Date.parse(time) + milliseconds).toISOString()
+/** Years of other than four digits are written otherwise, which Postgres does not read. */
+const FIRST_MS = Date.parse('0001-01-01T00:00:00.000Z')
+const LAST_MS = Date.parse('9999-12-31T23:59:59.999Z')
+
+const shifted = (time: string, milliseconds: number) =>
+  new Date(Math.min(Math.max(Date.parse(time) + milliseconds, FIRST_MS), LAST_MS)).toISOString()
 
 /** A text is looked for as words; and, where it looks like one, as a run's id. */
 function textBranches({ visible, sharedWith, text, metadata }: RunFilter, words: readonly Term[]): Branch[] {

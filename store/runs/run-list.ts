@@ -1,12 +1,11 @@
 // Lists of runs: filters, order and pages.
 import { type RawBuilder, sql } from 'kysely'
 import type { ArtifactType } from '../../domain/artifact.ts'
-import type { Principal } from '../../domain/permission.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { wantedIn } from '../../domain/search.ts'
 import type { RunState } from '../../domain/state.ts'
 import type { Queryable } from '../database.ts'
-import type { Visibility } from './run-access.ts'
+import type { Reader, Visibility } from './run-access.ts'
 import { type Branch, branchesOf, idsIn } from './run-branches.ts'
 import { respelled, type Term, termsFor } from './run-search.ts'
 import { selectRuns, serveRuns } from './runs.ts'
@@ -17,7 +16,7 @@ export interface RunFilter {
   /** Whose list it is: of their team. */
   visible: Visibility
   /** Instead: what is shared with them, of whatever team. */
-  sharedWith?: (Principal & { teams: readonly string[] }) | undefined
+  sharedWith?: Reader | undefined
   /** Uids, or addresses of people. */
   creator?: string | undefined
   executor?: string | undefined

@@ -108,6 +108,21 @@ export async function writeNothing(
   await upsert(tx, { schedule_id: scheduleId, slot, kind, outcome, reason, ...over, known_at: null })
 }
 
+/** The same, found out afterwards: whatever has been written of the slot meanwhile stays. */
+export async function writeAbsence(
+  db: Queryable,
+  { scheduleId, slot, outcome, reason }: Omit<Slot, 'kind'> & { outcome: 'skipped' | 'missed'; reason: string },
+): Promise<void> {
+  await db
+    .insertInto('schedule_slots')
+    .values({
+      ...{ schedule_id: scheduleId, slot, kind: 'scheduled', outcome, reason },
+      ...{ over_at: sql<Date>`now()`, told_at: sql<Date>`now()` },
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute()
+}
+
 async function upsert(tx: Queryable, row: InsertObject<Schema, 'schedule_slots'>): Promise<void> {
   const { schedule_id: _, slot: __, ...said } = row
   await tx

@@ -98,16 +98,19 @@ export async function deliveredSchedules(db: Queryable, forSeconds: number): Pro
 
 /** Schedules that have had a time so many seconds ago, or before, of which it is not known what became of it. */
 export async function unaccountedSchedules(db: Queryable, agoSeconds: number): Promise<ScheduleRow[]> {
-  return db
-    .selectFrom('schedules')
-    .selectAll()
-    .where('enabled', '=', true)
-    .where('deleted_at', 'is', null)
-    .whereRef('handed_revision', '=', 'revision')
-    .where(sql<boolean>`upcoming[1] <= now() - make_interval(secs => ${agoSeconds})`)
-    .orderBy(sql`upcoming[1]`)
-    .limit(AT_ONCE)
-    .execute()
+  return (
+    db
+      .selectFrom('schedules')
+      .selectAll()
+      .where('enabled', '=', true)
+      .where('deleted_at', 'is', null)
+      .whereRef('handed_revision', '=', 'revision')
+      .where(sql<boolean>`upcoming[1] <= now() - make_interval(secs => ${agoSeconds})`)
+      // Some stay open for long, while runs wait for one another: they are not to keep the others out.
+      .orderBy(sql`random()`)
+      .limit(AT_ONCE)
+      .execute()
+  )
 }
 
 /** What became of each time up to `to` is written down. Nothing, when the schedule has changed since. */

@@ -123,12 +123,12 @@ export async function unknownSlots(db: Queryable): Promise<(OpenSlot & { overlap
     .execute()
 }
 
-/** The schedule's slots whose run Temporal was at, at that time or now. */
-export async function slotsAtWork(
+/** The latest of the schedule's slots whose run Temporal was at, at that time or now. */
+export async function slotAtWork(
   db: Queryable,
   scheduleId: string,
   time: Date,
-): Promise<{ runId: string; isStill: boolean }[]> {
+): Promise<{ runId: string; isStill: boolean } | undefined> {
   return db
     .selectFrom('schedule_slots')
     .select(['run_id as runId', sql<boolean>`told_at is null`.as('isStill')])
@@ -138,5 +138,6 @@ export async function slotsAtWork(
     .where('created_at', '<=', sql<Date>`${time}::timestamptz + interval '1 second'`)
     .where(sql<boolean>`coalesce(told_at, 'infinity') >= ${time}::timestamptz`)
     .orderBy('slot', 'desc')
-    .execute()
+    .limit(1)
+    .executeTakeFirst()
 }
