@@ -24,7 +24,7 @@ export const exitCodeHelp: readonly [ExitCode, string][] = [
   [exitCodes.cancelled, 'the run was cancelled'],
   [exitCodes.blocked, 'the run waits for an answer, and nobody is there to ask (no terminal)'],
   [exitCodes.unreachable, 'the server cannot be reached'],
-  [exitCodes.unauthorised, 'no API key, or one that is not accepted'],
+  [exitCodes.unauthorised, 'no API key, or one that is not accepted, or that may not do this'],
   [exitCodes.interrupted, 'Ctrl-C while following; the run goes on'],
 ]
 

@@ -20,6 +20,7 @@ test.each([
     { config: { permissionPolicy: 'ask' } },
     'config.permissionPolicy: is not known here. Is config.permission_policy meant?',
   ],
+  [{ agent_config: { permission_policy: 'deny' } }, 'agent_config: is "config" in the request of a run.'],
   [{ permission_policy: 'ask' }, 'permission_policy: is in the wrong place; it belongs in config'],
   [
     { config: { environment: { repos: [] } } },

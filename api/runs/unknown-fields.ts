@@ -49,6 +49,8 @@ export function heedRunFields(body: unknown): string[] {
   const top = fieldsOf(body)
   const config = fieldsOf(top.config)
   const environment = fieldsOf(top.environment)
+  // As schedules and answers have it. Left aside, the agent would be free of whatever it says.
+  if (top.agent_config != null) throw invalid('agent_config: is "config" in the request of a run.')
   refuseUnknown('environment', environment, InlineEnvironment)
   refuseUnknown('environment.egress', fieldsOf(environment.egress), EgressRule)
   refuseUnknown('fork_from', fieldsOf(top.fork_from), ForkFrom)

@@ -7,6 +7,7 @@ import type { Config } from '../../config.ts'
 import { HttpError } from '../../domain/problem.ts'
 import type { OverlapPolicy } from '../../domain/schedule.ts'
 import { startScheduled } from '../../runs/scheduled.ts'
+import { note, SYSTEM } from '../../store/audit.ts'
 import type { Db, Tx } from '../../store/database.ts'
 import { knownSlots, markKnown, type OpenSlot, writeAbsence } from '../../store/schedules/schedule-slots.ts'
 import {
@@ -136,6 +137,8 @@ export function createScheduleKeeper({ db, clock, dispatcher, config, log }: Sch
         const started = await startScheduled(tx, config, schedule)
         await settleDue(tx, slot, { runId: started.run_id })
         await noteSpawn(tx, schedule.id, null)
+        const thing = { type: 'run', uid: started.run_id, team: schedule.team }
+        await note(tx, { caller: SYSTEM, action: 'runs.create', thing, detail: { schedule: schedule.id } })
         return started.run_id
       } catch (error) {
         // Nothing was written. It would be the same another time: it is the schedule that has to change.

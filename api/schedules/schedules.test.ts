@@ -281,6 +281,9 @@ test('each slot of the clock makes one run; one whose time comes while another g
   await everySecond(id)
   await expect.poll(async () => (await runsOf(id)).length).toBe(1)
   const [first] = await runsOf(id)
+  expect((await api.call('GET', `/agent/audit-log?thing=${first.run_id}`)).body.entries).toMatchObject([
+    { action: 'runs.create', actor: { type: 'system' }, detail: { schedule: id } },
+  ])
   const { schedule } = temporal.client()
   const skipped = async () =>
     (await schedule.getHandle(temporalScheduleId(id)).describe()).info.numActionsSkippedOverlap
