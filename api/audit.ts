@@ -1,12 +1,12 @@
 // Reading the audit log, and checking that it is what was written.
 import { type Request, Router } from 'express'
 import { type AuditPage, actorTypes } from '../domain/audit.ts'
-import { PAGE_LIMIT } from '../domain/limits.ts'
 import { type AuditFilter, listAuditEntries, verifyAuditLog } from '../store/audit.ts'
 import { type Caller, callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { createDoor } from './door.ts'
 import { HttpError, invalid } from './errors.ts'
+import { cutPage, limitOf } from './page.ts'
 import { onlyMethods, queryOf, wholeNumber } from './parse.ts'
 import { oneOf, time } from './runs/list-query.ts'
 
@@ -21,21 +21,15 @@ export function auditRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
     .route('/audit-log')
     .get(permit('audit.view'), async (request, response) => {
       const query = queryOf(request)
-      const limitText = query.get('limit')
-      const limit = limitText === null ? DEFAULT_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
+      const limit = limitOf(query, DEFAULT_LIMIT)
       const cursor = query.get('cursor')
       const found = await listAuditEntries(db, filterOf(query, callerOf(response)), {
         after: cursor ? wholeNumber(cursor, 'cursor', 0, Number.MAX_SAFE_INTEGER) : null,
         limit: limit + 1,
         newestFirst: oneOf(query, 'sort_order', ['desc', 'asc']) !== 'asc',
       })
-      const entries = found.slice(0, limit)
-      const last = entries.at(-1)
-      const hasNext = found.length > limit
-      response.json({
-        entries,
-        page_info: { has_next_page: hasNext, ...(hasNext && last ? { next_cursor: String(last.position) } : {}) },
-      } satisfies AuditPage)
+      const { page, info } = cutPage(found, limit, (last) => String(last.position))
+      response.json({ entries: page, page_info: info } satisfies AuditPage)
     })
     .all(onlyMethods('GET'))
 

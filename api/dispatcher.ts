@@ -4,6 +4,7 @@ import { type Client, isGrpcServiceError } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { Db } from '../store/database.ts'
 import { markDispatched, runsWithUndelivered, undelivered } from '../store/runs/mail.ts'
+import { createSweeper } from '../store/sweeper.ts'
 import type { ServerMetrics } from '../telemetry/server-metrics.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
 import { causeOf, handOver } from './hand-over.ts'
@@ -104,25 +105,19 @@ export function createDispatcher({ db, client, attributes, metrics, tracing, log
     fillLanes()
   }
 
-  async function sweepUntilClosed(): Promise<void> {
-    while (!closing.signal.aborted) {
-      await sweep().catch((error: unknown) =>
-        log.warn({ reason: String(error) }, 'the sweep for undelivered mail failed'),
-      )
-      await sleep(SWEEP_MS, undefined, { signal: closing.signal }).catch(() => {
-        // Closing: the loop's condition ends it.
-      })
-    }
-  }
-
-  const sweeping = sweepUntilClosed()
+  const sweeper = createSweeper({
+    sweep,
+    everyMs: SWEEP_MS,
+    closing: closing.signal,
+    onError: (error) => log.warn({ reason: String(error) }, 'the sweep for undelivered mail failed'),
+  })
 
   return {
     nudge: (runId) => nudge(runId),
     nudgeFirst: (runId) => nudge(runId, urgent),
     async close() {
       closing.abort()
-      const inHand = Promise.all([sweeping, ...lanes])
+      const inHand = Promise.all([sweeper.ended, ...lanes])
       await Promise.race([inHand, sleep(CLOSE_MS, undefined, { ref: false })])
     },
   }

@@ -2,7 +2,7 @@
 import { type Request, type Response, Router } from 'express'
 import { z } from 'zod'
 import { Uid } from '../domain/account.ts'
-import { PAGE_LIMIT, WEBHOOKS } from '../domain/limits.ts'
+import { WEBHOOKS } from '../domain/limits.ts'
 import { WebhookConfig, type WebhookDeliveries, type WebhookItem, type WebhookWithSecret } from '../domain/webhook.ts'
 import { note } from '../store/audit.ts'
 import type { Tx } from '../store/database.ts'
@@ -28,7 +28,8 @@ import { callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
 import { once } from './once.ts'
-import { onlyMethods, parseBody, pathId, queryOf, wholeNumber } from './parse.ts'
+import { limitOf, pageInfo } from './page.ts'
+import { onlyMethods, parseBody, pathId, queryOf } from './parse.ts'
 import { heedWebhookFields } from './runs/unknown-fields.ts'
 
 const DEFAULT_LIMIT = 50
@@ -124,14 +125,13 @@ export function webhookRoutes(deps: ApiDeps): Router {
     .get(may, async (request, response) => {
       const { uid, team } = placeOf(request, response)
       const query = queryOf(request)
-      const limitText = query.get('limit')
-      const limit = limitText === null ? DEFAULT_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
+      const limit = limitOf(query, DEFAULT_LIMIT)
       const after = positionOf(query.get('cursor'))
       orMissing(uid, await findWebhook(db, team, uid))
       const { deliveries, next } = await listDeliveries(db, uid, { limit, after })
       response.json({
         deliveries,
-        page_info: { has_next_page: next !== null, ...(next === null ? {} : { next_cursor: cursorOf(next) }) },
+        page_info: pageInfo(next && cursorOf(next)),
       } satisfies WebhookDeliveries)
     })
     .all(onlyMethods('GET'))

@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import type { WebhookPayload } from '../domain/webhook.ts'
 import type { Db } from '../store/database.ts'
 import { findRun } from '../store/runs/runs.ts'
+import { createSweeper } from '../store/sweeper.ts'
 import {
   type DueDelivery,
   keepBody,
@@ -56,7 +57,6 @@ export function createWebhookSender(deps: SenderDeps): WebhookSender {
   const { db, key, allowed, hours, disableDays, log, pauses = PAUSES, resolve } = deps
   const through = outsideAgent(allowed, resolve)
   const closing = new AbortController()
-  let wake = new AbortController()
   /** Those under way, each with its webhook. */
   const active = new Map<Promise<void>, string>()
 
@@ -72,7 +72,7 @@ export function createWebhookSender(deps: SenderDeps): WebhookSender {
       const isOver = Date.now() + pause * 1000 > delivery.since.getTime() + hours * 3_600_000
       if (!isOver) {
         await recordSetback(db, delivery, attempt, pause)
-        if (pause * 1000 < SWEEP_MS) setTimeout(() => wake.abort(), pause * 1000).unref()
+        if (pause * 1000 < SWEEP_MS) setTimeout(sweeper.nudge, pause * 1000).unref()
         return
       }
       const disabled = await recordGivenUp(db, delivery, attempt, disableDays)
@@ -98,7 +98,7 @@ export function createWebhookSender(deps: SenderDeps): WebhookSender {
         const done: Promise<void> = deliver(delivery).then(() => {
           active.delete(done)
           // A place is free.
-          wake.abort()
+          sweeper.nudge()
         })
         active.set(done, delivery.webhook_id)
       }
@@ -112,26 +112,19 @@ export function createWebhookSender(deps: SenderDeps): WebhookSender {
     return [...counts].filter(([, count]) => count >= OF_ONE).map(([id]) => id)
   }
 
-  async function sweepUntilClosed(): Promise<void> {
-    while (!closing.signal.aborted) {
-      // Before looking: what is said from here on means another look.
-      wake = new AbortController()
-      await sweep().catch((error: unknown) =>
-        log.warn({ reason: String(error) }, 'the look for webhook deliveries failed; it is tried again'),
-      )
-      await sleep(SWEEP_MS, undefined, { signal: AbortSignal.any([wake.signal, closing.signal]) }).catch(() => {
-        // Woken, or closing: the loop's condition tells.
-      })
-    }
-  }
-
-  const sweeping = sweepUntilClosed()
+  const sweeper = createSweeper({
+    sweep,
+    everyMs: SWEEP_MS,
+    closing: closing.signal,
+    onError: (error) =>
+      log.warn({ reason: String(error) }, 'the look for webhook deliveries failed; it is tried again'),
+  })
 
   return {
-    nudge: () => wake.abort(),
+    nudge: sweeper.nudge,
     async close() {
       closing.abort()
-      await Promise.race([Promise.all([sweeping, ...active.keys()]), sleep(CLOSE_MS, undefined, { ref: false })])
+      await Promise.race([Promise.all([sweeper.ended, ...active.keys()]), sleep(CLOSE_MS, undefined, { ref: false })])
       await through.destroy()
     },
   }

@@ -1,7 +1,6 @@
 // The people that there are: for the operator all, for others those of their own teams.
 import { type Request, type Response, Router } from 'express'
 import { NewPerson, PersonChange, type PersonItem, Uid } from '../../domain/account.ts'
-import { PAGE_LIMIT } from '../../domain/limits.ts'
 import { changePerson, EmailTakenError, findPerson, listPeople, personByEmail } from '../../store/accounts/people.ts'
 import { type Note, note } from '../../store/audit.ts'
 import type { Queryable, Tx } from '../../store/database.ts'
@@ -9,7 +8,8 @@ import { callerOf, permit, teamsOf } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, invalid, notFound } from '../errors.ts'
 import { once } from '../once.ts'
-import { onlyMethods, parseBody, queryOf, wholeNumber } from '../parse.ts'
+import { cutPage, limitOf } from '../page.ts'
+import { onlyMethods, parseBody, queryOf } from '../parse.ts'
 import { refuseUnknown } from '../runs/unknown-fields.ts'
 import { fieldsOf } from '../runs/unsupported.ts'
 
@@ -23,23 +23,14 @@ export function peopleRoutes(deps: ApiDeps): Router {
     .route('/people')
     .get(permit('members.view'), async (request, response) => {
       const query = queryOf(request)
-      const limitText = query.get('limit')
-      const limit = limitText === null ? DEFAULT_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
+      const limit = limitOf(query, DEFAULT_LIMIT)
       const found = await listPeople(db, {
         teams: teamsSeen(response),
         after: addressIn(query.get('cursor')),
         limit: limit + 1,
       })
-      const page = found.slice(0, limit)
-      const last = page.at(-1)
-      const hasNext = found.length > limit
-      response.json({
-        people: page,
-        page_info: {
-          has_next_page: hasNext,
-          ...(hasNext && last && { next_cursor: Buffer.from(last.email).toString('base64url') }),
-        },
-      })
+      const { page, info } = cutPage(found, limit, (last) => Buffer.from(last.email).toString('base64url'))
+      response.json({ people: page, page_info: info })
     })
     .post(permit('people.manage'), async (request, response) => {
       refuseUnknown('', fieldsOf(request.body), NewPerson)

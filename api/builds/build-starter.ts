@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../../config.ts'
 import { markBuildDispatched, type UndeliveredBuild, undeliveredBuilds } from '../../store/builds/build-upkeep.ts'
 import type { Db } from '../../store/database.ts'
+import { createSweeper } from '../../store/sweeper.ts'
 import {
   BUILD_WORKFLOW,
   buildWorkflowId,
@@ -43,7 +44,6 @@ export interface BuildStarterDeps {
 
 export function createBuildStarter({ db, client, attributes, config, log }: BuildStarterDeps): BuildStarter {
   const closing = new AbortController()
-  let wake = new AbortController()
 
   const call = <T>(work: () => Promise<T>) => client.connection.withDeadline(Date.now() + CALL_MS, work)
 
@@ -97,26 +97,19 @@ export function createBuildStarter({ db, client, attributes, config, log }: Buil
     }
   }
 
-  async function sweepUntilClosed(): Promise<void> {
-    while (!closing.signal.aborted) {
-      // Before looking: what is said from here on means another look.
-      wake = new AbortController()
-      await sweep().catch((error: unknown) =>
-        log.warn({ reason: String(error) }, 'the look for builds to hand over failed; it is tried again'),
-      )
-      await sleep(SWEEP_MS, undefined, { signal: AbortSignal.any([wake.signal, closing.signal]) }).catch(() => {
-        // Woken, or closing: the loop's condition tells.
-      })
-    }
-  }
-
-  const sweeping = sweepUntilClosed()
+  const sweeper = createSweeper({
+    sweep,
+    everyMs: SWEEP_MS,
+    closing: closing.signal,
+    onError: (error) =>
+      log.warn({ reason: String(error) }, 'the look for builds to hand over failed; it is tried again'),
+  })
 
   return {
-    nudge: () => wake.abort(),
+    nudge: sweeper.nudge,
     async close() {
       closing.abort()
-      await Promise.race([sweeping, sleep(CLOSE_MS, undefined, { ref: false })])
+      await Promise.race([sweeper.ended, sleep(CLOSE_MS, undefined, { ref: false })])
     },
   }
 }

@@ -1,7 +1,6 @@
 // The builds of stored environments: asking for them, and watching them.
 import { type Request, type Response, Router } from 'express'
 import { type BuildItem, StartBuild } from '../../domain/environment.ts'
-import { PAGE_LIMIT } from '../../domain/limits.ts'
 import { note } from '../../store/audit.ts'
 import { findBuild, findBuilds, listBuilds } from '../../store/builds/build-list.ts'
 import { buildLogEnd, readBuildLog } from '../../store/builds/build-log.ts'
@@ -14,6 +13,7 @@ import { isRefusedNow } from '../access/identify.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, invalid, notFound } from '../errors.ts'
 import { once } from '../once.ts'
+import { cutPage, limitOf } from '../page.ts'
 import { onlyMethods, parseBody, pathId, queryOf, wholeNumber } from '../parse.ts'
 import { streamRows } from '../runs/stream.ts'
 import { heedBuildFields } from '../runs/unknown-fields.ts'
@@ -33,21 +33,15 @@ export function buildRoutes(deps: ApiDeps): Router {
     .get(permit('environments.view'), async (request, response) => {
       const id = await knownEnvironment(request, response)
       const query = queryOf(request)
-      const limitText = query.get('limit')
-      const limit = limitText === null ? DEFAULT_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
+      const limit = limitOf(query, DEFAULT_LIMIT)
       const found = await listBuilds(db, {
         environmentId: id,
         hostId: query.get('worker_id') || null,
         after: cursorOf(query),
         limit: limit + 1,
       })
-      const page = found.slice(0, limit)
-      const last = page.at(-1)
-      const hasNext = found.length > limit
-      response.json({
-        builds: page,
-        page_info: { has_next_page: hasNext, ...(hasNext && last ? { next_cursor: last.build_id } : {}) },
-      })
+      const { page, info } = cutPage(found, limit, (last) => last.build_id)
+      response.json({ builds: page, page_info: info })
     })
     .post(permit('environments.manage'), async (request, response) => {
       const id = environmentId(request)
@@ -116,8 +110,7 @@ export function buildRoutes(deps: ApiDeps): Router {
         })
         return
       }
-      const limitText = query.get('limit')
-      const limit = limitText === null ? DEFAULT_LINES : wholeNumber(limitText, 'limit', 1, MOST_LINES)
+      const limit = limitOf(query, DEFAULT_LINES, MOST_LINES)
       // Asked before reading: of a build that is over here, the lines that follow are all.
       const end = await buildLogEnd(db, id)
       const lines = await readBuildLog(db, id, after, limit)

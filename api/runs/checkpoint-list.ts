@@ -1,10 +1,10 @@
 // The checkpoints of a run, as people see them.
 import { Router } from 'express'
-import { PAGE_LIMIT } from '../../domain/limits.ts'
 import { listCheckpoints } from '../../store/runs/checkpoint-history.ts'
 import type { ApiDeps } from '../deps.ts'
 import { invalid } from '../errors.ts'
-import { onlyMethods, queryOf, wholeNumber } from '../parse.ts'
+import { limitOf, pageInfo } from '../page.ts'
+import { onlyMethods, queryOf } from '../parse.ts'
 import { runFor } from './run-access.ts'
 
 const DEFAULT_LIMIT = 20
@@ -17,15 +17,11 @@ export function checkpointListRoutes(deps: ApiDeps): Router {
     .get(async (request, response) => {
       const { id } = await runFor(deps, request, response, 'runs.view')
       const query = queryOf(request)
-      const limitText = query.get('limit')
-      const limit = limitText === null ? DEFAULT_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
+      const limit = limitOf(query, DEFAULT_LIMIT)
       const before = beforeOf(query.get('cursor'))
       const { checkpoints, hasMore } = await listCheckpoints(deps.db, id, { before, limit })
       const last = checkpoints.at(-1)
-      response.json({
-        checkpoints,
-        page_info: { has_next_page: hasMore, ...(hasMore && last ? { next_cursor: String(last.number) } : {}) },
-      })
+      response.json({ checkpoints, page_info: pageInfo(hasMore && last ? String(last.number) : null) })
     })
     .all(onlyMethods('GET'))
   return router

@@ -2,12 +2,12 @@
 import { type Request, Router } from 'express'
 import { type EventKind, eventKinds } from '../../domain/event.ts'
 import { either } from '../../domain/issue-words.ts'
-import { PAGE_LIMIT } from '../../domain/limits.ts'
 import { readEvents, transcriptEnd } from '../../store/runs/events.ts'
 import { readTimeline } from '../../store/runs/timeline.ts'
 import { isRefusedNow } from '../access/identify.ts'
 import type { ApiDeps } from '../deps.ts'
 import { invalid, notFound } from '../errors.ts'
+import { limitOf } from '../page.ts'
 import { onlyMethods, queryOf, wholeNumber } from '../parse.ts'
 import { runFor } from './run-access.ts'
 import { streamEvents } from './stream.ts'
@@ -25,8 +25,7 @@ export function eventRoutes(deps: ApiDeps): Router {
       const query = queryOf(request)
       const wantsStream = request.accepts(['application/json', 'text/event-stream']) === 'text/event-stream'
       const after = startOf(request, query, wantsStream)
-      const limitText = query.get('limit')
-      const limit = limitText === null ? DEFAULT_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
+      const limit = limitOf(query, DEFAULT_LIMIT)
       const end = await transcriptEnd(deps.db, id)
       if (!end) throw notFound(`There is no run ${id}.`)
       if (wantsStream) {

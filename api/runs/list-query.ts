@@ -1,12 +1,13 @@
 // The query of a list of runs, and its cursors.
 import { z } from 'zod'
 import { type ArtifactType, artifactTypes } from '../../domain/artifact.ts'
-import { METADATA_KEY_BYTES, METADATA_VALUE_BYTES, PAGE_LIMIT } from '../../domain/limits.ts'
+import { METADATA_KEY_BYTES, METADATA_VALUE_BYTES } from '../../domain/limits.ts'
 import { type RunState, runStates } from '../../domain/state.ts'
 import { type PagePosition, type RunFilter, type RunOrder, sortColumns } from '../../store/runs/run-list.ts'
 import type { Caller } from '../access/caller.ts'
 import { invalid } from '../errors.ts'
-import { parse, wholeNumber } from '../parse.ts'
+import { limitOf } from '../page.ts'
+import { parse } from '../parse.ts'
 import { readerOf, visibleTo } from './run-access.ts'
 
 export interface ListQuery {
@@ -40,7 +41,6 @@ export function parseListQuery(query: URLSearchParams, caller: Caller): ListQuer
     by: oneOf(query, 'sort_by', sortColumns) ?? 'updated_at',
     direction: oneOf(query, 'sort_order', ['asc', 'desc'] as const) ?? 'desc',
   } as const
-  const limit = query.get('limit')
   const cursor = query.get('cursor')
   const filter: RunFilter = {
     visible: visibleTo(caller),
@@ -64,7 +64,7 @@ export function parseListQuery(query: URLSearchParams, caller: Caller): ListQuer
   return {
     filter,
     order,
-    limit: limit === null ? DEFAULT_LIMIT : wholeNumber(limit, 'limit', 1, PAGE_LIMIT),
+    limit: limitOf(query, DEFAULT_LIMIT),
     after: cursor === null ? null : positionOf(cursor, order),
     matchesNothing: asksForForeign(query) || !Object.entries(filter.metadata).every(fits),
   }

@@ -17,6 +17,7 @@ import type { ApiDeps } from '../deps.ts'
 import { createDoor } from '../door.ts'
 import { notFound } from '../errors.ts'
 import { once } from '../once.ts'
+import { pageInfo } from '../page.ts'
 import { onlyMethods, parseBody, queryOf } from '../parse.ts'
 import { keepAttachments } from './attachments.ts'
 import { completeFork, lastOfConversation, withPrompt } from './forks.ts'
@@ -73,10 +74,7 @@ export function runRoutes(deps: ApiDeps): Router {
     const page = query.matchesNothing ? { runs: [], next: null } : await listRuns(deps.db, query)
     response.json({
       runs: page.runs,
-      page_info: {
-        has_next_page: page.next !== null,
-        ...(page.next === null ? {} : { next_cursor: cursorOf(query.order, page.next) }),
-      },
+      page_info: pageInfo(page.next && cursorOf(query.order, page.next)),
     })
   })
   router.all('/runs', onlyMethods('GET', 'POST'))

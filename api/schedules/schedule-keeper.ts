@@ -33,6 +33,7 @@ import {
   untoldSlots,
 } from '../../store/schedules/schedule-work.ts'
 import { countOutcome, lockSchedule, noteSpawn, type ScheduleRow } from '../../store/schedules/schedules.ts'
+import { createSweeper } from '../../store/sweeper.ts'
 import { temporalScheduleId } from '../../workflows/contract.ts'
 import { type Dispatcher, isAway } from '../dispatcher.ts'
 import { causeOf } from '../hand-over.ts'
@@ -76,7 +77,6 @@ export interface ScheduleKeeperDeps {
 
 export function createScheduleKeeper({ db, clock, dispatcher, config, log }: ScheduleKeeperDeps): ScheduleKeeper {
   const closing = new AbortController()
-  let wake = new AbortController()
   /** Rounds that have begun, and those who wait for the end of one that begins later. */
   let round = 0
   let ended = 0
@@ -259,34 +259,34 @@ export function createScheduleKeeper({ db, clock, dispatcher, config, log }: Sch
     await markKnown(db, slot)
   }
 
-  async function sweepUntilClosed(): Promise<void> {
-    while (!closing.signal.aborted) {
-      // Before looking: what is said from here on means another look.
-      wake = new AbortController()
-      round += 1
-      await sweep().catch((error: unknown) =>
-        log.warn({ reason: causeOf(error) }, 'the look after schedules failed; it is tried again'),
-      )
+  /** Told to those who wait, also where it fails. */
+  async function countedSweep(): Promise<void> {
+    round += 1
+    try {
+      await sweep()
+    } finally {
       ended = round
       for (const look of waiting) look()
-      await sleep(SWEEP_MS, undefined, { signal: AbortSignal.any([wake.signal, closing.signal]) }).catch(() => {
-        // Woken, or closing: the loop's condition tells.
-      })
     }
   }
 
-  const sweeping = sweepUntilClosed()
+  const sweeper = createSweeper({
+    sweep: countedSweep,
+    everyMs: SWEEP_MS,
+    closing: closing.signal,
+    onError: (error) => log.warn({ reason: causeOf(error) }, 'the look after schedules failed; it is tried again'),
+  })
 
   return {
-    nudge: () => wake.abort(),
+    nudge: sweeper.nudge,
     async lookForLost() {
       await lookForLost()
-      wake.abort()
+      sweeper.nudge()
     },
     async settled(milliseconds) {
       // The one that goes on may have begun before.
       const wanted = round + 1
-      wake.abort()
+      sweeper.nudge()
       const done = Promise.withResolvers<void>()
       const look = () => {
         if (ended >= wanted) done.resolve()
@@ -297,7 +297,7 @@ export function createScheduleKeeper({ db, clock, dispatcher, config, log }: Sch
     },
     async close() {
       closing.abort()
-      await Promise.race([sweeping, sleep(CLOSE_MS, undefined, { ref: false })])
+      await Promise.race([sweeper.ended, sleep(CLOSE_MS, undefined, { ref: false })])
     },
   }
 }

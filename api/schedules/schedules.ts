@@ -1,7 +1,6 @@
 // Schedules: what they are, and what becomes of their times.
 import { ScheduleNotFoundError } from '@temporalio/client'
 import { type Request, type Response, Router } from 'express'
-import { PAGE_LIMIT } from '../../domain/limits.ts'
 import {
   BACKFILL_SLOTS,
   Backfill,
@@ -38,7 +37,8 @@ import type { ApiDeps } from '../deps.ts'
 import { isAway } from '../dispatcher.ts'
 import { HttpError, invalid, notFound } from '../errors.ts'
 import { once } from '../once.ts'
-import { onlyMethods, parseBody, queryOf, wholeNumber } from '../parse.ts'
+import { cutPage, limitOf } from '../page.ts'
+import { onlyMethods, parseBody, queryOf } from '../parse.ts'
 import { heedScheduleFields, refuseUnknown } from '../runs/unknown-fields.ts'
 import { fieldsOf, refuseUnsupported } from '../runs/unsupported.ts'
 
@@ -180,8 +180,7 @@ export function scheduleRoutes(deps: ApiDeps): Router {
   router
     .route('/schedules/:id/upcoming')
     .get(permit('schedules.view'), async (request, response) => {
-      const limitText = queryOf(request).get('limit')
-      const limit = limitText === null ? UPCOMING_LIMIT : wholeNumber(limitText, 'limit', 1, UPCOMING_MOST)
+      const limit = limitOf(queryOf(request), UPCOMING_LIMIT, UPCOMING_MOST)
       const schedule = await known(db, request, response)
       const now = Date.now()
       const times = await timesOf(schedule, new Date(now), new Date(now + FAR_MS))
@@ -197,17 +196,11 @@ export function scheduleRoutes(deps: ApiDeps): Router {
     .route('/schedules/:id/runs')
     .get(permit('schedules.view'), async (request, response) => {
       const query = queryOf(request)
-      const limitText = query.get('limit')
-      const limit = limitText === null ? SLOTS_LIMIT : wholeNumber(limitText, 'limit', 1, PAGE_LIMIT)
+      const limit = limitOf(query, SLOTS_LIMIT)
       const { id } = await known(db, request, response)
       const found = await listSlots(db, id, { before: cursorOf(query), limit: limit + 1 })
-      const slots = found.slice(0, limit)
-      const last = slots.at(-1)
-      const hasNext = found.length > limit
-      response.json({
-        slots,
-        page_info: { has_next_page: hasNext, ...(hasNext && last ? { next_cursor: last.scheduled_time } : {}) },
-      })
+      const { page, info } = cutPage(found, limit, (last) => last.scheduled_time)
+      response.json({ slots: page, page_info: info })
     })
     .all(onlyMethods('GET'))
 
