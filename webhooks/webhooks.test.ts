@@ -267,11 +267,13 @@ describe('a webhook at which nothing arrives', () => {
       for (const { uid } of [dead, well]) await insertPing(tx, uid)
       await tx.updateTable('webhooks').set({ failing_since: new Date() }).where('id', '=', dead.uid).execute()
       // It waits for longer.
-      await tx
-        .updateTable('webhook_deliveries')
-        .set({ due_at: new Date(0) })
-        .where('webhook_id', '=', dead.uid)
-        .execute()
+      for (const [at, { uid }] of [dead, well].entries()) {
+        await tx
+          .updateTable('webhook_deliveries')
+          .set({ due_at: new Date(at) })
+          .where('webhook_id', '=', uid)
+          .execute()
+      }
       expect((await takeDueDeliveries(tx, most)).map(({ webhook_id: id }) => id)).toEqual([well.uid])
       expect((await takeDueDeliveries(tx, most)).map(({ webhook_id: id }) => id)).toEqual([dead.uid])
     })

@@ -129,15 +129,18 @@ export async function slotAtWork(
   scheduleId: string,
   time: Date,
 ): Promise<{ runId: string; isStill: boolean } | undefined> {
-  return db
-    .selectFrom('schedule_slots')
-    .select(['run_id as runId', sql<boolean>`told_at is null`.as('isStill')])
-    .$narrowType<{ runId: string }>()
-    .where('schedule_id', '=', scheduleId)
-    .where('run_id', 'is not', null)
-    .where('created_at', '<=', sql<Date>`${time}::timestamptz + interval '1 second'`)
-    .where(sql<boolean>`coalesce(told_at, 'infinity') >= ${time}::timestamptz`)
-    .orderBy('slot', 'desc')
-    .limit(1)
-    .executeTakeFirst()
+  return (
+    db
+      .selectFrom('schedule_slots')
+      .select(['run_id as runId', sql<boolean>`told_at is null`.as('isStill')])
+      .$narrowType<{ runId: string }>()
+      .where('schedule_id', '=', scheduleId)
+      .where('run_id', 'is not', null)
+      .where('created_at', '<=', sql<Date>`${time}::timestamptz + interval '1 second'`)
+      // Temporal has heard of its end a moment after it was told.
+      .where(sql<boolean>`coalesce(told_at, 'infinity') + interval '2 seconds' >= ${time}::timestamptz`)
+      .orderBy('slot', 'desc')
+      .limit(1)
+      .executeTakeFirst()
+  )
 }
