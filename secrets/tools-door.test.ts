@@ -6,6 +6,7 @@ import { createGateway, type Gateway } from './gateway.ts'
 import { createToolsDoor } from './tools-door.ts'
 
 const log = { warn: () => {} }
+const holder = { runId: '00000000-0000-4000-8000-000000000000', execution: 1 }
 let port: number
 let server: Server | null = null
 let gateway: Gateway
@@ -34,7 +35,12 @@ beforeEach(async () => {
   gateway = createGateway({
     authorize: async () => null,
     providers: { anthropic: target, openai: target, gemini: target },
-    tools: createToolsDoor({ serverUrl: `http://127.0.0.1:${port}`, maxBytes: 1000, log }),
+    tools: createToolsDoor({
+      authorize: async (token) => (token === 'amt_1' ? holder : null),
+      serverUrl: `http://127.0.0.1:${port}`,
+      maxBytes: 1000,
+      log,
+    }),
     log,
   })
   url = `http://127.0.0.1:${await gateway.listen(0, '127.0.0.1')}/mcp`
@@ -81,4 +87,21 @@ test('of large calls only some are taken at once, and small ones are not held up
   const statuses = (await Promise.all(large)).map(({ status }) => status)
   expect(statuses.toSorted()).toEqual([200, 200, 200, 200, 503])
   expect((await call('x'.repeat(1000))).status).toBe(200)
+})
+
+test('what is the same for every run is answered without the server, for whoever has a good credential', async () => {
+  const ask = (method: string, token: string, id?: number) =>
+    fetch(url, {
+      method: 'POST',
+      body: JSON.stringify({ jsonrpc: '2.0', id, method, params: { protocolVersion: '2025-06-18' } }),
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    })
+  const opened = await ask('initialize', 'amt_1', 1)
+  expect(await opened.json()).toMatchObject({ id: 1, result: { protocolVersion: '2025-06-18' } })
+  expect((await ask('notifications/initialized', 'amt_1')).status).toBe(202)
+  const listed = (await (await ask('tools/list', 'amt_1', 2)).json()) as { result: { tools: { name: string }[] } }
+  expect(listed.result.tools.map(({ name }) => name)).toContain('report_artifact')
+
+  await listen(() => [401, '{}'])
+  expect((await ask('initialize', 'amt_2', 1)).status).toBe(401)
 })

@@ -1,8 +1,10 @@
-// The way of an agent to its tools: what it asks is handed on to the server, and over a restart of the server once more.
+// The way of an agent to its tools: what it wants of them is handed on to the server, and over a restart of the server once more.
 import type http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { TOOLS_API } from '../domain/tools.ts'
+import { type Authorize, cachedAuthorize, readCredential } from './credential.ts'
+import { handshakeResult, ToolMessage, wantsNone } from './tools-handshake.ts'
 
 export interface ToolsDoor {
   /** Answers a call; resolves when the answer is out. */
@@ -15,15 +17,36 @@ const PAUSE_MS = 500
 /** Of all sandboxes of this host together, calls of the largest size that are in memory at once; small ones are beside them. */
 const LARGEST_AT_ONCE = 4
 const SMALL_BYTES = 64 * 1024
+/** Nothing that is answered here is nearly as large. */
+const HANDSHAKE_BYTES = 16 * 1024
 const passedOn = ['content-type', 'accept', 'authorization', 'mcp-protocol-version'] as const
 
-/** A call may be sent twice: the server knows each by what it says. `maxBytes`: of one call, with a file in it. */
+/**
+ * A call may be sent twice: the server knows each by what it says. What is the
+ * same for every run is answered here, for an agent waits for it as it starts.
+ * `maxBytes`: of one call, with a file in it.
+ */
 export function createToolsDoor(options: {
+  authorize: Authorize
   serverUrl: string
   maxBytes: number
   log: Pick<Logger, 'warn'>
 }): ToolsDoor {
   let held = 0
+  const authorize = cachedAuthorize(options.authorize)
+
+  /** Null: the server has the answer. */
+  async function answerHere(request: http.IncomingMessage, body: Buffer): Promise<object | 'none' | null> {
+    const message = request.method === 'POST' && body.length <= HANDSHAKE_BYTES ? messageOf(body) : null
+    if (message === null) return null
+    const isNotice = wantsNone(message)
+    const result = isNotice ? null : handshakeResult(message)
+    if (!isNotice && result === null) return null
+    // One that cannot be checked here, or is no good, is the server's to refuse.
+    const holder = await authorize(readCredential(request.headers, '') ?? '').catch(() => null)
+    if (holder === null) return null
+    return isNotice ? 'none' : { jsonrpc: '2.0', id: message.id, result }
+  }
 
   async function ask(method: string, headers: Record<string, string>, body: Buffer, signal: AbortSignal) {
     for (const deadline = Date.now() + PATIENCE_MS; ; ) {
@@ -44,23 +67,26 @@ export function createToolsDoor(options: {
     async handle(request, response) {
       const gone = new AbortController()
       response.once('close', () => gone.abort())
-      let own = 0
+      let taken = 0
       const hold = (bytes: number): boolean => {
         if (
-          own + bytes > Math.min(SMALL_BYTES, options.maxBytes / 2) &&
+          taken + bytes > Math.min(SMALL_BYTES, options.maxBytes / 2) &&
           held + bytes > options.maxBytes * LARGEST_AT_ONCE
         )
           return false
-        own += bytes
+        taken += bytes
         held += bytes
         return true
       }
       try {
         const body = await readBounded(request, options.maxBytes, hold)
         if (body === 'too large')
-          return sendJson(response, 413, `A call of a tool may have ${options.maxBytes} bytes at most.`)
+          return refuse(response, 413, `A call of a tool may have ${options.maxBytes} bytes at most.`)
         if (body === 'no room')
-          return sendJson(response, 503, 'Too many large calls are under way on this host. Call again in a moment.')
+          return refuse(response, 503, 'Too many large calls are under way on this host. Call again in a moment.')
+        const own = await answerHere(request, body)
+        if (own === 'none') return void response.writeHead(202).end()
+        if (own !== null) return sendJson(response, 200, own)
         const headers = Object.fromEntries(
           passedOn.flatMap((name) =>
             typeof request.headers[name] === 'string' ? [[name, request.headers[name]]] : [],
@@ -74,9 +100,9 @@ export function createToolsDoor(options: {
       } catch (error) {
         if (gone.signal.aborted) return
         options.log.warn({ err: error }, 'the server does not answer a call of a tool')
-        sendJson(response, 503, 'The server does not answer. Go on without this tool, and try it again later.')
+        refuse(response, 503, 'The server does not answer. Go on without this tool, and try it again later.')
       } finally {
-        held -= own
+        held -= taken
       }
     },
   }
@@ -102,7 +128,19 @@ async function readBounded(
   return isHeld ? Buffer.concat(parts) : 'no room'
 }
 
-function sendJson(response: http.ServerResponse, status: number, message: string): void {
+/** Null for what is no single message. */
+function messageOf(body: Buffer): ToolMessage | null {
+  try {
+    return ToolMessage.safeParse(JSON.parse(body.toString())).data ?? null
+  } catch {
+    return null // The server says what is wrong with it.
+  }
+}
+
+const refuse = (response: http.ServerResponse, status: number, message: string): void =>
+  sendJson(response, status, { jsonrpc: '2.0', id: null, error: { code: -32000, message } })
+
+function sendJson(response: http.ServerResponse, status: number, body: object): void {
   response.writeHead(status, { 'content-type': 'application/json' })
-  response.end(JSON.stringify({ jsonrpc: '2.0', id: null, error: { code: -32000, message } }))
+  response.end(JSON.stringify(body))
 }

@@ -6,7 +6,7 @@ import { createGateway } from '../secrets/gateway.ts'
 import { providerTargets } from '../secrets/targets.ts'
 import { createToolsDoor } from '../secrets/tools-door.ts'
 import { createDatabase } from '../store/database.ts'
-import { findCredential } from '../store/runs/credentials.ts'
+import { findCredential, findToolCredential } from '../store/runs/credentials.ts'
 import { createGatewayMetrics } from '../telemetry/gateway-metrics.ts'
 import { gatewayAddresses } from './gateway-addresses.ts'
 import { createLog } from './log.ts'
@@ -38,7 +38,12 @@ export async function main(): Promise<void> {
       log.debug(call, 'model call')
       tellCall(call)
     },
-    tools: createToolsDoor({ serverUrl: serverUrl(config), maxBytes: toolRequestBytes(config), log }),
+    tools: createToolsDoor({
+      authorize: (token) => findToolCredential(database.db, token),
+      serverUrl: serverUrl(config),
+      maxBytes: toolRequestBytes(config),
+      log,
+    }),
     log,
   })
 

@@ -11,16 +11,21 @@ const signals = () => {
   return { interrupt, detach, given: { interrupt: interrupt.signal, detach: detach.signal } }
 }
 
-let begun: { ref: ExecutionRef; signals: StopSignals; work: PromiseWithResolvers<SandboxOrigin> }[]
+let begun: {
+  ref: ExecutionRef
+  signals: StopSignals
+  work: PromiseWithResolvers<SandboxOrigin>
+  agentIsUp: (origin: SandboxOrigin) => void
+}[]
 let undone: string[]
 let ref: ExecutionRef
 const make = () =>
   createHeadStart(
-    (given, stop) => {
+    (given, stop, agentIsUp = () => {}) => {
       const work = Promise.withResolvers<SandboxOrigin>()
       const fail = () => work.reject(stop.interrupt.reason ?? stop.detach.reason)
       for (const signal of [stop.interrupt, stop.detach]) signal.addEventListener('abort', fail)
-      begun.push({ ref: given, signals: stop, work })
+      begun.push({ ref: given, signals: stop, work, agentIsUp })
       return work.promise
     },
     { forsake: async (runId) => void undone.push(runId), log },
@@ -52,9 +57,21 @@ test('what is ready in time is told with the claim, and not undone', async () =>
   const ready = headStart.begin(ref, 1_000)
   begun[0]?.work.resolve('fresh')
   expect(await ready).toBe('fresh')
-  await headStart.heard(ref)
+  expect(await headStart.finish(ref, signals().given)).toBe('fresh')
   await vi.advanceTimersByTimeAsync(301_000)
   expect(undone).toEqual([])
+})
+
+test('where only the agent is still to come up, the claim is answered and the turn waits for it', async () => {
+  const headStart = make()
+  const nearly = headStart.begin(ref, 60_000)
+  begun[0]?.agentIsUp('restored')
+  expect(await nearly).toBe('restored')
+  const finished = headStart.finish(ref, signals().given)
+  begun[0]?.work.reject(new Error('the agent ended'))
+  await expect(finished).rejects.toThrow('the agent ended')
+  // A further attempt of the turn has to look by itself.
+  expect(await headStart.finish(ref, signals().given)).toBeNull()
 })
 
 test('what went wrong in time is told to whoever joins', async () => {

@@ -10,33 +10,40 @@ const FORSAKEN_MS = 300_000
 interface Begun {
   execution: number
   work: Promise<SandboxOrigin>
+  /** All but the agent's own start, which the turn can wait for. */
+  nearly: Promise<SandboxOrigin>
   interrupt: AbortController
   detach: AbortController
   forsaken: NodeJS.Timeout
 }
 
 /**
- * A host that takes an execution prepares it at once. What is ready with the
- * claim's answer needs no activity of its own; where it takes longer, the
- * activity finds the work under way and goes on with it as if it had begun it. A
- * worker that dies in between loses nothing: what is prepared is prepared once,
- * whoever asks. `forsake` ends what runs of a run that nobody came for, unless it
+ * A host that takes an execution prepares it at once. Where only the agent is
+ * still to come up when the claim is answered, the turn waits for that, and no
+ * activity of its own is needed; where more is missing, the activity finds the
+ * work under way and goes on with it as if it had begun it. A worker that dies in
+ * between loses nothing: what is prepared is prepared once, whoever asks.
+ * `prepare` calls `agentIsUp` once the agent's process runs. `forsake` ends what runs of a run that nobody came for, unless it
  * was taken up since the time it is given.
  */
 export function createHeadStart(
-  prepare: (ref: ExecutionRef, signals: StopSignals) => Promise<SandboxOrigin>,
+  prepare: (
+    ref: ExecutionRef,
+    signals: StopSignals,
+    agentIsUp?: (origin: SandboxOrigin) => void,
+  ) => Promise<SandboxOrigin>,
   { forsake, log }: { forsake: (runId: string, since: number) => Promise<void>; log: Logger },
 ) {
   const begun = new Map<string, Begun>()
 
-  /** Answers with what it came to, when that is known within the time; null when it is not, or went wrong. */
+  /** Answers with what it comes to, when no more than the agent's own start is missing within the time; null when more is, or it went wrong. */
   async function begin(ref: ExecutionRef, withinMs: number): Promise<SandboxOrigin | null> {
     if (isOfAnother(ref)) await end(ref.runId)
-    const { work } = begun.get(ref.runId) ?? start(ref)
+    const { nearly } = begun.get(ref.runId) ?? start(ref)
     const late = new AbortController()
     try {
       // Whoever joins hears why it went wrong.
-      return await Promise.race([work.catch(() => null), sleep(withinMs, null, { signal: late.signal })])
+      return await Promise.race([nearly.catch(() => null), sleep(withinMs, null, { signal: late.signal })])
     } finally {
       late.abort()
     }
@@ -45,8 +52,10 @@ export function createHeadStart(
   function start(ref: ExecutionRef): Begun {
     const interrupt = new AbortController()
     const detach = new AbortController()
-    const work = prepare(ref, { interrupt: interrupt.signal, detach: detach.signal })
-    work.catch(() => {}) // Heard by whoever joins.
+    const agentIsUp = Promise.withResolvers<SandboxOrigin>()
+    const work = prepare(ref, { interrupt: interrupt.signal, detach: detach.signal }, agentIsUp.resolve)
+    const nearly = Promise.race([work, agentIsUp.promise])
+    for (const each of [work, nearly]) each.catch(() => {}) // Heard by whoever joins.
     const forsaken = setTimeout(() => {
       const since = Date.now()
       log.warn({ run: ref.runId }, 'nobody has asked for an execution that this host was given; it is ended')
@@ -55,7 +64,7 @@ export function createHeadStart(
         .catch((error: unknown) => log.warn({ run: ref.runId, reason: String(error) }, 'it was not ended'))
     }, FORSAKEN_MS)
     forsaken.unref()
-    const made = { execution: ref.execution, work, interrupt, detach, forsaken }
+    const made = { execution: ref.execution, work, nearly, interrupt, detach, forsaken }
     begun.set(ref.runId, made)
     return made
   }
@@ -70,9 +79,14 @@ export function createHeadStart(
 
   /** Goes on with the work that is under way, from now on with these signals; begins it where there is none. */
   async function join(ref: ExecutionRef, signals: StopSignals): Promise<SandboxOrigin> {
+    return (await finish(ref, signals)) ?? (await prepare(ref, signals))
+  }
+
+  /** Waits, with these signals from now on, for work that is under way; null where there is none. */
+  async function finish(ref: ExecutionRef, signals: StopSignals): Promise<SandboxOrigin | null> {
     if (isOfAnother(ref)) await end(ref.runId)
     const found = take(ref.runId)
-    if (found === null) return await prepare(ref, signals)
+    if (found === null) return null
     for (const kind of ['interrupt', 'detach'] as const) {
       const passOn = () => found[kind].abort(signals[kind].reason)
       if (signals[kind].aborted) passOn()
@@ -93,13 +107,7 @@ export function createHeadStart(
   const isOfAnother = ({ runId, execution }: ExecutionRef): boolean =>
     begun.has(runId) && begun.get(runId)?.execution !== execution
 
-  /** The workflow has heard that all is ready. */
-  async function heard(ref: ExecutionRef): Promise<void> {
-    if (isOfAnother(ref)) await end(ref.runId)
-    take(ref.runId)
-  }
-
-  return { begin, join, heard, end }
+  return { begin, join, finish, end }
 }
 
 export type HeadStart = ReturnType<typeof createHeadStart>

@@ -26,7 +26,7 @@ import { carryOutTurn } from './turn.ts'
 
 /** The claim's answer, and what is waited for after it: together below the activity's own time. In milliseconds. */
 const CLAIM_MS = 7_000
-/** Most agents start within this time; people who cancel wait for it. */
+/** Without repositories and set-up commands, an agent's process runs within this time; people who cancel wait for it. */
 const READY_MS = 1_000
 
 export function makeHostActivities(
@@ -34,13 +34,15 @@ export function makeHostActivities(
   attendance: Attendance,
   holdings: Holdings,
 ): { pool: PoolActivities; host: HostActivities & BuildActivities } {
-  const prepareNow = (ref: ExecutionRef, signals: StopSignals) =>
-    withinLimits(deps, { ...ref, phase: 'setup' }, signals, prepare)
-  const headStart = createHeadStart(prepareNow, {
-    // Its files stay for the sweep, which asks whose they are.
-    forsake: (runId, since) => holdings.stop(runId, since),
-    log: deps.log,
-  })
+  const headStart = createHeadStart(
+    (ref, signals, agentIsUp) =>
+      withinLimits(deps, { ...ref, phase: 'setup' }, signals, (execution) => prepare(execution, agentIsUp)),
+    {
+      // Its files stay for the sweep, which asks whose they are.
+      forsake: (runId, since) => holdings.stop(runId, since),
+      log: deps.log,
+    },
+  )
   const builds = createBuilds()
   return {
     pool: {
@@ -66,8 +68,8 @@ export function makeHostActivities(
       runTurn: ({ turn, ...ref }) =>
         attendance.attend(
           async (signals) => {
-            await headStart.heard(ref)
             await holdings.hold(ref.runId)
+            await headStart.finish(ref, signals)
             return withinLimits(deps, { ...ref, phase: 'turn' }, signals, (execution) =>
               deps.metrics.turn(execution.agent.name, outcomeName, () => carryOutTurn(execution, turn)),
             )

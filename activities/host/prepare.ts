@@ -18,8 +18,14 @@ import { runSetup, runStart } from './setup.ts'
 import { toolServers, toolVariables } from './tools.ts'
 import { prepareWorkspace, takeUp } from './workspace.ts'
 
-/** A sandbox with a live agent in it and everything around it, whatever was there before. Idempotent. */
-export async function prepare(execution: Execution): Promise<SandboxOrigin> {
+/**
+ * A sandbox with a live agent in it and everything around it, whatever was there
+ * before. Idempotent. `agentIsUp`: called when only the agent's own start is left.
+ */
+export async function prepare(
+  execution: Execution,
+  agentIsUp: (origin: SandboxOrigin) => void = () => {},
+): Promise<SandboxOrigin> {
   const { deps, ref, agent, state, stop } = execution
   await takeUp(execution)
   const held = await currentSandbox(execution)
@@ -32,7 +38,7 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   credential?.catch(() => {}) // Heard where the agent is started.
   const { phase } = deps.metrics
   const sandbox = await phase('workspace', () => workplace(execution))
-  const isRestored = state.get().sessionId !== null || state.get().restoring
+  const origin = state.get().sessionId !== null || state.get().restoring ? 'restored' : 'fresh'
   await phase('setup', () => runSetup(execution, sandbox))
   await restoreWorkspace(execution, sandbox)
   await takeOwnBranches(execution, sandbox)
@@ -40,13 +46,15 @@ export async function prepare(execution: Execution): Promise<SandboxOrigin> {
   // Opening a session changes nothing in the workspace, so both can go on at once.
   const begun = await Promise.allSettled([
     noteStart(execution, sandbox),
-    agent.protocol === 'acp' ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential)) : null,
+    agent.protocol === 'acp'
+      ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential, () => agentIsUp(origin)))
+      : null,
   ])
   // Only when both are over: neither is to go on beside the next attempt.
   for (const step of begun) if (step.status === 'rejected') throw step.reason
   await state.set({ readyIn: sandbox.generation })
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
-  return isRestored ? 'restored' : 'fresh'
+  return origin
 }
 
 /** A clone has them from the start; what was prepared, or comes from another run, does not. */
@@ -92,6 +100,7 @@ async function startAgent(
   agent: AcpAgent,
   sandbox: Sandbox,
   credential: Promise<RunCredential> | null,
+  isUp: () => void,
 ): Promise<void> {
   const { deps, ref, order, policy, state, transcript, stop } = execution
   const toolkit = await toolkitOf(execution)
@@ -125,6 +134,7 @@ async function startAgent(
     }
     journal = await sandbox.startAgent({ command: launch.command, env, cwd })
   }
+  isUp()
   const { sessionId: former, sessionIn, home } = state.get()
   if (former !== null && sessionIn === sandbox.generation) return
   // Agents note where they work. Where the other kind of host was, that is another path.

@@ -1,5 +1,4 @@
 // The tools of agents: a call is checked, done once, and answered in words that the agent can act by.
-import { z } from 'zod'
 import { type ToolName, tools } from '../../domain/tools.ts'
 import type { CredentialHolder } from '../../secrets/credential.ts'
 import type { ApiDeps } from '../deps.ts'
@@ -14,12 +13,6 @@ export interface ToolResult {
   content: { type: 'text'; text: string }[]
   isError?: true
 }
-
-/** As `tools/list` has them. */
-export const toolList = Object.entries(tools).map(([name, { description, input }]) => {
-  const { $schema: _, ...inputSchema } = z.toJSONSchema(input, { io: 'input' })
-  return { name, description, inputSchema }
-})
 
 /** Null for a tool that is not there. What is wrong with a call is told as its result, so that the agent reads it. */
 export async function callTool(

@@ -21,15 +21,17 @@ export async function wasStarted(container: Docker.Container): Promise<boolean> 
  * Starts the agent unless it was started before. The gate is greeted first and
  * gets the program only after it has answered: a predecessor may have died with
  * its own start on the way, and what is written after that would reach the
- * agent.
+ * agent. `isNew`: the container was made by this process, and nobody else has
+ * written to it, so that it need not be asked what it has done.
  */
 export async function startAgent(
   container: Docker.Container,
   program: ProgramSpec,
   write: (text: string) => Promise<void>,
+  isNew: boolean,
 ): Promise<void> {
-  if (await wasStarted(container)) return
-  if ((await exitOf(container)) !== null)
+  if (!isNew && (await wasStarted(container))) return
+  if (!isNew && (await exitOf(container)) !== null)
     throw await startFailed(container, 'The sandbox ended before its agent began.')
   const token = randomUUID()
   const line = startLine(token, program)

@@ -56,6 +56,7 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
     passwds: new Map(),
     writers: new Map(),
     started: new Set(),
+    untouched: new Set(),
     locks: createRunLocks(),
     images: fetchedImages(docker, options.runsDirectory),
   }
@@ -112,6 +113,8 @@ interface Daemon extends Omit<DockerHostOptions, 'egress'> {
   writers: Map<string, (text: string) => Promise<void>>
   /** Containers that are known to have started their agent, by id. It cannot be taken back. */
   started: Set<string>
+  /** Containers that this process has made and written nothing to, by id. */
+  untouched: Set<string>
 }
 
 async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
@@ -142,6 +145,7 @@ async function create(daemon: Daemon, spec: SandboxSpec, image: string, net: Net
   const options = containerOptions({ ...daemon, ...spec, ...net, runtime: daemon.runtime ?? null, image, paths })
   try {
     const container = await ask('workspace', () => daemon.docker.createContainer(options))
+    daemon.untouched.add(container.id)
     return { container, owner, gateway: net.way?.gateway }
   } catch (error) {
     // Another caller was faster; its container is the same.
@@ -196,7 +200,7 @@ function sandbox(daemon: Daemon, runId: string, generation: number, { container,
     gateway,
     startAgent: (program) =>
       daemon.locks.start(runId, async () => {
-        await startAgent(container, program, write)
+        await startAgent(container, program, write, daemon.untouched.delete(container.id))
         daemon.started.add(container.id)
         return journal()
       }),
@@ -245,6 +249,7 @@ async function end(daemon: Daemon, runId: string): Promise<void> {
   for (const id of await endContainers(daemon, runId)) {
     daemon.writers.delete(id)
     daemon.started.delete(id)
+    daemon.untouched.delete(id)
   }
   await daemon.egress.dismiss(runId)
 }
