@@ -4,9 +4,12 @@ import { isIP } from 'node:net'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { canonicalTimeZone } from './domain/cron.ts'
 import { AgentName } from './domain/harness.ts'
 import { either, issueWords } from './domain/issue-words.ts'
 import { CHECKPOINT_MB } from './domain/limits.ts'
+import type { MoneyRules } from './domain/money-rules.ts'
+import { MICRO } from './domain/money-words.ts'
 import { nearest } from './domain/nearest.ts'
 
 /** The directory of this clone. */
@@ -20,6 +23,7 @@ export const version: string = z
 const port = z.coerce.number().int().min(0).max(65_535)
 const url = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''))
 const key = z.string().min(1)
+const price = z.coerce.number().min(0).max(1_000_000)
 
 /** Every setting, by the name of its environment variable. The table in docs/settings.md is made from these descriptions. */
 export const Settings = z.object({
@@ -106,7 +110,7 @@ export const Settings = z.object({
     .max(1_000_000)
     .default(30)
     .describe(
-      'Unknown keys, share links and failed sign-ins that one address may come with within a minute; then its keys are refused with 429 until the minute is over. 0: any number.',
+      'Unknown keys, share links and failed sign-ins that one address may come with within a minute; further wrong ones are then answered 429 until the minute is over, good ones are not. 0: any number.',
     ),
   AMBIENT_SESSION_IDLE_MINUTES: z.coerce
     .number()
@@ -231,6 +235,41 @@ export const Settings = z.object({
     .describe(
       'Longest time all turns of one execution may take together, in minutes. Waiting for people does not count.',
     ),
+  AMBIENT_CREDITS: z
+    .enum(['count', 'enforce'])
+    .default('count')
+    .describe(
+      'Whether credits are only counted, or also needed: with `enforce`, runs of a team that has too few are not started, and at zero those that run are paused until it is given more. The server and the gateway read it.',
+    ),
+  AMBIENT_START_CREDITS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(20)
+    .describe('Credits that a team needs for a run to be started, where they are enforced.'),
+  AMBIENT_CREDITS_PER_DOLLAR: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(100)
+    .describe(
+      'How many credits are charged for what costs a US dollar. The server and the gateway need the same; a change counts for what is charged from then on.',
+    ),
+  AMBIENT_CPU_HOUR_USD: price
+    .default(0.04)
+    .describe('What a processor of a sandbox costs for an hour, in US dollars. The server reads it.'),
+  AMBIENT_GIB_HOUR_USD: price
+    .default(0.005)
+    .describe('What a GiB of memory of a sandbox costs for an hour, in US dollars. The server reads it.'),
+  AMBIENT_BUDGET_TIME_ZONE: z
+    .string()
+    .default('UTC')
+    .refine((zone) => canonicalTimeZone(zone) !== null, { error: 'must be the name of a time zone' })
+    .describe(
+      'Where the months of budgets and statements begin, such as Europe/Berlin. The server and the gateway need the same.',
+    ),
   AMBIENT_QUESTION_MINUTES: z.coerce
     .number()
     .min(0)
@@ -238,6 +277,15 @@ export const Settings = z.object({
     .default(30)
     .describe(
       'How long a question keeps its sandbox waiting for the answer, in minutes. After that the sandbox is given up and the workspace kept; the answer, whenever it comes, is told to the agent in another sandbox.',
+    ),
+  AMBIENT_SKILLS_MINUTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(525_600)
+    .default(60)
+    .describe(
+      'The repositories of environments are read for skills again after this long, in minutes; and whenever an environment changes or was built.',
     ),
   AMBIENT_HOST_LOST_SECONDS: z.coerce
     .number()
@@ -477,6 +525,26 @@ export const Settings = z.object({
     .max(10_080)
     .default(60)
     .describe('How long a link to an artifact is good, in minutes.'),
+  AMBIENT_VAULT_KEY: key
+    .optional()
+    .describe(
+      'The key that secrets are kept under: 32 bytes in base64 or hexadecimal (`openssl rand -base64 32`). Several, separated by commas: the first one seals, all of them open. The server and the gateway need the same.',
+    ),
+  AMBIENT_VAULT_KEY_COMMAND: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'A shell command that prints these keys, of a key management service for instance. It is run once when the server and the gateway start, and may take 30 s.',
+    ),
+  AMBIENT_VAULT_KEY_FILE: z
+    .string()
+    .min(1)
+    .optional()
+    .transform((path) => (path === undefined ? undefined : resolve(path)))
+    .describe(
+      'Path of a file with these keys, one on a line. Unset, without the two above: a file in the data directory, made once with mode 600. Without it, what is sealed in the database cannot be opened: back it up, in another place than the database.',
+    ),
   AMBIENT_LINK_KEY: key
     .min(16)
     .optional()
@@ -518,7 +586,7 @@ export const Settings = z.object({
   AMBIENT_GITHUB_TOKEN: key
     .optional()
     .describe(
-      'Token that opens pull requests on GitHub. For other servers `host=token` or `https://host/path=token`; several of them separated by commas. The orchestrator alone has it.',
+      'Token that opens pull requests on GitHub, and by which the git broker gets at repositories there for the runs of all teams, where nothing is stored for theirs. For other servers `host=token` or `https://host/path=token`; several of them separated by commas.',
     ),
   AMBIENT_GITHUB_TOKEN_FILE: z
     .string()
@@ -528,7 +596,7 @@ export const Settings = z.object({
     .describe('Path of a file with the same, each on a line. It is read for each use.'),
   AMBIENT_GITLAB_TOKEN: key
     .optional()
-    .describe('Token that opens merge requests on GitLab, in the same forms. It needs the scope `api`.'),
+    .describe('The same for merge requests and repositories on GitLab, in the same forms. It needs the scope `api`.'),
   AMBIENT_GITLAB_TOKEN_FILE: z
     .string()
     .min(1)
@@ -543,6 +611,15 @@ export const Settings = z.object({
     })
     .describe(
       'Private addresses and ranges to which webhooks are delivered all the same, separated by commas. An address of this machine itself is opened by that address, never by a range.',
+    ),
+  AMBIENT_MCP_ALLOW: z
+    .string()
+    .default('')
+    .refine((value) => entriesOf(value).every(isAddressRange), {
+      error: 'must be addresses and ranges such as 10.1.2.0/24, separated by commas',
+    })
+    .describe(
+      'Private addresses and ranges at which the gateway reaches MCP servers of runs, separated by commas, beside the internet. An address of its own machine is opened by that address, never by a range.',
     ),
   AMBIENT_WEBHOOK_HOURS: z.coerce
     .number()
@@ -570,6 +647,49 @@ export const Settings = z.object({
   TEMPORAL_NAMESPACE: z.string().min(1).default('default').describe('Temporal namespace.'),
   AMBIENT_TEMPORAL_PORT: port.default(8423).describe('Port of the embedded Temporal server.'),
   AMBIENT_TEMPORAL_UI_PORT: port.default(8424).describe('Port of its web UI.'),
+  AMBIENT_MODELS_FILE: z
+    .string()
+    .min(1)
+    .transform((path) => resolve(path))
+    .optional()
+    .describe(
+      'A JSON file of models and prices, which replaces those that are known or adds to them. The server and the gateway read it when they start.',
+    ),
+  AMBIENT_UNPRICED_MODELS: z
+    .enum(['refuse', 'allow'])
+    .default('refuse')
+    .describe(
+      'What the gateway does with calls whose price is unknown in runs that a budget or credits limit: they would cost nothing there. Without a limit they go out always.',
+    ),
+  AMBIENT_GIT_BROKER_URL: url
+    .optional()
+    .describe(
+      'Where this host itself reaches the gateway, for repositories. Unset: by the address that its sandboxes have for it.',
+    ),
+  AMBIENT_GIT_ALLOW: z
+    .string()
+    .default('')
+    .refine((value) => entriesOf(value).every(isAddressRange), {
+      error: 'must be addresses and ranges such as 10.1.2.0/24, separated by commas',
+    })
+    .describe(
+      'Private addresses and ranges at which the git broker reaches repositories all the same, separated by commas. An address of this machine itself is opened by that address, never by a range. The gateway and the worker read it.',
+    ),
+  AMBIENT_PROVIDER_ALLOW: z
+    .string()
+    .default('')
+    .refine((value) => entriesOf(value).every(isAddressRange), {
+      error: 'must be addresses and ranges such as 10.1.2.0/24, separated by commas',
+    })
+    .describe(
+      'Private addresses and ranges, separated by commas, at which the model endpoints of teams may be, beside the internet. An address of the gateway’s own machine is opened by that very address.',
+    ),
+  AMBIENT_CREDENTIAL_BINDING: z
+    .enum(['sandbox', 'off'])
+    .default('sandbox')
+    .describe(
+      'Whether the credential by which a sandbox calls models is good from inside of it alone. `off` on a host whose sandboxes reach the gateway from changing addresses. Read by hosts.',
+    ),
   ANTHROPIC_API_KEY: key.optional().describe('Key for Anthropic models.'),
   ANTHROPIC_BASE_URL: url.default('https://api.anthropic.com').describe('Where Anthropic models are served.'),
   OPENAI_API_KEY: key.optional().describe('Key for OpenAI models, or any compatible endpoint.'),
@@ -660,6 +780,25 @@ function isAddressRange(entry: string): boolean {
 /** Where webhooks are delivered beside the internet. */
 export const webhookAllowed = (config: Pick<Config, 'AMBIENT_WEBHOOK_ALLOW'>): string[] =>
   entriesOf(config.AMBIENT_WEBHOOK_ALLOW)
+
+/** What holds for credits and budgets. */
+export const moneyRules = (config: Config): MoneyRules => ({
+  creditsPerDollar: config.AMBIENT_CREDITS_PER_DOLLAR,
+  timeZone: config.AMBIENT_BUDGET_TIME_ZONE,
+  enforced: config.AMBIENT_CREDITS === 'enforce' ? { microCreditsToStart: config.AMBIENT_START_CREDITS * MICRO } : null,
+  compute: { cpuHour: config.AMBIENT_CPU_HOUR_USD * MICRO, gibHour: config.AMBIENT_GIB_HOUR_USD * MICRO },
+  usualSize: { cpus: config.AMBIENT_CPUS, memoryMb: config.AMBIENT_MEMORY_MB },
+})
+
+/** Where the model endpoints of teams may be beside the internet. */
+export const providerAllowed = (config: Pick<Config, 'AMBIENT_PROVIDER_ALLOW'>): string[] =>
+  entriesOf(config.AMBIENT_PROVIDER_ALLOW)
+
+/** Where the git broker reaches repositories beside the internet. */
+export const gitAllowed = (config: Pick<Config, 'AMBIENT_GIT_ALLOW'>): string[] => entriesOf(config.AMBIENT_GIT_ALLOW)
+
+/** Where MCP servers are reached beside the internet. */
+export const mcpAllowed = (config: Pick<Config, 'AMBIENT_MCP_ALLOW'>): string[] => entriesOf(config.AMBIENT_MCP_ALLOW)
 
 /** Where things are in the data directory. */
 export function dataPaths(config: Config) {

@@ -12,8 +12,10 @@ const conformance = [
   'environments/docker/egress.test.ts',
   'environments/docker/image-upkeep.test.ts',
   'activities/host/environment.test.ts',
+  'activities/host/git-broker.test.ts',
   'activities/host/prepared.test.ts',
   'test/reaper.test.ts',
+  'test/credential-binding.test.ts',
 ]
 const everywhere = ['**/node_modules/**', '**/.ambient/**']
 

@@ -6,7 +6,8 @@ import type { Db } from '../store/database.ts'
 import { beginExecution, endAbandoned, recordSandbox } from '../store/runs/executions.ts'
 import { acceptMail } from '../store/runs/mail.ts'
 import { recordStates } from '../store/runs/states.ts'
-import type { BuildRecords, OrchestratorActivities, StateChange } from '../workflows/contract.ts'
+import { recordReadingFailure } from '../store/skills/readings.ts'
+import type { BuildRecords, OrchestratorActivities, SkillRecords, StateChange } from '../workflows/contract.ts'
 
 export interface OrchestratorDeps {
   db: Db
@@ -31,7 +32,7 @@ export function makeOrchestratorActivities({
   config,
   onRecorded = () => {},
   onBuilt = () => {},
-}: OrchestratorDeps): OrchestratorActivities & BuildRecords {
+}: OrchestratorDeps): OrchestratorActivities & BuildRecords & SkillRecords {
   const defaults = {
     idleMinutes: config.AMBIENT_IDLE_MINUTES,
     turnMinutes: config.AMBIENT_TURN_MINUTES,
@@ -53,5 +54,6 @@ export function makeOrchestratorActivities({
       const built = await recordBuild(db, input)
       if (built !== null) onBuilt(built)
     },
+    recordReadingFailure: ({ readingId, failure }) => recordReadingFailure(db, readingId, failure),
   }
 }

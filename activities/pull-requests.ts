@@ -36,7 +36,7 @@ export function makePullRequestActivities({ db, forges, runLink, log }: PullRequ
       // A newer execution was stopped before it pushed anything: there is nothing to tell of.
       if (!asked) return { kind: 'settled' }
       try {
-        const repository = await forges.repository(asked.repository.url, Context.current().cancellationSignal)
+        const repository = await forges.repository(asked.repository.url, runId, Context.current().cancellationSignal)
         const opened = await openPullRequest(repository, {
           ...wantedOf({ ...asked, state: ends ?? asked.state }, runLink(runId)),
           known: await knownPullRequest(db, runId, path),

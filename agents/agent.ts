@@ -14,6 +14,10 @@ export interface LaunchContext {
   model: string | null
   reasoningLevel: string | null
   policy: PermissionPolicy
+  /** What its team has it told, beside what the repositories say themselves; null: nothing. */
+  rules: string | null
+  /** Names of the servers of tools that it is told of in its session: others, that a repository names, it is not to start by itself. */
+  mcpServers: readonly string[]
   /** True in a container: the sandbox is the boundary, the agent needs none of its own. */
   isolated: boolean
   runsAsRoot: boolean
@@ -36,6 +40,8 @@ export interface AcpQuirks {
   closeSessionAfterCancel?: boolean
   /** What it is told of its tools' server it passes on where others could read it; it puts a variable's value in by itself, where `${NAME}` stands. */
   toolTokenByName?: boolean
+  /** Sent as `_meta` wherever a session is opened. */
+  sessionMeta?: Readonly<Record<string, unknown>>
   /** Set with `session/set_mode` once the session is open, by policy. */
   sessionMode?: Partial<Record<PermissionPolicy, string>>
   /** Recognises a failure of the model that the agent reports as a normal end of the turn. Returns what to tell the person. */
@@ -50,6 +56,14 @@ export interface SessionFiles {
   isText: boolean
 }
 
+/** Where an agent looks for skills by itself, and tells its model their names and descriptions. */
+export interface SkillFolders {
+  /** Relative to the repository that it works in. */
+  inRepository: readonly string[]
+  /** Relative to its home. */
+  inHome: string
+}
+
 export interface AcpAgent {
   readonly protocol: 'acp'
   readonly name: Exclude<AgentName, 'command'>
@@ -59,6 +73,7 @@ export interface AcpAgent {
   readonly packages: Readonly<Record<string, string>>
   launch(context: LaunchContext): Launch
   readonly sessions: SessionFiles
+  readonly skills: SkillFolders
   readonly quirks: AcpQuirks
 }
 

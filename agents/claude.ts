@@ -8,9 +8,27 @@ export const claude: AcpAgent = {
   provider: 'anthropic',
   packages: { '@agentclientprotocol/claude-agent-acp': '0.100.0', '@anthropic-ai/claude-agent-sdk': '0.3.316' },
   sessions: { paths: () => ['.claude/projects'], isText: true },
+  skills: { inRepository: ['.claude/skills'], inHome: '.claude/skills' },
   // It passes what it is told of servers on to its own process as an argument.
-  quirks: { resume: 'load', toolTokenByName: true },
-  launch({ node, toolkit, home, gatewayUrl, gatewayToken, model, reasoningLevel, policy, runsAsRoot }) {
+  quirks: {
+    resume: 'load',
+    toolTokenByName: true,
+    // It starts what a repository's `.mcp.json` names where the repository's own settings say so.
+    sessionMeta: { claudeCode: { options: { strictMcpConfig: true } } },
+  },
+  launch({
+    node,
+    toolkit,
+    home,
+    workspace,
+    gatewayUrl,
+    gatewayToken,
+    model,
+    reasoningLevel,
+    policy,
+    rules,
+    runsAsRoot,
+  }) {
     const settings = { permissions: { defaultMode: policy === 'allow' ? 'bypassPermissions' : 'default' } }
     return {
       command: [node, `${toolkit}/node_modules/@agentclientprotocol/claude-agent-acp/dist/index.js`],
@@ -32,7 +50,11 @@ export const claude: AcpAgent = {
         // As root it asks before each act, whatever its settings say, unless it is told that this is a sandbox.
         ...(runsAsRoot && policy === 'allow' ? { IS_SANDBOX: '1' } : {}),
       },
-      files: [{ path: '.claude/settings.json', content: JSON.stringify(settings) }],
+      files: [
+        { path: '.claude/settings.json', content: JSON.stringify(settings) },
+        // Where a repository has a CLAUDE.md it leaves the AGENTS.md aside. What both name is read once.
+        { path: '.claude/CLAUDE.md', content: `${rules ?? ''}\n@${workspace}/AGENTS.md\n` },
+      ],
     }
   },
 }

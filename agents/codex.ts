@@ -13,13 +13,14 @@ export const codex: AcpAgent = {
   packages: { '@agentclientprotocol/codex-acp': '2.6.0', '@openai/codex': '0.166.0' },
   // Its databases are made again from these.
   sessions: { paths: () => ['.codex/sessions'], isText: true },
+  skills: { inRepository: ['.agents/skills', '.codex/skills'], inHome: '.codex/skills' },
   quirks: {
     resume: 'load',
     closeSessionAfterCancel: true,
     disguisedFailure: ({ text, usage }) => (usage === null && outage.test(text) ? text : null),
   },
   launch(context) {
-    const { node, toolkit, home, gatewayToken, policy } = context
+    const { node, toolkit, home, gatewayToken, policy, rules } = context
     return {
       command: [
         node,
@@ -34,6 +35,7 @@ export const codex: AcpAgent = {
       },
       files: [
         { path: '.codex/config.toml', content: config(context) },
+        ...(rules === null ? [] : [{ path: '.codex/AGENTS.md', content: rules }]),
         { path: CODEX_BRIDGE, content: codexBridge({ asks: policy !== 'allow' }) },
       ],
     }

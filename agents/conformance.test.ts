@@ -1,15 +1,18 @@
 // The same behaviour over every real agent, against a scripted model, on processes of this machine.
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../config.ts'
 import type { PermissionPolicy } from '../domain/harness.ts'
+import type { ModelCallEnd } from '../domain/model-call.ts'
 import { TOOLS_SERVER } from '../domain/tools.ts'
+import { createGateway, type Gateway } from '../secrets/gateway.ts'
 import { type ModelServer, type ScriptStep, script, startModelServer } from '../test/support/model-server.ts'
+import { type RunServers, startRunServers } from '../test/support/run-servers.ts'
 import { startToolServer, type ToolServer } from '../test/support/tools.ts'
 import type { AgentQuestion } from '../workflows/contract.ts'
 import { openSession } from './acp/session.ts'
@@ -23,7 +26,12 @@ import { installAgent } from './install.ts'
 
 const cache = process.env.AMBIENT_TEST_CACHE ?? join(root, '.ambient', 'test-cache')
 const TOKEN = 'run-credential'
+/** Which no sandbox gets. */
+const KEY = 'real-key'
 const TOOL_TOKEN = 'tool-credential'
+/** What its team, and what its repository has it told. */
+const RULE = `${'Mind the gap. '.repeat(9_000)}\nRule of the team: say please.`
+const OWN_RULE = 'Rule of the repository: say thank you.'
 
 const acpAgents = Object.values(agents).filter((agent): agent is AcpAgent => agent.protocol === 'acp')
 
@@ -41,7 +49,11 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 
 describe.each(acpAgents)('$title', (agent) => {
   let model: ModelServer
+  let gateway: Gateway
+  let gatewayUrl: string
+  const counted: ModelCallEnd[] = []
   let tools: ToolServer
+  let servers: RunServers
   let toolkit: string
   let directory: string
   let home: string
@@ -55,15 +67,37 @@ describe.each(acpAgents)('$title', (agent) => {
   const toolHeader = { name: 'Authorization', value: `Bearer ${token}` }
   const claims = memoryClaims()
   let transcript = memoryTranscript()
+  /** One in each folder where the agent is said to look, as it lies there. */
+  const skills = [
+    ...agent.skills.inRepository.map((path, at) => ({ name: `place-${at}`, folder: () => join(workspace, path) })),
+    { name: 'place-home', folder: () => join(home, agent.skills.inHome) },
+  ]
 
   beforeAll(async () => {
     toolkit = await installAgent(agent, { directory: join(cache, 'agents') })
     model = await startModelServer()
+    const target = { baseUrl: agent.provider === 'openai' ? `${model.url}/v1` : model.url, apiKey: KEY }
+    gateway = createGateway({
+      authorize: async (value) => (value === TOKEN ? { runId: randomUUID(), execution: 1, team: 'default' } : null),
+      route: async () => ({ target, priced: true }),
+      hooks: { admit: async () => null, settle: async (_holder, _call, end) => void counted.push(end) },
+      log: { warn: () => {} },
+    })
+    gatewayUrl = `http://127.0.0.1:${await gateway.listen(0, '127.0.0.1')}/${agent.provider}`
     tools = await startToolServer()
+    servers = await startRunServers(TOOL_TOKEN)
     directory = await mkdtemp(join(tmpdir(), `conformance-${agent.name}-`))
     home = join(directory, 'home')
     workspace = join(directory, 'workspace')
     for (const path of [home, workspace, join(directory, 'tmp')]) await mkdir(path)
+    for (const { name, folder } of skills) {
+      await mkdir(join(folder(), name), { recursive: true })
+      const text = `---\nname: ${name}\ndescription: For what ${name} is for.\n---\nWhat ${name} says.\n`
+      await writeFile(join(folder(), name, 'SKILL.md'), text)
+    }
+    await writeFile(join(workspace, 'AGENTS.md'), OWN_RULE)
+    // By itself Claude Code reads one of the two.
+    await writeFile(join(workspace, 'CLAUDE.md'), 'Rules for Claude.')
   })
 
   afterEach(() => {
@@ -72,8 +106,10 @@ describe.each(acpAgents)('$title', (agent) => {
 
   afterAll(async () => {
     await agentProcess?.kill()
+    await gateway?.close(0)
     await model?.close()
     await tools?.close()
+    await servers?.close()
     await rm(directory, { recursive: true, force: true, maxRetries: 5 })
   })
 
@@ -86,11 +122,13 @@ describe.each(acpAgents)('$title', (agent) => {
       workspace,
       toolkit,
       node: process.execPath,
-      gatewayUrl: agent.provider === 'openai' ? `${model.url}/v1` : model.url,
+      gatewayUrl,
       gatewayToken: TOKEN,
       model: null,
       reasoningLevel: null,
       policy,
+      rules: RULE,
+      mcpServers: [TOOLS_SERVER, ...servers.names],
       isolated: false,
       runsAsRoot: process.getuid?.() === 0,
     })
@@ -122,7 +160,10 @@ describe.each(acpAgents)('$title', (agent) => {
       resumeSessionId: sessionId,
       quirks: agent.quirks,
       policy,
-      mcpServers: async () => [{ type: 'http', name: TOOLS_SERVER, url: tools.url, headers: [toolHeader] }],
+      mcpServers: async () => [
+        { type: 'http', name: TOOLS_SERVER, url: tools.url, headers: [toolHeader] },
+        ...servers.given({ node: process.execPath, token }),
+      ],
       storedLine: 0,
       record: positions.record,
       signal: new AbortController().signal,
@@ -171,7 +212,7 @@ describe.each(acpAgents)('$title', (agent) => {
     const command = 'echo seen > seen.txt; echo at once; sleep 0.3; echo later'
     const message = () => prompt('work', [{ text: 'I look around.', shell: command }, { text: 'All done.' }])
 
-    test('says what it does, runs a command, and ends, using the credential it was given', async () => {
+    test('says what it does, runs a command, and ends, its credential exchanged for the real key', async () => {
       expect(await start('allow')).toBe(false)
       const first = message()
       expect(await turn(first)).toEqual({ kind: 'ended', stopReason: 'end_turn' })
@@ -180,7 +221,7 @@ describe.each(acpAgents)('$title', (agent) => {
       expect(transcript.text()).toContain('All done.')
       const kinds = transcript.events.map(({ kind }) => kind)
       expect([kinds[0], kinds.at(-1), kinds.includes('tool_call')]).toEqual(['prompt', 'turn_end', true])
-      expect([...new Set(model.requests.map(({ credential }) => credential))]).toEqual([TOKEN])
+      expect([...new Set(model.requests.map(({ credential }) => credential))]).toEqual([KEY])
       const output = transcript.of('tool_update').findLast(({ status }) => status === 'completed')?.content
       expect(output).toMatchObject([
         { type: 'content', content: { type: 'text', text: expect.stringMatching(/at once\nlater/) } },
@@ -195,6 +236,24 @@ describe.each(acpAgents)('$title', (agent) => {
       expect(model.steps('work')).toEqual([0, 1])
     })
 
+    test('is told the rules of its team and those of its repository, each once, which stays as it is', () => {
+      const asked = model.requests.filter(({ scriptId }) => scriptId === 'work')
+      const times = (text: string) => asked.map(({ body }) => body.split(text).length - 1)
+      expect({ team: times('Rule of the team: say please.'), own: times(OWN_RULE) }).toEqual({
+        team: [1, 1],
+        own: [1, 1],
+      })
+      const visible = readdirSync(workspace).filter((name) => !name.startsWith('.'))
+      expect(visible.sort()).toEqual(['AGENTS.md', 'CLAUDE.md', 'seen.txt'])
+    })
+
+    test('finds skills where it is said to look, and tells its model what they are for, and no more', () => {
+      const [first] = model.requests.filter(({ scriptId }) => scriptId === 'work')
+      const times = (text: string) => (first?.body.split(text).length ?? 0) - 1
+      const told = skills.map(({ name }) => [name, times(`For what ${name} is for.`), times(`What ${name} says.`)])
+      expect(told).toEqual(skills.map(({ name }) => [name, 1, 0]))
+    })
+
     test('uses the tools that it was given, by a credential that is in no command line and no file', async () => {
       const steps = [{ tool: { name: 'post_progress', arguments: { message: 'Half way' } } }, { text: 'Told.' }]
       expect(await turn(prompt('tools', steps))).toEqual({ kind: 'ended', stopReason: 'end_turn' })
@@ -203,6 +262,24 @@ describe.each(acpAgents)('$title', (agent) => {
       expect((await running().running()).join('\n')).not.toContain(TOOL_TOKEN)
       expect(JSON.stringify(transcript.events)).not.toContain(TOOL_TOKEN)
       expect(spawnSync('grep', ['-rlF', TOOL_TOKEN, directory], { encoding: 'utf8' }).stdout).toBe('')
+    })
+
+    test('uses the servers of its run: a command, and over HTTP in both protocols, with values that it does not know', async () => {
+      const steps = servers.tools.map((name) => ({ tool: { name, arguments: { say: 'hello' } } }))
+      expect(await turn(prompt('servers', [...steps, { text: 'Used.' }]))).toEqual({
+        kind: 'ended',
+        stopReason: 'end_turn',
+      })
+      const told = JSON.stringify(transcript.events)
+      // What the command was given it has said backwards.
+      expect(told).toContain([...servers.value].reverse().join(''))
+      expect(servers.calls()).toEqual([
+        ['http_tool', { say: 'hello' }, `Bearer ${servers.value}`],
+        ['sse_tool', { say: 'hello' }, `Bearer ${servers.value}`],
+      ])
+      expect(told).not.toContain(servers.value)
+      expect((await running().running()).join('\n')).not.toContain(servers.value)
+      expect(spawnSync('grep', ['-rlF', servers.value, directory], { encoding: 'utf8' }).stdout).toBe('')
     })
 
     test('stops in the middle of a sentence when it is told to, and takes the next message', async () => {
@@ -318,6 +395,24 @@ describe.each(acpAgents)('$title', (agent) => {
     test('says plainly that the model does not take its key', async () => {
       const outcome = await turn(prompt('locked', [{ error: 401 }]))
       expect(outcome).toMatchObject({ kind: 'failed', failure: { code: 'model_unauthorized' } })
+    })
+
+    test('has cost what the model server counts, but for what it broke off', () => {
+      const sum = (numbers: (number | undefined)[]) =>
+        numbers.reduce<number>((total, number) => total + (number ?? 0), 0)
+      const served = model.requests.filter(({ state }) => state === 'complete').map(({ usage }) => usage)
+      const told = counted.filter(({ estimated }) => !estimated).map(({ usage }) => usage)
+      expect({
+        input: sum(told.map((usage) => usage?.input)),
+        output: sum(told.map((usage) => usage?.output)),
+      }).toEqual({
+        input: sum(served.map((usage) => usage?.inputTokens)),
+        output: sum(served.map((usage) => usage?.outputTokens)),
+      })
+      expect(counted.some(({ estimated, complete }) => estimated && !complete)).toBe(true)
+      expect(
+        counted.filter(({ status }) => status === 401 || status === 503).every(({ usage }) => usage === null),
+      ).toBe(true)
     })
 
     test('leaves nothing behind when it is ended', async () => {

@@ -8,6 +8,8 @@ const settings = {
   telemetry: { enabled: false },
   // On a terminal of its own it keeps a command's output to itself.
   tools: { shell: { enableInteractiveShell: false } },
+  // By itself it reads no AGENTS.md.
+  context: { fileName: ['GEMINI.md', 'AGENTS.md'] },
 }
 
 /**
@@ -33,8 +35,9 @@ export const gemini: AcpAgent = {
   provider: 'gemini',
   packages: { '@google/gemini-cli': '0.61.0' },
   sessions: { paths: () => ['.gemini/projects.json', '.gemini/tmp'], isText: true },
+  skills: { inRepository: ['.agents/skills'], inHome: '.gemini/skills' },
   quirks: { resume: 'load', historyAfterLoad: true },
-  launch({ node, toolkit, home, gatewayUrl, gatewayToken, model, policy }) {
+  launch({ node, toolkit, home, gatewayUrl, gatewayToken, model, policy, rules, mcpServers }) {
     return {
       command: [
         '/bin/sh',
@@ -46,6 +49,7 @@ export const gemini: AcpAgent = {
         `${toolkit}/node_modules/@google/gemini-cli/bundle/gemini.js`,
         '--acp',
         ...(policy === 'allow' ? ['--yolo'] : []),
+        ...mcpServers.flatMap((name) => ['--allowed-mcp-server-names', name]),
       ],
       env: {
         GEMINI_API_KEY: gatewayToken,
@@ -54,7 +58,10 @@ export const gemini: AcpAgent = {
         ...(model === null ? {} : { GEMINI_MODEL: model }),
         NO_BROWSER: 'true',
       },
-      files: [{ path: '.gemini/settings.json', content: JSON.stringify(settings) }],
+      files: [
+        { path: '.gemini/settings.json', content: JSON.stringify(settings) },
+        ...(rules === null ? [] : [{ path: '.gemini/GEMINI.md', content: rules }]),
+      ],
     }
   },
 }

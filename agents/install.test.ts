@@ -37,6 +37,7 @@ function packaged(version: string): AcpAgent {
     provider: 'openai',
     packages: { tiny: version },
     sessions: { paths: () => [], isText: true },
+    skills: { inRepository: [], inHome: '' },
     quirks: { resume: 'none' },
     launch: () => ({ command: [], env: {}, files: [] }),
   }

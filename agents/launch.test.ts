@@ -15,6 +15,8 @@ const context: LaunchContext = {
   model: null,
   reasoningLevel: null,
   policy: 'ask',
+  rules: null,
+  mcpServers: ['ambient'],
   isolated: true,
   runsAsRoot: false,
 }

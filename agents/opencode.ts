@@ -30,6 +30,7 @@ export const opencode: AcpAgent = {
     paths: () => ['.local/share/opencode/opencode.db', '.local/share/opencode/opencode.db-wal'],
     isText: false,
   },
+  skills: { inRepository: ['.agents/skills', '.claude/skills'], inHome: '.config/opencode/skills' },
   quirks: { resume: 'load' },
   launch(context) {
     return {
@@ -44,6 +45,7 @@ export const opencode: AcpAgent = {
       },
       files: [
         { path: PLUGIN, content: plugin },
+        ...(context.rules === null ? [] : [{ path: '.config/opencode/AGENTS.md', content: context.rules }]),
         // It installs an npm package into this directory at every start, of which nothing here is used.
         { path: '.config/opencode/.npmrc', content: 'offline=true\n' },
       ],

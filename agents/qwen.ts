@@ -23,8 +23,9 @@ export const qwen: AcpAgent = {
   provider: 'openai',
   packages: { '@qwen-code/qwen-code': '0.24.4' },
   sessions: { paths: (cwd) => [`.qwen/projects/${cwd.replace(/[^a-zA-Z0-9]/g, '-')}`], isText: true },
+  skills: { inRepository: ['.agents/skills'], inHome: '.qwen/skills' },
   quirks: { resume: 'load' },
-  launch({ node, toolkit, gatewayUrl, gatewayToken, model, reasoningLevel, policy }) {
+  launch({ node, toolkit, gatewayUrl, gatewayToken, model, reasoningLevel, policy, rules, mcpServers }) {
     const reasoning = reasoningLevel === null ? {} : { model: { reasoningEffort: reasoningLevel } }
     return {
       command: [
@@ -34,6 +35,7 @@ export const qwen: AcpAgent = {
         // Its own default asks the model before each act whether the act is harmless.
         '--approval-mode',
         policy === 'allow' ? 'yolo' : 'default',
+        ...mcpServers.flatMap((name) => ['--allowed-mcp-server-names', name]),
       ],
       env: {
         OPENAI_API_KEY: gatewayToken,
@@ -44,7 +46,10 @@ export const qwen: AcpAgent = {
         QWEN_CODE_LEGACY_MCP_BLOCKING: '1',
         NO_BROWSER: 'true',
       },
-      files: [{ path: '.qwen/settings.json', content: JSON.stringify({ ...settings, ...reasoning }) }],
+      files: [
+        { path: '.qwen/settings.json', content: JSON.stringify({ ...settings, ...reasoning }) },
+        ...(rules === null ? [] : [{ path: '.qwen/QWEN.md', content: rules }]),
+      ],
     }
   },
 }

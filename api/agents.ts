@@ -1,28 +1,34 @@
-// What can be asked to work here: skills, which this server has none of, and harnesses.
+// What can be asked to work here: skills, and harnesses.
 import { Router } from 'express'
 import { agentNames } from '../domain/harness.ts'
 import type { Harnesses } from '../domain/run.ts'
+import { SkillQuery } from '../domain/skill.ts'
 import { agentProviders, resolveHarness } from '../runs/harness.ts'
-import { permit } from './access/caller.ts'
+import { callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { invalid } from './errors.ts'
 import { onlyMethods, queryOf } from './parse.ts'
 import { oneOf } from './runs/list-query.ts'
+import { refreshSkills } from './skills/refresh.ts'
+import { listSkills } from './skills/skill-list.ts'
 
-export function agentRoutes({ config }: ApiDeps): Router {
+export function agentRoutes(deps: ApiDeps): Router {
+  const { config } = deps
   const router = Router()
 
-  // Despite its name, Oz's list is of the skills in the repositories of stored environments. There are neither here,
-  // so the list is empty, and true.
+  // Despite its name, Oz's list is of the skills in the repositories of stored environments.
   router
     .route('/')
-    .get(permit('catalogue.view'), (request, response) => {
+    .get(permit('catalogue.view'), async (request, response) => {
       const query = queryOf(request)
-      const repo = query.get('repo')
-      if (repo !== null && !/^[\w.-]+\/[\w.-]+$/.test(repo)) throw invalid('repo: must be owner/repo')
-      oneOf(query, 'sort_by', ['name', 'last_run'])
-      for (const name of ['refresh', 'include_malformed_skills']) oneOf(query, name, ['true', 'false'])
-      response.json({ agents: [] })
+      const repo = query.get('repo') || null
+      if (repo !== null && !SkillQuery.shape.repo.safeParse(repo).success) throw invalid('repo: must be owner/repo')
+      const sortBy = oneOf(query, 'sort_by', ['name', 'last_run']) ?? 'name'
+      const isAsked = (name: string) => oneOf(query, name, ['true', 'false']) === 'true'
+      const withMalformed = isAsked('include_malformed_skills')
+      const { team } = callerOf(response)
+      if (isAsked('refresh')) await refreshSkills(deps, team)
+      response.json(await listSkills(deps.db, { team, repo, sortBy, withMalformed }))
     })
     .all(onlyMethods('GET'))
 

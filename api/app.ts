@@ -19,9 +19,11 @@ import { agentRoutes } from './agents.ts'
 import { auditRoutes } from './audit.ts'
 import { buildRoutes } from './builds/builds.ts'
 import { environmentRoutes } from './builds/environments.ts'
+import { configurationRoutes } from './configuration/kinds.ts'
 import { linkRoutes } from './contents.ts'
 import type { ApiDeps } from './deps.ts'
 import { notFound, renderErrors } from './errors.ts'
+import { gitCredentialRoutes } from './git-credentials.ts'
 import { healthRoute } from './health.ts'
 import { checkpointRoutes } from './hosts/checkpoints.ts'
 import { hostArtifactRoutes } from './hosts/host-artifacts.ts'
@@ -31,8 +33,12 @@ import { hostRoutes } from './hosts/hosts.ts'
 import { workerRoutes } from './hosts/workers.ts'
 import { LINKS } from './links.ts'
 import { mcpRoutes, requireAgent } from './mcp/rpc.ts'
+import { mcpServerRoutes } from './mcp-servers.ts'
 import { countRequests, metricsRoute } from './metrics.ts'
+import { modelProviderRoutes } from './model-providers.ts'
 import { modelRoutes } from './models.ts'
+import { budgetRoutes } from './money/budgets.ts'
+import { creditRoutes } from './money/credits.ts'
 import { referenceRoutes } from './openapi/reference.ts'
 import { artifactRoutes } from './runs/artifacts.ts'
 import { checkpointListRoutes } from './runs/checkpoint-list.ts'
@@ -47,6 +53,9 @@ import { runRoutes } from './runs/runs.ts'
 import { scoreRoutes } from './runs/scores.ts'
 import { shareRoutes } from './runs/shares.ts'
 import { scheduleRoutes } from './schedules/schedules.ts'
+import { secretRoutes } from './secrets/secrets.ts'
+import { vaultRoutes } from './secrets/vault.ts'
+import { hostSkillRoutes } from './skills/host-skills.ts'
 import { statisticsRoutes } from './statistics.ts'
 import { webhookRoutes } from './webhooks.ts'
 
@@ -91,12 +100,20 @@ export function createApp(deps: ApiDeps): Express {
     conversationRoutes(deps),
     scoreRoutes(deps),
     modelRoutes(deps),
+    modelProviderRoutes(deps),
     statisticsRoutes(deps),
+    creditRoutes(deps),
+    budgetRoutes(deps),
     workerRoutes(deps),
     pullRequestRoutes(deps),
     referenceLookupRoutes(deps),
+    secretRoutes(deps),
+    vaultRoutes(deps),
     webhookRoutes(deps),
+    mcpServerRoutes(deps),
+    gitCredentialRoutes(deps),
     scheduleRoutes(deps),
+    ...configurationRoutes(deps),
     auditRoutes(deps),
     artifactRoutes(deps),
     meRoutes(deps),
@@ -115,6 +132,7 @@ export function createApp(deps: ApiDeps): Express {
     express.json({ limit: HOST_REQUEST_BYTES }),
     hostRoutes(deps),
     hostBuildRoutes(deps),
+    hostSkillRoutes(deps),
     checkpointRoutes(deps),
     hostArtifactRoutes(deps),
     nothing,

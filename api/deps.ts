@@ -3,6 +3,7 @@ import type { Client } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import type { ObjectStore } from '../objects/object-store.ts'
+import type { KeyVault } from '../secrets/vault.ts'
 import type { Db } from '../store/database.ts'
 import type { EventListener } from '../store/listener.ts'
 import type { ServerMetrics } from '../telemetry/server-metrics.ts'
@@ -12,6 +13,7 @@ import type { BuildStarter } from './builds/build-starter.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { ScheduleClock } from './schedules/schedule-clock.ts'
 import type { ScheduleKeeper } from './schedules/schedule-keeper.ts'
+import type { SkillReader } from './skills/skill-reader.ts'
 
 export interface ApiDeps {
   config: Config
@@ -21,9 +23,12 @@ export interface ApiDeps {
   dispatcher: Dispatcher
   builds: Pick<BuildStarter, 'nudge'>
   schedules: Pick<ScheduleKeeper, 'nudge' | 'settled'>
+  skills: Pick<SkillReader, 'nudge'>
   scheduleClock: Pick<ScheduleClock, 'times'>
   webhooks: Pick<WebhookSender, 'nudge'>
   keys: { admin: string; worker: string; links: string }
+  /** What seals and opens secret values. */
+  vault: KeyVault
   /** Where the contents of artifacts and attachments are. */
   objects: ObjectStore
   metrics: ServerMetrics

@@ -23,7 +23,7 @@ beforeAll(async () => {
   const nowhere = { baseUrl: 'http://127.0.0.1:9', apiKey: null }
   gateway = createGateway({
     authorize: async () => null,
-    providers: { anthropic: nowhere, openai: nowhere, gemini: nowhere },
+    route: async () => ({ target: nowhere, priced: true }),
     log: pino({ level: 'silent' }),
   })
   const port = await gateway.listen(0, '127.0.0.1')

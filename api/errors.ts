@@ -2,6 +2,7 @@
 import type { ErrorRequestHandler, Response } from 'express'
 import type { Logger } from 'pino'
 import { errorCodes, HttpError, invalid, notFound, problemOf } from '../domain/problem.ts'
+import { VaultError } from '../domain/vault.ts'
 import { FencedError, RunNotFoundError } from '../store/locking.ts'
 import { ClaimRefusedError } from '../store/runs/claims.ts'
 
@@ -41,6 +42,7 @@ function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error
   if (error instanceof RunNotFoundError) return notFound(error.message)
   if (error instanceof FencedError) return new HttpError(409, 'conflict', error.message)
+  if (error instanceof VaultError) return new HttpError(503, 'resource_unavailable', error.message)
   if (error instanceof ClaimRefusedError) return new HttpError(403, 'not_authorized', error.message)
   if (error instanceof RangeError && error.message.includes('call stack'))
     return invalid('The body is nested too deeply.')

@@ -1,5 +1,5 @@
 // A request that arrives twice is done once.
-import { createHash, randomUUID } from 'node:crypto'
+import { createHmac, randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { Request, Response } from 'express'
 import type { Tx } from '../store/database.ts'
@@ -32,7 +32,7 @@ export async function once(
   work: (tx: Tx) => Promise<KeptAnswer>,
 ): Promise<KeptAnswer> {
   const scope = scopeOf(callerOf(response), route)
-  const bodyHash = hashOf(request.body)
+  const bodyHash = hashOf(request.body, deps.keys.links)
   const key = request.get('idempotency-key')
   if (key !== undefined) return withKey(deps, scope, key, bodyHash, work)
 
@@ -119,9 +119,9 @@ function onBreakWithin(socket: Socket, milliseconds: number, onBreak: () => void
   watched.set(socket, stop)
 }
 
-/** Equal bodies have equal hashes, whatever the order of their fields. */
-const hashOf = (body: unknown): string =>
-  createHash('sha256')
+/** Equal bodies have equal hashes, whatever the order of their fields. With a key: a body may have values that could be guessed. */
+const hashOf = (body: unknown, key: string): string =>
+  createHmac('sha256', key)
     .update(JSON.stringify(body ?? null, inOrder))
     .digest('hex')
 

@@ -52,7 +52,56 @@ const table: Record<string, { action: Action; about: About }> = {
   'POST /runs/:runId/scores': onRun('runs.score'),
   'GET /run-by-external-reference': inTeam('runs.view'),
   'GET /models': inTeam('catalogue.view'),
+  'GET /models/rules': inTeam('catalogue.view'),
+  'PUT /models/rules': inTeam('models.manage'),
+  'GET /providers': inTeam('models.manage'),
+  'POST /providers': inTeam('models.manage'),
+  'GET /providers/:uid': inTeam('models.manage'),
+  'PUT /providers/:uid': inTeam('models.manage'),
+  'DELETE /providers/:uid': inTeam('models.manage'),
   'GET /statistics': inTeam('statistics.view'),
+
+  'GET /credits': inTeam('credits.view'),
+  'POST /credits/grants': inTeam('credits.grant'),
+  'GET /ledger': inTeam('credits.view'),
+  'GET /budgets': inTeam('budgets.view'),
+  'POST /budgets': inTeam('budgets.manage'),
+  'GET /budgets/:budgetUid': inTeam('budgets.view'),
+  'PUT /budgets/:budgetUid': inTeam('budgets.manage'),
+  'DELETE /budgets/:budgetUid': inTeam('budgets.manage'),
+  'GET /runs/:runId/budget': onRun('runs.view'),
+  'POST /runs/:runId/budget': onRun('budgets.raise'),
+
+  'GET /profiles': inTeam('profiles.view'),
+  'POST /profiles': inTeam('profiles.manage'),
+  'GET /profiles/:uid': inTeam('profiles.view'),
+  'PUT /profiles/:uid': inTeam('profiles.manage'),
+  'DELETE /profiles/:uid': inTeam('profiles.manage'),
+  'GET /profiles/:uid/versions': inTeam('profiles.view'),
+  'GET /rules': inTeam('rules.view'),
+  'POST /rules': inTeam('rules.manage'),
+  'GET /rules/:uid': inTeam('rules.view'),
+  'PUT /rules/:uid': inTeam('rules.manage'),
+  'DELETE /rules/:uid': inTeam('rules.manage'),
+  'GET /rules/:uid/versions': inTeam('rules.view'),
+  'GET /prompts': inTeam('prompts.view'),
+  'POST /prompts': inTeam('prompts.manage'),
+  'GET /prompts/:uid': inTeam('prompts.view'),
+  'PUT /prompts/:uid': inTeam('prompts.manage'),
+  'DELETE /prompts/:uid': inTeam('prompts.manage'),
+  'GET /prompts/:uid/versions': inTeam('prompts.view'),
+
+  'GET /git-credentials': inTeam('git_credentials.view'),
+  'POST /git-credentials': inTeam('git_credentials.own'),
+  'GET /git-credentials/:uid': inTeam('git_credentials.view'),
+  'PUT /git-credentials/:uid': inTeam('git_credentials.own'),
+  'DELETE /git-credentials/:uid': inTeam('git_credentials.own'),
+
+  'GET /mcp-servers': inTeam('mcp_servers.view'),
+  'POST /mcp-servers': inTeam('mcp_servers.manage'),
+  'GET /mcp-servers/:uid': inTeam('mcp_servers.view'),
+  'PUT /mcp-servers/:uid': inTeam('mcp_servers.manage'),
+  'DELETE /mcp-servers/:uid': inTeam('mcp_servers.manage'),
 
   'GET /schedules': inTeam('schedules.view'),
   'POST /schedules': inTeam('schedules.manage'),
@@ -65,6 +114,14 @@ const table: Record<string, { action: Action; about: About }> = {
   'POST /schedules/:id/backfill': inTeam('schedules.manage'),
   'GET /schedules/:id/upcoming': inTeam('schedules.view'),
   'GET /schedules/:id/runs': inTeam('schedules.view'),
+
+  'GET /secrets': inTeam('secrets.view'),
+  'POST /secrets': inTeam('secrets.view'),
+  'GET /secrets/:secretUid': inTeam('secrets.view'),
+  'PATCH /secrets/:secretUid': inTeam('secrets.view'),
+  'DELETE /secrets/:secretUid': inTeam('secrets.view'),
+  'GET /vault': inTeam('vault.manage'),
+  'POST /vault/rotate': inTeam('vault.manage'),
 
   'GET /webhooks': inTeam('webhooks.manage'),
   'POST /webhooks': inTeam('webhooks.manage'),
@@ -100,6 +157,7 @@ const table: Record<string, { action: Action; about: About }> = {
   'POST /teams': inTeam('teams.manage'),
   'GET /teams/:team': inNamedTeam('account.view'),
   'PATCH /teams/:team': inTeam('teams.manage'),
+  'DELETE /teams/:team': inTeam('teams.manage'),
   'GET /teams/:team/members': inNamedTeam('members.view'),
   'POST /teams/:team/members': inNamedTeam('members.manage'),
   'GET /teams/:team/members/:person': inNamedTeam('members.view'),
@@ -109,6 +167,7 @@ const table: Record<string, { action: Action; about: About }> = {
   'POST /people': inTeam('people.manage'),
   'GET /people/:person': inTeam('members.view'),
   'PATCH /people/:person': inTeam('people.manage'),
+  'DELETE /people/:person': inTeam('people.manage'),
   'GET /api-keys': inTeam('keys.own'),
   'POST /api-keys': inTeam('keys.own'),
   'DELETE /api-keys/:keyUid': inTeam('keys.own'),
@@ -209,7 +268,15 @@ beforeAll(async () => {
     team = (await insertTeam(tx, { name: 'First', runLimit: null, standard: 10, by })).uid
     const other = (await insertTeam(tx, { name: 'Second', runLimit: null, standard: 10, by })).uid
     const key = async (name: string, asked: Partial<NewKey> & Pick<NewKey, 'owner'>) => {
-      const made = { name, team: null, scope: 'admin', expiresAt: null, createdBy: by, ...asked } as const
+      const made = {
+        name,
+        team: null,
+        scope: 'admin',
+        expiresAt: null,
+        createdBy: by,
+        madeWith: null,
+        ...asked,
+      } as const
       const { key, item } = await createApiKey(tx, made)
       keys[name] = key
       return item.uid
@@ -274,7 +341,8 @@ const ask = (key: string, route: string, run: string = runs.ofTeam) => {
   const filled = path
     .replace(/:runId|:conversationId/, run)
     .replace('/artifacts/:uid', `/artifacts/${artifacts[run]}`)
-    .replace(':team', team)
+    // Whoever may delete teams is not to delete this one: the first team of a server stays.
+    .replace(':team', route === 'DELETE /teams/:team' ? 'default' : team)
     .replace(/:(keyId|buildId|deliveryId)/g, randomUUID())
     .replace(/:\w+/g, 'A'.repeat(22))
   const headers = {

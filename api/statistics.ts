@@ -1,6 +1,7 @@
 // Statistics of a team's runs, for dashboards.
 import { Router } from 'express'
 import { canonicalTimeZone } from '../domain/cron.ts'
+import { fromMicro } from '../domain/money.ts'
 import {
   type RunFigures,
   STATISTICS_BUCKETS,
@@ -147,9 +148,8 @@ function figuresOf({ ends, worked, waited }: Counts): RunFigures {
     run_time_seconds: spreadOf(worked),
     queue_wait_seconds: spreadOf(waited),
     failure_reasons: reasonsOf(ends),
-    // What a run has used is not counted yet, and nothing is made up.
-    total_tokens: null,
-    cost_usd: null,
+    total_tokens: ends.reduce((total, { tokens }) => total + tokens, 0),
+    cost_usd: fromMicro(ends.reduce((total, { cost_micro_usd: cost }) => total + cost, 0)),
   }
 }
 

@@ -57,7 +57,7 @@ async function endGroup(child: ChildProcess): Promise<void> {
   await ended
 }
 
-type LaunchPlace = Omit<LaunchContext, 'gatewayToken' | 'model' | 'reasoningLevel' | 'policy'>
+type LaunchPlace = Omit<LaunchContext, 'gatewayToken' | 'model' | 'reasoningLevel' | 'policy' | 'rules' | 'mcpServers'>
 
 export interface OwnDirectories {
   id: string
@@ -77,7 +77,14 @@ export async function ownDirectories({ agent, directory }: BareOptions, owner: O
     owner,
     paths,
     async launch(place) {
-      const settings = { gatewayToken: 'of-no-account', model: null, reasoningLevel: null, policy: 'allow' } as const
+      const settings = {
+        gatewayToken: 'of-no-account',
+        model: null,
+        reasoningLevel: null,
+        policy: 'allow',
+        rules: null,
+        mcpServers: [],
+      } as const
       const launch = agent.launch({ ...settings, ...place })
       await writeHomeFiles(paths, launch.files, owner)
       return launch

@@ -124,6 +124,8 @@ async function machine(kind: Host['kind'], directory: string, api: TestApi): Pro
     runsDirectory,
     agentsDirectory: join(directory, 'agents'),
     gatewayUrl: '',
+    brokerUrl: '',
+    bindsCredentials: false,
     git: await testGitAccess(directory),
     ...testPrepared(runsDirectory, host),
     capacity: 100,

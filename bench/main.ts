@@ -4,6 +4,7 @@ import { dockerAnswers } from '../environments/create-host.ts'
 import { measureBurst } from './burst.ts'
 import { measureCancel } from './cancel.ts'
 import { measureCheckpoint } from './checkpoint.ts'
+import { measureGateway } from './gateway.ts'
 import { measureIdle } from './idle.ts'
 import { measureLatency } from './latency.ts'
 import { measureLists } from './lists.ts'
@@ -27,6 +28,7 @@ const names = [
   'prepared',
   'checkpoint',
   'lists',
+  'gateway',
 ] as const
 type Name = (typeof names)[number]
 type Measure = (cleanUp: AsyncDisposableStack) => Promise<void>
@@ -59,6 +61,7 @@ const measures: readonly [name: Name, measure: Measure][] = [
   ['checkpoint', (stack) => measureCheckpoint('direct', samples, stack)],
   ['checkpoint', onDocker((stack) => measureCheckpoint('docker', samples, stack))],
   ['lists', (stack) => measureLists(stack)],
+  ['gateway', measureGateway],
 ]
 
 printMachine()

@@ -56,6 +56,16 @@ function addTeams(program: Command, exit: Exit): void {
     .action(async (team: string, _: unknown, command: Command) =>
       exit(await (await load()).updateTeam(team, command.optsWithGlobals<TeamOptions>())),
     )
+  teams
+    .command('delete')
+    .description(
+      'Delete a team, with its schedules, environments, service accounts, webhooks and keys. Its runs are cancelled and stay. Only with the admin key.',
+    )
+    .argument('<team>', TEAM)
+    .addOption(json('what went with it'))
+    .action(async (team: string, _: unknown, command: Command) =>
+      exit(await (await load()).deleteTeam(team, command.optsWithGlobals<TeamOptions>())),
+    )
 }
 
 function addMembers(program: Command, exit: Exit): void {
@@ -115,6 +125,16 @@ function addPeople(program: Command, exit: Exit): void {
         exit(await (await load()).setDisabled(person, disabled, command.optsWithGlobals<PeopleOptions>())),
       )
   }
+  people
+    .command('delete')
+    .description(
+      'Forget a person: name, address, keys, personal schedules. Personal runs are cancelled. Only with the admin key.',
+    )
+    .argument('<person>', PERSON)
+    .addOption(json('what went with them'))
+    .action(async (person: string, _: unknown, command: Command) =>
+      exit(await (await load()).deletePerson(person, command.optsWithGlobals<PeopleOptions>())),
+    )
 }
 
 function addKeys(program: Command, exit: Exit): void {
@@ -147,9 +167,12 @@ function addKeys(program: Command, exit: Exit): void {
     )
   keys
     .command('revoke')
-    .description('Revoke a key. Whoever has it is refused from then on.')
+    .description('Revoke a key. Whoever has it is refused from then on. The admin key revokes those of every team.')
     .argument('<uid>', 'uid of the key')
-    .action(async (uid: string) => exit(await (await load()).revokeKey(uid)))
+    .option('--cascade', 'also the keys that were made with it, and with those')
+    .action(async (uid: string, options: { cascade?: boolean }) =>
+      exit(await (await load()).revokeKey(uid, options.cascade ?? false)),
+    )
 }
 
 function addShares(program: Command, exit: Exit): void {

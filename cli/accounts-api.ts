@@ -1,6 +1,14 @@
 // Teams, people, API keys and shares, as the command line asks for them.
 import type { z } from 'zod'
-import type { Me, MemberItem, PersonChange, PersonItem, TeamChange, TeamItem } from '../domain/account.ts'
+import type {
+  Me,
+  MemberItem,
+  PersonChange,
+  PersonItem,
+  RemovedAccount,
+  TeamChange,
+  TeamItem,
+} from '../domain/account.ts'
 import type { ApiKeyItem, NewApiKey } from '../domain/api-key.ts'
 import type { Role, ShareLevel } from '../domain/permission.ts'
 import type { NewShare, ShareItem } from '../domain/share.ts'
@@ -16,16 +24,18 @@ export interface AccountsApi {
   teams(): Promise<TeamItem[]>
   createTeam(body: { name: string; run_limit?: number }): Promise<TeamItem>
   changeTeam(uid: string, change: TeamChange): Promise<TeamItem>
+  deleteTeam(uid: string): Promise<RemovedAccount>
   members(team: string): Promise<MemberItem[]>
   addMember(team: string, body: { email: string; role?: Role; display_name?: string }): Promise<MemberItem>
   setRole(team: string, person: string, role: Role): Promise<MemberItem>
   removeMember(team: string, person: string): Promise<void>
   people(cursor?: string): Promise<PeoplePage>
   changePerson(uid: string, change: PersonChange): Promise<PersonItem>
+  deletePerson(uid: string): Promise<RemovedAccount>
   keys(options: { all: boolean }): Promise<ApiKeyItem[]>
   /** The key itself is told here and never again. */
   createKey(body: z.input<typeof NewApiKey>): Promise<ApiKeyItem & { key: string }>
-  revokeKey(uid: string): Promise<void>
+  revokeKey(uid: string, options: { cascade: boolean }): Promise<void>
   shares(runId: string): Promise<ShareItem[]>
   share(runId: string, body: NewShare & { level: ShareLevel }): Promise<ShareItem>
   unshare(runId: string, uid: string): Promise<void>
@@ -51,6 +61,7 @@ export function createAccountsApi(
     teams: async () => (await json<{ teams: TeamItem[] }>(steady(`${base}/teams`))).teams,
     createTeam: (body) => json(post(`${base}/teams`, body)),
     changeTeam: (uid, change) => patch(`${base}/teams/${uid}`, change),
+    deleteTeam: (uid) => json(steady(`${base}/teams/${uid}`, () => ({ method: 'DELETE' }))),
     members: async (team) => (await json<{ members: MemberItem[] }>(steady(`${base}/teams/${team}/members`))).members,
     addMember: (team, body) => json(post(`${base}/teams/${team}/members`, body)),
     setRole: (team, person, role) => patch(`${base}/teams/${team}/members/${person}`, { role }),
@@ -58,10 +69,12 @@ export function createAccountsApi(
     people: (cursor) =>
       json(steady(`${base}/people?limit=500${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`)),
     changePerson: (uid, change) => patch(`${base}/people/${uid}`, change),
+    deletePerson: (uid) => json(steady(`${base}/people/${uid}`, () => ({ method: 'DELETE' }))),
     keys: async ({ all }) => (await json<{ keys: ApiKeyItem[] }>(steady(`${base}/api-keys?all=${all}`))).keys,
     // Once: a key whose answer was lost would be one that nobody knows. A link's token likewise.
     createKey: (body) => json(request(`${base}/api-keys`, sending('POST', body))),
-    revokeKey: (uid) => remove(`${base}/api-keys/${encodeURIComponent(uid)}`),
+    revokeKey: (uid, { cascade }) =>
+      remove(`${base}/api-keys/${encodeURIComponent(uid)}${cascade ? '?cascade=true' : ''}`),
     shares: async (runId) => (await json<{ shares: ShareItem[] }>(steady(`${base}/runs/${runId}/shares`))).shares,
     share: (runId, body) => json(request(`${base}/runs/${runId}/shares`, sending('POST', body))),
     unshare: (runId, uid) => remove(`${base}/runs/${runId}/shares/${encodeURIComponent(uid)}`),

@@ -5,16 +5,25 @@ import type { CheckpointItem } from '../domain/checkpoint.ts'
 import type { EventKind, RunEvent } from '../domain/event.ts'
 import type { RepositoryResult } from '../domain/host-api.ts'
 import type { CancelResponse, Harnesses, RunItem } from '../domain/run.ts'
+import type { SkillList } from '../domain/skill.ts'
 import type { RunState } from '../domain/state.ts'
 import type { Statistics } from '../domain/statistics.ts'
 import type { WorkerItem, WorkerKeyItem } from '../domain/worker.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { type AccountsApi, createAccountsApi } from './accounts-api.ts'
+import { type ArtifactsApi, createArtifactsApi } from './artifacts-api.ts'
 import type { GivenAnswer } from './ask.ts'
 import { type AuditApi, createAuditApi } from './audit-api.ts'
 import { createEnvironmentsApi, type EnvironmentsApi } from './environments-api.ts'
 import { CliError, type ExitCode, exitCodes, type Problem } from './exit.ts'
+import { createGitCredentialsApi, type GitCredentialsApi } from './git-credentials-api.ts'
+import { createMcpServersApi, type McpServersApi } from './mcp-servers-api.ts'
+import { createModelsApi, type ModelsApi } from './models-api.ts'
+import { createMoneyApi, type MoneyApi } from './money-api.ts'
 import { createSchedulesApi, type SchedulesApi } from './schedules-api.ts'
+import { createSecretsApi, type SecretsApi } from './secrets-api.ts'
+import { type ConfigurationApi, createConfigurationApi } from './shared-items-api.ts'
+import { createWebhooksApi, type WebhooksApi } from './webhooks-api.ts'
 
 /** A request that is neither a stream nor a bundle is answered within a second; a server that takes longer is not well. */
 const REQUEST_TIMEOUT_MS = 30_000
@@ -32,6 +41,8 @@ export interface RunsQuery {
   q?: string | undefined
   /** Uid of a stored environment. */
   environment?: string | undefined
+  /** Those that are shared with whoever asks, in place of their team's. */
+  shared?: boolean
 }
 
 export interface RunsPage {
@@ -72,6 +83,8 @@ export interface Api {
   list(query: RunsQuery): Promise<RunsPage>
   get(runId: string): Promise<RunItem>
   harnesses(): Promise<Harnesses>
+  /** As `GET /agent` has them. */
+  skills(query: Readonly<Record<string, string>>): Promise<SkillList>
   /** As `GET /agent/statistics` has them. */
   statistics(query: Readonly<Record<string, string | undefined>>): Promise<Statistics>
   checkpoints(runId: string, query: { limit: number; cursor?: string | undefined }): Promise<CheckpointsPage>
@@ -88,9 +101,17 @@ export interface Api {
   /** The bytes as git wrote them: files may be in any encoding. */
   patch(runId: string, repository?: string): Promise<Buffer>
   bundle(runId: string, repository: string): Promise<Buffer>
+  readonly artifacts: ArtifactsApi
   readonly audit: AuditApi
+  readonly secrets: SecretsApi
+  readonly models: ModelsApi
   readonly environments: EnvironmentsApi
+  readonly money: MoneyApi
+  readonly gitCredentials: GitCredentialsApi
+  readonly mcpServers: McpServersApi
   readonly schedules: SchedulesApi
+  readonly configuration: ConfigurationApi
+  readonly webhooks: WebhooksApi
   readonly accounts: AccountsApi
   readonly workers: {
     list(): Promise<WorkerItem[]>
@@ -183,6 +204,7 @@ export function createApi(options: ApiOptions): Api {
       return json(steady(`${base}/${runId}/checkpoints?limit=${limit}${from}`))
     },
     harnesses: () => json(steady(`${options.url}/api/v1/agent/harnesses`)),
+    skills: (query) => json(steady(`${options.url}/api/v1/agent?${new URLSearchParams(query)}`)),
     statistics: (query) => {
       const given = Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined)
       return json(steady(`${options.url}/api/v1/agent/statistics?${new URLSearchParams(given)}`))
@@ -222,10 +244,18 @@ export function createApi(options: ApiOptions): Api {
       )
       return Buffer.from(await answer.arrayBuffer())
     },
+    artifacts: createArtifactsApi(`${options.url}/api/v1/agent/artifacts`, { steady, json }),
     audit: createAuditApi(`${options.url}/api/v1/agent/audit-log`, { steady, json }),
+    models: createModelsApi(`${options.url}/api/v1/agent`, { steady, post, json }),
+    secrets: createSecretsApi(`${options.url}/api/v1/agent`, { steady, post, json }),
     accounts: createAccountsApi(`${options.url}/api/v1/agent`, { steady, post, json }, request),
     environments: createEnvironmentsApi(`${options.url}/api/v1/agent/environments`, { steady, post, json }),
+    money: createMoneyApi(`${options.url}/api/v1/agent`, { steady, post, json }),
+    gitCredentials: createGitCredentialsApi(`${options.url}/api/v1/agent/git-credentials`, { steady, post, json }),
+    mcpServers: createMcpServersApi(`${options.url}/api/v1/agent/mcp-servers`, { steady, post, json }),
+    configuration: createConfigurationApi(`${options.url}/api/v1/agent`, { steady, post, json }),
     schedules: createSchedulesApi(`${options.url}/api/v1/agent/schedules`, { steady, post, json }),
+    webhooks: createWebhooksApi(`${options.url}/api/v1/agent/webhooks`, { steady, post, json }),
     workers: {
       list: async () => (await json<{ workers: WorkerItem[] }>(steady(workers))).workers,
       setDraining: (workerId, draining) =>
@@ -259,6 +289,7 @@ function listQuery(query: RunsQuery): string {
   if (query.cursor) search.set('cursor', query.cursor)
   for (const state of query.state ?? []) search.append('state', state)
   if (query.q) search.set('q', query.q)
+  if (query.shared) search.set('shared', 'true')
   if (query.environment) search.set('environment_id', query.environment)
   return `?${search}`
 }

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openEnvironment } from '../secrets/inline.ts'
 import { recordBuild } from '../store/builds/builds.ts'
 import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
@@ -47,7 +48,7 @@ test('an environment is stored, changed and run in by its name, and deleted', as
     run_limit: null,
   })
   const row = await api.db.selectFrom('environments').select('config').where('id', '=', uid).executeTakeFirstOrThrow()
-  expect(row.config.env).toEqual({ A: '1', B: '2' })
+  expect(openEnvironment(api.vault, row.config).env).toEqual({ A: '1', B: '2' })
 
   const run = await ambient(['run', 'x', '--environment', 'web', '--detach'], options())
   const { agent_config } = (await api.call('GET', `/agent/runs/${run.stdout.trim()}`)).body

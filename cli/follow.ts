@@ -8,6 +8,7 @@ import type { Api } from './client.ts'
 import { CliError, type ExitCode, exitCodeOf, exitCodes } from './exit.ts'
 import { watchPlace } from './place.ts'
 import { createProgress } from './progress.ts'
+import { budgetBar } from './render/budget.ts'
 import { addToTotals, noTotals, renderSummary, shortId, type Totals } from './render/summary.ts'
 import { createRenderer } from './render.ts'
 import type { Screen } from './screen.ts'
@@ -67,7 +68,9 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
     const now = await api.get(runId)
     // Without an open question, an answer is on its way to the agent.
     if (now.state !== 'BLOCKED' || now.questions.length === 0) return
-    if (!screen.interactive || json) {
+    // There is nothing to be typed here: what stops it is somewhere else.
+    const isAboutMoney = now.questions.some(({ about }) => about !== undefined)
+    if (isAboutMoney || !screen.interactive || json) {
       stop.abort()
       return
     }
@@ -93,10 +96,14 @@ export async function follow(settings: FollowSettings): Promise<Followed> {
     })
   }
 
+  const budget = async () => {
+    const [own] = (await api.get(runId)).budgets
+    return own === undefined ? null : budgetBar(own)
+  }
   const noop = () => {}
   let leaveLine = noop
   let state: RunState = settings.run.state
-  const progress = screen.interactive && !json ? createProgress(screen, state) : null
+  const progress = screen.interactive && !json ? createProgress(screen, state, budget) : null
   try {
     if (settings.run.state === 'BLOCKED' && settings.after >= settings.run.last_event_sequence) watchBlocked()
     const events = followEvents(api, runId, {

@@ -61,6 +61,21 @@ export function readMetadata(pairs: readonly string[]): Record<string, string> {
   )
 }
 
+/** What `--saved-prompt` and `--arg` say; undefined where there is none. */
+export function savedPromptOf({ savedPrompt, arg = [] }: { savedPrompt?: string; arg?: string[] }) {
+  if (savedPrompt === undefined) {
+    if (arg.length > 0) throw usageError('--arg is the argument of a --saved-prompt.')
+    return undefined
+  }
+  const pairs = arg.map((pair) => {
+    const equals = pair.indexOf('=')
+    if (equals <= 0) throw usageError(`--arg ${pair}: write it as name=value.`)
+    return [pair.slice(0, equals), pair.slice(equals + 1)]
+  })
+  const which = /^[A-Za-z0-9]{22}$/.test(savedPrompt) ? { uid: savedPrompt } : { name: savedPrompt }
+  return { ...which, arguments: Object.fromEntries(pairs) as Record<string, string> }
+}
+
 /** `group:limit`. A group's name may have colons of its own. */
 export function readConcurrency(text: string): { group: string; limit: number } {
   const [, group, limit] = /^(.+):(\d+)$/.exec(text) ?? []
@@ -85,14 +100,9 @@ export async function findRun(api: Api, given: string): Promise<string> {
       `"${given}" is not the id of a run.`,
       `An id, or its first four characters or more: see ${typed} runs.`,
     )
-  const found: { run_id: string; title: string }[] = []
-  let cursor: string | undefined
-  do {
-    // The search also finds what has the text in its title.
-    const page = await api.list({ limit: 500, cursor, q: text })
-    found.push(...page.runs.filter(({ run_id }) => run_id.startsWith(text)))
-    cursor = page.page_info.has_next_page ? (page.page_info.next_cursor ?? undefined) : undefined
-  } while (cursor !== undefined)
+  const ofTeam = await runsWithId(api, text, false)
+  // Of another team, and shared with whoever asks.
+  const found = ofTeam.length > 0 ? ofTeam : await runsWithId(api, text, true)
   const [run, ...others] = found
   if (!run) throw usageError(`There is no run whose id begins with ${text}.`, `${typed} runs lists them.`)
   if (others.length > 0) {
@@ -100,4 +110,16 @@ export async function findRun(api: Api, given: string): Promise<string> {
     throw usageError(`${found.length} runs have an id that begins with ${text}:\n${list}`, 'Give more of it.')
   }
   return run.run_id
+}
+
+async function runsWithId(api: Api, prefix: string, shared: boolean): Promise<{ run_id: string; title: string }[]> {
+  const found: { run_id: string; title: string }[] = []
+  let cursor: string | undefined
+  do {
+    // The search also finds what has the text in its title.
+    const page = await api.list({ limit: 500, cursor, q: prefix, shared })
+    found.push(...page.runs.filter(({ run_id }) => run_id.startsWith(prefix)))
+    cursor = page.page_info.has_next_page ? (page.page_info.next_cursor ?? undefined) : undefined
+  } while (cursor !== undefined)
+  return found
 }

@@ -6,6 +6,7 @@ import { runStates } from '../domain/state.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { HostOptions } from '../workers/host.ts'
 import { addAccounts } from './account-commands.ts'
+import { addArtifacts } from './artifact-commands.ts'
 import { addAudit } from './audit-commands.ts'
 import type { AgentsOptions } from './commands/agents.ts'
 import type { ApplyOptions } from './commands/apply.ts'
@@ -15,12 +16,20 @@ import type { CancelOptions, SendOptions } from './commands/messages.ts'
 import type { RunOptions } from './commands/run.ts'
 import type { RunsOptions } from './commands/runs.ts'
 import type { WorkersOptions } from './commands/workers.ts'
+import { addConfiguration } from './configuration-commands.ts'
 import { addEnvironments } from './environment-commands.ts'
 import { exitCodeHelp, usageError } from './exit.ts'
 import { addForks } from './fork-commands.ts'
+import { addGitCredentials } from './git-credential-commands.ts'
+import { addMcpServers } from './mcp-server-commands.ts'
+import { addModels } from './model-commands.ts'
+import { addMoney } from './money-commands.ts'
 import { following, json, list, permission, positive, RUN, whole } from './options.ts'
 import { addSchedules } from './schedule-commands.ts'
+import { addSecrets, addVault } from './secret-commands.ts'
+import { addSkills } from './skill-commands.ts'
 import { addStats } from './stats-command.ts'
+import { addWebhooks } from './webhook-commands.ts'
 
 // Not read from the schema itself: that would load zod, and half of the time of `--help` with it.
 const agentNames = Object.keys({
@@ -54,18 +63,29 @@ export function buildProgram(rest: string[], exit: (code: number) => void): Comm
   addTranscript(program, exit)
   addMessages(program, exit)
   addResults(program, exit)
+  addArtifacts(program, exit)
   addStats(program, exit)
   program.commandsGroup('Getting started:')
   addStart(program, exit)
+  program.commandsGroup('Money:')
+  addMoney(program, exit)
   program.commandsGroup('Schedules:')
-  addSchedules(program, agentNames, exit)
+  addSchedules(program, agentNames, rest, exit)
   program.commandsGroup('Environments:')
   addEnvironments(program, exit)
+  addConfiguration(program, agentNames, exit)
+  addGitCredentials(program, exit)
+  addMcpServers(program, exit)
+  addSkills(program, exit)
+  addSecrets(program, exit)
   program.commandsGroup('People and keys:')
   addAccounts(program, exit)
   addAudit(program, exit)
+  addModels(program, exit)
+  addWebhooks(program, exit)
   program.commandsGroup('Hosts of a server:')
   addWorkers(program, exit)
+  addVault(program, exit)
   program.commandsGroup('Parts of a server (`ambient start` starts them all):')
   addParts(program)
   if (rest.length > 0) refuseRest(program)
@@ -87,10 +107,11 @@ function suggestBelow(command: Command): void {
   })
 }
 
-/** Only `ambient run` has a use for what stands after two dashes. */
+/** Only what starts runs has a use for what stands after two dashes. */
 function refuseRest(program: Command): void {
   program.hook('preAction', (_, called) => {
-    if (called.name() !== 'run')
+    const isOfSchedule = called.parent?.name() === 'schedules' && ['create', 'update'].includes(called.name())
+    if (called.name() !== 'run' && !isOfSchedule)
       throw usageError('Two dashes and what follows them belong to: ambient run --agent command -- …')
   })
 }
@@ -156,10 +177,34 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
       .option('--max-run <minutes>', 'longest time all turns of an execution may take together', whole(1, 100_000))
       .option('--max-transcript <MiB>', 'largest transcript of the run', whole(1, 1_000_000))
       .option('--max-disk <GiB>', 'most of the disk that the run may take', positive)
+      .option('--budget <usd>', 'what models and compute of the run may cost; then it is paused', positive)
+      .option('--tree-budget <usd>', 'the same for the run and all that it begins', positive)
+      .addOption(
+        list(
+          '--mcp <name|uid|file>',
+          'server of tools for the agent: a stored one, or a file with some, such as ./.mcp.json (repeatable)',
+        ),
+      )
+      .addOption(
+        list(
+          '--secret <name>',
+          'secret that the run gets; unset: all of the team, the environment and its service account (repeatable)',
+        ),
+      )
+      .option('--no-secrets', 'give it none')
       .option('--pool <name>', 'pool of hosts that may take the run')
       .option('--priority <number>', 'where runs wait in line, higher goes first (default: 0)', whole(-100, 100))
       .option('--concurrency <group:limit>', 'wait until fewer than so many runs of the group are at work')
+      .addOption(
+        list(
+          '--skill <name>',
+          'skill to work by: `owner/repo:path`, `repo:name`, or its name; the prompt may be left out then. Further ones are at hand for the agent (repeatable)',
+        ),
+      )
       .option('--base-prompt <text>', 'instructions that come before the prompt')
+      .option('--profile <name|uid>', 'agent profile, for what no other option says')
+      .option('--saved-prompt <name|uid>', 'saved prompt that is the task')
+      .addOption(list('--arg <name=value>', 'argument of the saved prompt (repeatable)'))
       .addOption(list('--metadata <key=value>', 'label of the run (repeatable)'))
       .option('--personal', 'a run that nobody but you and the admins of your team see')
       .option('--as <uid>', 'service account that carries it out, and whose configuration holds'),

@@ -143,11 +143,15 @@ export function createRenderer(style: Style): Renderer {
         return inBlock('note', `${colours.dim('·')} ${clean(String(data.message ?? ''))}${percent(data)}\n`)
       case 'artifact':
         return inBlock('note', `${colours.dim('·')} ${artifactWords(data)}\n`)
+      case 'mcp_server':
+        return inBlock('note', mcpServer(data, style))
       case 'child':
         return inBlock(
           'note',
           `${colours.dim('·')} has started the run ${String(data.run_id)}: ${clean(String(data.title ?? ''))}\n`,
         )
+      case 'budget':
+        return inBlock('note', `${colours.yellow('$')} ${clean(String(data.message ?? ''))}\n`)
       // Told by the summary, or of no interest to a reader.
       case 'result':
       case 'usage':
@@ -273,6 +277,17 @@ function setup(data: Record<string, unknown>, style: Style): string {
 function warning(data: Record<string, unknown>, style: Style): string {
   const text = typeof data.text === 'string' ? `  ${style.colours.dim(oneLine(data.text, lineWidth(style) - 2))}\n` : ''
   return `${style.colours.yellow('!')} ${clean(String(data.message ?? data.code))}\n${text}`
+}
+
+function mcpServer(data: Record<string, unknown>, { colours }: Style): string {
+  const name = `MCP server ${clean(String(data.name))}`
+  if (data.state === 'ready') {
+    const tools = Array.isArray(data.tools) ? data.tools.map(String) : []
+    return `${colours.dim('·')} ${name}: ${tools.length === 0 ? 'no tools' : clean(tools.join(', '))}\n`
+  }
+  const log = typeof data.log_tail === 'string' ? data.log_tail.trimEnd().split('\n').slice(-5) : []
+  const lines = log.map((line) => `  ${colours.dim(clean(line))}\n`).join('')
+  return `${colours.yellow('!')} ${name} does not start: ${clean(String(data.reason ?? ''))}\n${lines}`
 }
 
 /** An ordinary end goes without saying. */

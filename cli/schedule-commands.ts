@@ -15,7 +15,13 @@ const policies = Object.keys({
   allow_all: 1,
 } satisfies Record<OverlapPolicy, 1>)
 
-export function addSchedules(program: Command, agentNames: readonly string[], exit: (code: number) => void): void {
+/** `rest`: what stands after `--`, which is the command of `--agent command`. */
+export function addSchedules(
+  program: Command,
+  agentNames: readonly string[],
+  rest: readonly string[],
+  exit: (code: number) => void,
+): void {
   const load = () => import('./commands/schedules.ts')
   const schedules = program
     .command('schedules')
@@ -39,7 +45,7 @@ export function addSchedules(program: Command, agentNames: readonly string[], ex
     .option('--paused', 'make it paused')
     .addHelpText('after', examples)
     .action(async (name: string | undefined, _: unknown, command: Command) =>
-      exit(await (await load()).create(name, command.optsWithGlobals<ScheduleOptions>())),
+      exit(await (await load()).create(name, command.optsWithGlobals<ScheduleOptions>(), rest)),
     )
   schedules
     .command('show')
@@ -59,7 +65,7 @@ export function addSchedules(program: Command, agentNames: readonly string[], ex
   )
     .option('--name <name>', 'its new name')
     .action(async (given: string, _: unknown, command: Command) =>
-      exit(await (await load()).update(given, command.optsWithGlobals<ScheduleOptions>())),
+      exit(await (await load()).update(given, command.optsWithGlobals<ScheduleOptions>(), rest)),
     )
   for (const [word, on, description] of [
     ['pause', false, 'Pause a schedule. Runs that go on are left to go on.'],
@@ -117,6 +123,10 @@ const withConfig = (command: Command, agentNames: readonly string[]): Command =>
     .option('-c, --cron <expression>', 'its times: minute, hour, day of the month, month, day of the week')
     .option('--time-zone <zone>', 'that its times are in, such as Europe/Berlin; unset: UTC')
     .option('--prompt <text>', 'the task of each run')
+    .option('--saved-prompt <name|uid>', 'saved prompt that is the task, as it is when each run begins')
+    .addOption(list('--arg <name=value>', 'argument of the saved prompt (repeatable)'))
+    .option('--profile <name|uid>', 'agent profile of its runs')
+    .addOption(list('--skill <name>', 'skill that each run works by; the task may be left out then (repeatable)'))
     .option('--environment <name|uid>', 'stored environment that its runs work in')
     .addOption(
       new Option('-a, --agent <name>', 'agent that does the work; unset: the server’s default').choices(agentNames),
@@ -133,4 +143,5 @@ const withConfig = (command: Command, agentNames: readonly string[]): Command =>
 const examples = `
 Examples:
   ambient schedules create nightly --cron "0 3 * * *" --prompt "Update the dependencies" --environment web
-  ambient schedules create review --cron "0 9 * * MON-FRI" --time-zone Europe/Berlin --prompt "Review open pull requests"`
+  ambient schedules create review --cron "0 9 * * MON-FRI" --time-zone Europe/Berlin --prompt "Review open pull requests"
+  ambient schedules create backup --cron "0 2 * * *" --agent command -- ./backup.sh --all`

@@ -74,6 +74,16 @@ export const TeamChange = z
   .meta({ id: 'TeamChange' })
 export type TeamChange = z.infer<typeof TeamChange>
 
+/** The answer to the deletion of a team or a person: what went with it. */
+export const RemovedAccount = z
+  .object({
+    cancelled_runs: z.number().int().describe('Runs that are being cancelled.'),
+    deleted_schedules: z.number().int(),
+    revoked_keys: z.number().int(),
+  })
+  .meta({ id: 'RemovedAccount' })
+export type RemovedAccount = z.infer<typeof RemovedAccount>
+
 export const MemberItem = z
   .object({
     uid: Uid.describe('Of the person.'),

@@ -15,6 +15,9 @@ export const ApiKeyItem = z
     scope: ScopeName,
     created_at: z.iso.datetime(),
     created_by: Profile,
+    made_with: Uid.nullable().describe(
+      'The key that it was made with, or that its maker had signed in with. Null: the admin key, or a sign-in without one.',
+    ),
     expires_at: z.iso.datetime().nullable(),
     last_used_at: z.iso.datetime().nullable().describe('To the minute.'),
   })
@@ -22,6 +25,14 @@ export const ApiKeyItem = z
 export type ApiKeyItem = z.infer<typeof ApiKeyItem>
 
 export const ApiKeyList = z.object({ keys: z.array(ApiKeyItem) }).meta({ id: 'ApiKeyList' })
+
+/** Query of `DELETE /agent/api-keys/{uid}`. */
+export const RevokeKey = z.object({
+  cascade: z
+    .boolean()
+    .default(false)
+    .describe('Also all keys that were made with it, and with those, as far as the caller may revoke them.'),
+})
 
 /** Body of `POST /agent/api-keys`. */
 export const NewApiKey = z

@@ -1,6 +1,7 @@
 // A conversation as Oz serves it: steps of messages, made from the events of transcripts.
 import { z } from 'zod'
 import type { RunEvent } from './event.ts'
+import { RequestUsage } from './money.ts'
 
 export const actionCategories = [
   'command',
@@ -72,7 +73,11 @@ export const ConversationStep = z
 
 /** `GET /agent/runs/{id}/conversation` and `GET /agent/conversations/{id}` */
 export const ConversationResponse = z
-  .object({ conversation_id: z.uuid(), steps: z.array(ConversationStep) })
+  .object({
+    conversation_id: z.uuid(),
+    request_usage: RequestUsage.nullable().describe('Of all its runs together; null where that is nothing.'),
+    steps: z.array(ConversationStep),
+  })
   .meta({ id: 'ConversationResponse' })
 
 type StepHead = z.infer<z.ZodObject<typeof stepHead>>
@@ -176,6 +181,7 @@ export class ConversationReader {
       case 'child':
         yield* this.#tell(event, 'assistant')
         return
+      case 'mcp_server':
       case 'result':
       case 'warning':
       case 'error':

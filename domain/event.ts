@@ -21,10 +21,12 @@ export const eventKinds = [
   'prompt', // a person's message, at the moment the agent got it: {message_id, text}
   'question', // the agent asks: {question_id, tool_call, options: [{option_id, name, kind}]}
   'answer', // a person (or the policy) answered: {question_id, option_id, by}
+  'budget', // what is spent reaches a share of a budget, stops the run, or may be more: {what: alert|stopped|raised, message, scope?, percent?, limit_usd?, spent_usd?}
   'progress', // the agent tells how far it is: {message, percent?}
   'artifact', // handed over beside the repositories: {artifact_uid, artifact_type, title?, filename?, url?, branch?}
   'child', // the agent has started another run: {run_id, title}
   'turn_end', // {stop_reason, usage?}
+  'mcp_server', // a server of tools was tried before the agent began: {name, type, state: ready | failed, tools?, reason?, exit_code?, log_tail?, milliseconds?}
   'setup', // a line of set-up output: {step, stream, text} or {step, command} or {step, exit_code, duration_ms}
   'output', // a line of a command agent's output: {stream, text}
   'state', // the run's state changed: {state, execution, failure?, message?}

@@ -5,7 +5,10 @@ import { BlockedHost } from './egress.ts'
 import { buildReasons } from './environment.ts'
 import { NewEvent } from './event.ts'
 import { AgentName, PermissionPolicy } from './harness.ts'
-import { CommitIdentity, InlineEnvironment, RunMode } from './run.ts'
+import { McpServerOrder } from './mcp-server.ts'
+import { CommitIdentity, InlineEnvironment, Repository, RunMode } from './run.ts'
+import { GivenSecret } from './secret.ts'
+import { PinnedSkill, SkillFile } from './skill.ts'
 import { EgressState, HostName } from './worker.ts'
 
 /** All of these routes live under this prefix and need a worker key. */
@@ -27,6 +30,9 @@ export const HostReport = z.object({
   /** Runs that it holds, with kept sandboxes. */
   in_use: z.number().int().min(0),
   egress: EgressState.nullable().default(null),
+  /** How large one of its sandboxes is. Null: a host of an older version, which does not say. */
+  cpus: z.number().min(0).nullable().default(null),
+  memory_mb: z.number().int().min(0).nullable().default(null),
 })
 export type HostReport = z.infer<typeof HostReport>
 
@@ -48,6 +54,20 @@ export const ClaimRequest = z.object({ run_id: z.uuid(), execution: z.number().i
 export const ClaimAnswer = z.object({ outcome: z.enum(['claimed', 'draining']) })
 export type ClaimAnswer = z.infer<typeof ClaimAnswer>
 
+/** A repository that is reached through the git broker, below the gateway's address. */
+export const BrokeredRepository = z.object({
+  /** As the run names it, without credentials. */
+  url: z.string(),
+  /** Where it is over HTTP. */
+  place: z.object({ scheme: z.enum(['https', 'http']), host: z.string(), path: z.string() }),
+  /**
+   * Where its credential comes from. The host itself goes before the settings of
+   * the server, and what a URL has as its credentials it uses by itself.
+   */
+  by: z.enum(['url', 'stored', 'settings']),
+})
+export type BrokeredRepository = z.infer<typeof BrokeredRepository>
+
 /** `GET /runs/:runId/executions/:execution`: what a host needs to carry it out. */
 export const ExecutionOrder = z.object({
   run_id: z.uuid(),
@@ -60,6 +80,8 @@ export const ExecutionOrder = z.object({
   /** Null: the host's default, `allow` in a container and `ask` on the bare machine. */
   policy: PermissionPolicy.nullable(),
   base_prompt: z.string().nullable(),
+  /** What its team and its creator have every agent told; null: nothing. */
+  rules: z.string().nullable().default(null),
   environment: InlineEnvironment,
   /** The stored environment, where a prepared start is wanted; null: the run sets itself up. */
   prepared: z.object({ environment_id: z.string(), wait: z.boolean() }).nullable().default(null),
@@ -80,8 +102,21 @@ export const ExecutionOrder = z.object({
   disk_bytes: z.number().min(0).nullable().default(null),
   /** Whose run it is: teams share no copies of repositories. */
   team: z.string().default('default'),
+  /** What its agent is given beside our own tools, and whether the `.mcp.json` of its repository counts. */
+  mcp_servers: z.array(McpServerOrder).default([]),
+  repository_mcp_servers: z.boolean().default(false),
+  /** What set-up and agent are given as variables and files. */
+  secrets: z.array(GivenSecret).default([]),
+  /** Further values that are to be kept out of what the run says: former ones that it may still have. */
+  hidden_values: z.array(z.string()).default([]),
+  /** Why it cannot have its secrets; null where it can. */
+  secrets_trouble: z.string().nullable().default(null),
   /** In whose name the agent commits; null: nobody's. */
   commit_identity: CommitIdentity.nullable().default(null),
+  /** The repositories that the git broker has a credential for. */
+  git: z.array(BrokeredRepository).default([]),
+  /** What the run works by, and what is at hand for it; `GET /runs/:runId/skills` has what they say. */
+  skills: z.array(PinnedSkill).default([]),
 })
 export type ExecutionOrder = z.infer<typeof ExecutionOrder>
 
@@ -107,9 +142,46 @@ export type MessageText = z.infer<typeof MessageText>
  * call replaces the first. And one for the agent's tools, null from a server that
  * has none; a further one, by `…/tool-credential`, leaves the others good.
  */
+export const CredentialRequest = z.object({
+  binds: z.boolean().default(false).describe('The host will tell from where it is good: until then it is nowhere.'),
+})
 export const RunCredential = z.object({ token: z.string(), tool_token: z.string().nullable().default(null) })
 export type RunCredential = z.infer<typeof RunCredential>
 export const ToolCredential = z.object({ tool_token: z.string() })
+
+/**
+ * `POST /runs/:runId/executions/:execution/git-credential`: a token for the git
+ * broker, for the run's sandbox or, with `for_host`, for the host itself. Those
+ * that were given before stay good.
+ */
+export const GitCredentialRequest = z.object({
+  for_host: z.boolean(),
+  /** From where it may be used; null: from anywhere. */
+  binding: z
+    .lazy(() => CredentialBinding)
+    .nullable()
+    .default(null),
+})
+/** Also of `POST /builds/:buildId/git-credential`. */
+export const GitCredential = z.object({ git_token: z.string() })
+/** `POST /environments/:environmentId/git-credential`: to look for what is new. No token where the broker has nothing of it. */
+export const EnvironmentGit = z.object({ git_token: z.string().nullable(), git: z.array(BrokeredRepository) })
+export type EnvironmentGit = z.infer<typeof EnvironmentGit>
+
+/**
+ * `PUT /runs/:runId/executions/:execution/binding`: where the gateway token may be
+ * used from, told by the host once the sandbox is there. Until then, where it was
+ * asked for with `binds`, it may be used nowhere.
+ */
+export const CredentialBinding = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('nowhere').describe('Yet: the host is about to tell.') }),
+  z.object({ kind: z.literal('address').describe('From the address of a container.'), address: z.string() }),
+  z.object({ kind: z.literal('pass').describe('Through the relay of the host, which adds this.'), hash: z.string() }),
+  z.object({ kind: z.literal('namespace').describe('From a process in this PID namespace.'), id: z.string() }),
+  z.object({ kind: z.literal('machine').describe("From an address of the gateway's own machine.") }),
+  z.object({ kind: z.literal('first').describe('From the address that uses it first.') }),
+])
+export type CredentialBinding = z.infer<typeof CredentialBinding>
 
 /** `GET /runs/:runId/executions/:execution/asked`: what the agent wants of the host and of people, now that its turn has ended. */
 export const AskedInTurn = z.object({
@@ -121,6 +193,15 @@ export const AskedInTurn = z.object({
     })
     .nullable(),
   /** To be sent to `PUT …/artifacts/:uid`, or taken back by `POST …/artifacts/:uid/refused` → {@link RefusedFile}. */
+  /** What the run waits for since a model call of this turn was not passed on for want of money; before `question`. */
+  stopped: z
+    .object({
+      questionId: z.string(),
+      title: z.string(),
+      options: z.array(z.object({ optionId: z.string(), name: z.string(), kind: z.string() })),
+    })
+    .nullable()
+    .default(null),
   files: z.array(z.object({ artifact_uid: z.string(), path: z.string() })),
   max_file_bytes: z.number().int().min(0).default(0),
 })
@@ -236,6 +317,10 @@ export const BuildOrder = z.object({
   environment_id: z.string(),
   team: z.string(),
   environment: InlineEnvironment,
+  /** What its set-up commands are given; nothing of a build that is over. */
+  secrets: z.array(GivenSecret).default([]),
+  secrets_trouble: z.string().nullable().default(null),
+  git: z.array(BrokeredRepository).default([]),
   /** Build anew even where the same has been built. */
   force: z.boolean(),
   state: z.enum(['QUEUED', 'BUILDING', 'READY', 'FAILED', 'CANCELLED']),
@@ -250,3 +335,44 @@ export const BuildLog = z.object({
   lines: z.array(z.object({ line: z.number().int().min(1), text: z.string() })).max(500),
 })
 export type BuildLog = z.infer<typeof BuildLog>
+
+/** `GET /runs/:runId/skills`: what the skills of a run say, in their order. With `?files=true` what lies beside it. */
+export const SkillTexts = z.object({
+  skills: z.array(z.object({ text: z.string(), files: z.array(SkillFile) })),
+})
+export type SkillTexts = z.infer<typeof SkillTexts>
+
+/** `GET /skill-readings/:readingId`: whose skills a host is to read. For the host that is to read them; 404 when that is over. */
+export const SkillReadingOrder = z.object({
+  reading_id: z.uuid(),
+  environment_id: z.string(),
+  team: z.string(),
+  repositories: z.array(Repository),
+  /** What of them the git broker has, and the token for that; null where it has nothing. */
+  git: z.array(BrokeredRepository).default([]),
+  git_token: z.string().nullable().default(null),
+})
+export type SkillReadingOrder = z.infer<typeof SkillReadingOrder>
+
+/** `PUT /skill-readings/:readingId`: what was found, of each repository in their order. Ends the reading. */
+export const SkillReading = z.object({
+  repositories: z.array(
+    z.object({
+      /** Null: the repository is empty, or could not be read. */
+      revision: z.string().nullable(),
+      /** Why it could not be read. */
+      failure: z.string().nullable(),
+      skills: z.array(
+        z.object({
+          /** Of its SKILL.md. */
+          path: z.string(),
+          text: z.string(),
+          files: z.array(SkillFile),
+          /** Why it cannot be used, as far as its host can tell. */
+          problem: z.string().nullable(),
+        }),
+      ),
+    }),
+  ),
+})
+export type SkillReading = z.infer<typeof SkillReading>

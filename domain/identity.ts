@@ -2,7 +2,8 @@
 import { z } from 'zod'
 import { Uid } from './account.ts'
 import { HarnessType } from './harness.ts'
-import { AgentConfig, EnvironmentId, Harness } from './run.ts'
+import { McpServers } from './mcp-server.ts'
+import { AgentConfig, EnvironmentId, Harness, HarnessAuthSecrets } from './run.ts'
 
 const text = (max: number) =>
   z
@@ -14,20 +15,6 @@ const Name = text(200).trim().min(1)
 const Prompt = text(200_000)
 
 export const agentTypes = ['FOREMAN', 'TRIAGE', 'SPEC', 'IMPLEMENT', 'REVIEW', 'VERIFY', 'CUSTOM'] as const
-
-/** Exactly one way to reach it. */
-const McpServer = z
-  .looseObject({
-    warp_id: z.string().optional(),
-    command: z.string().optional(),
-    args: z.array(z.string()).optional(),
-    env: z.record(z.string(), z.string()).optional(),
-    url: z.string().optional(),
-    headers: z.record(z.string(), z.string()).optional(),
-  })
-  .refine(({ warp_id: id, command, url }) => [id, command, url].filter((way) => way !== undefined).length === 1, {
-    error: 'must have exactly one of warp_id, command and url',
-  })
 
 const MemoryStore = z.object({
   uid: z.string().min(1).max(200),
@@ -48,12 +35,7 @@ const Stores = z
   .refine((list) => isUnique(list.map(({ uid }) => uid)), { error: 'must not have a memory store twice' })
 
 /** `owner/repo:path` */
-const SkillSpec = z.string().regex(/^[\w.-]+\/[\w.-]+:[^\s:][^\s]*$/, 'must be owner/repo:path')
-
-const HarnessAuthSecrets = z.object({
-  claude_auth_secret_name: z.string().max(200).optional(),
-  codex_auth_secret_name: z.string().max(200).optional(),
-})
+const SkillSpec = z.string().regex(/^[\w.-]+(\/[\w.-]+)+:[^\s:].*$/, 'must be owner/repo:path')
 
 const InferenceProviders = z.object({
   aws: z
@@ -80,9 +62,12 @@ const fields = {
   harness: Harness.nullish(),
   harness_auth_secrets: HarnessAuthSecrets.nullish(),
   inference_providers: InferenceProviders.nullish(),
-  mcp_servers: z.record(z.string().min(1).max(100), McpServer).nullish(),
+  mcp_servers: McpServers.nullish(),
   secrets: Secrets.nullish(),
   skills: z.array(SkillSpec).max(50).refine(isUnique, { error: 'must not name a skill twice' }).nullish(),
+  profile_uid: orEmpty(Uid)
+    .nullish()
+    .describe('The agent profile of its runs, for what neither they nor the service account itself say.'),
   worker_host: orEmpty(AgentConfig.shape.worker_host.unwrap().unwrap()).nullish(),
   credential_strategy: z.enum(['CREATOR', 'EXECUTOR']).nullish(),
   agent_type: z.enum(agentTypes).nullish(),
@@ -126,7 +111,7 @@ export type IdentityConfig = Partial<
       IdentityItem,
       'inference_providers' | 'mcp_servers' | 'secrets' | 'skills' | 'worker_host' | 'credential_strategy'
     > &
-    Pick<IdentityItem, 'agent_type' | 'factory_uid' | 'default_runner_uid'>
+    Pick<IdentityItem, 'agent_type' | 'factory_uid' | 'default_runner_uid' | 'profile_uid'>
 > & { auto_memory?: boolean; memory_stores?: z.infer<typeof MemoryStore>[] }
 
 /** Oz's AgentResponse. */
@@ -144,7 +129,7 @@ export const IdentityItem = z
     harness: Harness.nullable(),
     harness_auth_secrets: HarnessAuthSecrets.nullable(),
     inference_providers: InferenceProviders.nullable(),
-    mcp_servers: z.record(z.string(), McpServer),
+    mcp_servers: McpServers,
     secrets: z.array(z.object({ name: z.string() })),
     skills: z.array(z.string()),
     memory: z.object({
@@ -152,6 +137,7 @@ export const IdentityItem = z
       attached_stores: z.array(MemoryStore),
     }),
     worker_host: z.string().nullable(),
+    profile_uid: z.string().nullable(),
     credential_strategy: z.enum(['CREATOR', 'EXECUTOR']).nullable(),
     agent_type: z.enum(agentTypes),
     default_runner_uid: z.string().describe('Empty where there is none.'),

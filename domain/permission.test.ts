@@ -5,27 +5,54 @@ const can = (standing: Partial<Standing>) =>
   actions.filter((action) => may(action, { type: 'user', scope: 'admin', role: null, ...standing }))
 
 const viewing: Action[] = [
-  ...(['account.view', 'catalogue.view', 'runs.view', 'environments.view', 'schedules.view'] as const),
+  ...([
+    'account.view',
+    'catalogue.view',
+    'runs.view',
+    'environments.view',
+    'profiles.view',
+    'prompts.view',
+    'rules.view',
+    'schedules.view',
+  ] as const),
   ...(['identities.view', 'members.view', 'workers.view', 'statistics.view'] as const),
+  ...(['credits.view', 'budgets.view'] as const),
+  'secrets.view',
+  'mcp_servers.view',
+  'git_credentials.view',
 ]
 const working: Action[] = ['runs.create', 'runs.steer', 'runs.answer', 'runs.cancel', 'runs.score']
-const managing: Action[] = ['environments.manage', 'schedules.manage', 'identities.manage']
+const managing: Action[] = [
+  'environments.manage',
+  'profiles.manage',
+  'prompts.manage',
+  'rules.manage',
+  'schedules.manage',
+  'identities.manage',
+  'secrets.manage',
+  'mcp_servers.manage',
+  'git_credentials.manage',
+]
 const administering: Action[] = [
   ...(['runs.share', 'identities.delegate', 'keys.manage', 'members.manage', 'webhooks.manage', 'audit.view'] as const),
+  ...(['budgets.manage', 'budgets.raise', 'models.manage'] as const),
 ]
-const operating: Action[] = ['teams.manage', 'people.manage', 'workers.manage']
+const operating: Action[] = ['teams.manage', 'people.manage', 'workers.manage', 'vault.manage', 'credits.grant']
+
+/** About what is a person’s own, whatever their role. */
+const owning: Action[] = ['keys.own', 'secrets.own', 'git_credentials.own']
 
 const same = (found: readonly Action[], wanted: readonly Action[]) =>
   expect([...found].sort()).toEqual([...wanted].sort())
 
 test('every action is somebody’s, and there is no other', () => {
-  same(actions, [...viewing, ...working, ...managing, 'keys.own', ...administering, ...operating])
+  same(actions, [...viewing, ...working, ...managing, ...owning, ...administering, ...operating])
 })
 
 test('a viewer sees, a member works and manages, an admin sees to the team, and only the operator to all teams', () => {
-  same(can({ role: 'viewer' }), [...viewing, 'keys.own'])
-  same(can({ role: 'member' }), [...viewing, 'keys.own', ...working, ...managing])
-  same(can({ role: 'admin' }), [...viewing, 'keys.own', ...working, ...managing, ...administering])
+  same(can({ role: 'viewer' }), [...viewing, ...owning])
+  same(can({ role: 'member' }), [...viewing, ...owning, ...working, ...managing])
+  same(can({ role: 'admin' }), [...viewing, ...owning, ...working, ...managing, ...administering])
   same(can({ role: 'admin', type: 'operator' }), actions)
 })
 
@@ -37,8 +64,8 @@ test('whoever is in no team of the thing may do nothing, not even as its maker',
 test('the maker of a run may do with it what a viewer may not', () => {
   same(can({ role: 'viewer', isOwner: true }), [
     ...viewing,
-    'keys.own',
-    ...(['runs.steer', 'runs.answer', 'runs.cancel', 'runs.score', 'runs.share'] as const),
+    ...owning,
+    ...(['runs.steer', 'runs.answer', 'runs.cancel', 'runs.score', 'runs.share', 'budgets.raise'] as const),
   ])
 })
 
@@ -49,19 +76,38 @@ test('a share lets see a run, or steer it, and nothing else', () => {
 
 test('a key of a smaller scope is good for less, whoever has it', () => {
   same(can({ role: 'admin', scope: 'read' }), viewing)
-  same(can({ role: 'admin', scope: 'run' }), [...viewing, ...working, 'runs.share'])
+  same(can({ role: 'admin', scope: 'run' }), [
+    ...viewing,
+    ...working,
+    'runs.share',
+    'budgets.raise',
+    'secrets.own',
+    'git_credentials.own',
+  ])
   same(can({ role: 'admin', scope: 'manage' }), [
     ...viewing,
     ...working,
     'runs.share',
+    'budgets.raise',
+    'budgets.manage',
     ...managing,
-    'keys.own',
+    ...owning,
     'webhooks.manage',
   ])
 })
 
 test('a service account sees to no people, keys and service accounts, whatever its role and scope', () => {
-  const only: Action[] = ['identities.manage', 'identities.delegate', 'keys.own', 'keys.manage', 'members.manage']
+  const only: Action[] = [
+    'identities.manage',
+    'identities.delegate',
+    'keys.own',
+    'secrets.own',
+    'keys.manage',
+    'members.manage',
+    'budgets.manage',
+    'budgets.raise',
+    'models.manage',
+  ]
   same(
     can({ role: 'admin', type: 'service_account' }),
     actions.filter((action) => !only.includes(action) && !operating.includes(action)),

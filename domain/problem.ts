@@ -6,6 +6,8 @@ export const errorCodes = {
   invalid_request: { title: 'Invalid request', retryable: false },
   authentication_required: { title: 'Authentication required', retryable: false },
   not_authorized: { title: 'Not authorized', retryable: false },
+  insufficient_credits: { title: 'Insufficient credits', retryable: false },
+  budget_exceeded: { title: 'Budget exceeded', retryable: false },
   resource_not_found: { title: 'Not found', retryable: false },
   method_not_allowed: { title: 'Method not allowed', retryable: false },
   conflict: { title: 'Conflict', retryable: false },

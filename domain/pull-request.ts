@@ -49,9 +49,14 @@ export type PullRequestStatus = (typeof pullRequestStatuses)[number]
 export const forgeFailureCodes = {
   unknown_forge: {
     passing: false,
-    nextStep: 'Have the operator name its server in AMBIENT_GITHUB_TOKEN or AMBIENT_GITLAB_TOKEN.',
+    nextStep:
+      'Store a git credential for it that names its forge (`ambient git-credentials create … --forge github`), or have the operator name its server in AMBIENT_GITHUB_TOKEN or AMBIENT_GITLAB_TOKEN.',
   },
-  no_token: { passing: false, nextStep: 'Have the operator set AMBIENT_GITHUB_TOKEN or AMBIENT_GITLAB_TOKEN.' },
+  no_token: {
+    passing: false,
+    nextStep:
+      'Store a git credential for it (`ambient git-credentials create`), or have the operator set AMBIENT_GITHUB_TOKEN or AMBIENT_GITLAB_TOKEN.',
+  },
   unauthorized: { passing: false, nextStep: 'Have the operator put a token in its place that is valid.' },
   forbidden: {
     passing: false,

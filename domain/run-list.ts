@@ -26,7 +26,7 @@ export const RunListQuery = z
       .string()
       .optional()
       .describe(
-        'Words of the title or the prompt, or their beginnings, in any order; an id or the beginning of one; a URL with an id. Where nothing fits, a word may be spelled a little differently.',
+        'Words of the title, the prompt or the names of its skills, or their beginnings, in any order; an id or the beginning of one; a URL with an id. Where nothing fits, a word may be spelled a little differently.',
       ),
     creator: z.string().optional().describe('Uid, or e-mail address, of whoever made it.'),
     executor: z.string().optional().describe('Uid, or e-mail address, of as whom it works.'),
@@ -40,6 +40,8 @@ export const RunListQuery = z
       .optional()
       .describe('Repeated for several: runs that have handed over one of them.'),
     schedule_id: z.string().optional().describe('Runs that this schedule has made.'),
+    skill: z.string().optional().describe('Runs that work by this skill: `owner/repo:path`, or as a run may name it.'),
+    skill_spec: z.string().optional().describe('The same.'),
     ancestor_run_id: z.uuid().optional().describe('Every run below this one.'),
     execution_location: z.enum(['LOCAL', 'REMOTE']).optional(),
     metadata: z

@@ -2,15 +2,22 @@
 import { z } from 'zod'
 import { Ownership, Profile, Uid } from './account.ts'
 import { attachmentFields, RunArtifact } from './artifact.ts'
-import { BranchName } from './branch.ts'
+import { BranchName, BranchPattern } from './branch.ts'
 import { ForkedFrom, ForkFrom } from './checkpoint.ts'
+import { RunConfiguration, SavedPromptUse } from './configuration.ts'
 import { BlockedHost, EgressRule } from './egress.ts'
 import { AgentName, HarnessType, PermissionPolicy, providerNames } from './harness.ts'
 import * as limits from './limits.ts'
+import { McpServers } from './mcp-server.ts'
+import { BudgetAsk, RequestUsage, RunBudget } from './money.ts'
 import { PullRequestAsk } from './pull-request.ts'
 import { Concurrency, Priority, QueuePlace } from './queue.ts'
 import { ScoreItem } from './score.ts'
+import { SEALED_MARK } from './sealed.ts'
+import { SecretChoice, UsedSecret } from './secret.ts'
+import { RunSkill, SKILLS_OF_RUN, SkillName } from './skill.ts'
 import { runStates } from './state.ts'
+import { VariableName } from './variable-name.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text).length
 
@@ -24,7 +31,9 @@ const text = (max: number) =>
 const GitUrl = z
   .string()
   .min(1)
-  .max(2048)
+  // With sealed credentials in it, it is longer.
+  .max(8192)
+  .refine((url) => url.length <= 2048 || url.includes(SEALED_MARK), { error: 'longer than 2048 characters' })
   .refine((url) => /^(https?|ssh|git|file):\/\/\S+$/.test(url) || /^[\w.-]+@[\w.-]+:(?!:)\S+$/.test(url), {
     error: 'must be a git URL: https://…, ssh://…, git@host:path or file:///path',
   })
@@ -77,6 +86,13 @@ export const Repository = z
     push_branch: BranchName.optional().describe(
       'The agent works on a branch of this name, made from `ref`, and its commits are pushed to the remote when an execution ends; never by force.',
     ),
+    push_branches: z
+      .array(BranchPattern)
+      .max(limits.PUSH_BRANCHES)
+      .optional()
+      .describe(
+        'Branches that the agent itself may push to through the git broker, beside `push_branch` and `ambient/<run_id>`: names, or patterns (`agent/*`, `**`). A pattern does not stand for the default branch.',
+      ),
     pull_request: PullRequestAsk.optional().describe(
       'A pull request is opened for the pushed branch. Without `push_branch`, the branch is `ambient/<run_id>`.',
     ),
@@ -85,8 +101,10 @@ export const Repository = z
 
 export type Repository = z.infer<typeof Repository>
 
-/** Names that set-up and agents rely on, so that a request cannot replace them. */
-const reservedEnv = /^(PATH|HOME|AMBIENT_.*|LD_.*|NODE_OPTIONS)$/
+/** A sealed one is longer than what it stands for. */
+const variableValue = text(64 * 1024).refine((value) => bytes(value) <= 32 * 1024 || value.startsWith(SEALED_MARK), {
+  error: `longer than ${32 * 1024} bytes`,
+})
 
 export const InlineEnvironment = z
   .object({
@@ -104,15 +122,9 @@ export const InlineEnvironment = z
       .default([])
       .describe('Run one after the other, by a shell, in the working directory, before the agent begins.'),
     env: z
-      .record(
-        z
-          .string()
-          .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be letters, digits and underscores, and not begin with a digit')
-          .refine((name) => !reservedEnv.test(name), { error: 'is a reserved name' }),
-        text(32 * 1024),
-      )
+      .record(VariableName, variableValue)
       .default({})
-      .describe('Variables for set-up commands and the agent. Values are not shown again.'),
+      .describe('Variables for set-up commands and the agent. Values are kept sealed, and not shown again.'),
     devcontainer: z
       .boolean()
       .optional()
@@ -184,11 +196,32 @@ const identityText = z
 export const CommitIdentity = z.object({ name: identityText, email: identityText }).meta({ id: 'CommitIdentity' })
 export type CommitIdentity = z.infer<typeof CommitIdentity>
 
+/** Secrets that are the key of the run's provider; the gateway uses them, and no sandbox gets them by this. */
+export const HarnessAuthSecrets = z
+  .object({
+    claude_auth_secret_name: z
+      .string()
+      .max(200)
+      .nullish()
+      .describe('The key for Anthropic, or the token of a Claude subscription.'),
+    codex_auth_secret_name: z.string().max(200).nullish().describe('The key for OpenAI.'),
+  })
+  .meta({ id: 'HarnessAuthSecrets' })
+export type HarnessAuthSecrets = z.infer<typeof HarnessAuthSecrets>
+
 /** Oz's AmbientAgentConfig: the part that is served so far. Unknown fields are kept and ignored, as Oz does. */
 export const AgentConfig = z
   .looseObject({
     name: text(500).nullish().describe('A label to group runs by.'),
     model_id: text(200).min(1).nullish().describe('As the provider of the agent calls it. Absent: the default.'),
+    profile: z
+      .string()
+      .max(200)
+      .nullish()
+      .describe(
+        'Name or uid of an agent profile, which says what is not said here. Absent: that of the service account, else the default one of the team. Empty: none.',
+      ),
+    profile_version: z.number().int().min(1).nullish().describe('Of the profile that is named. Absent: the newest.'),
     base_prompt: text(limits.PROMPT_BYTES).nullish().describe('Instructions that come before the prompt.'),
     idle_timeout_minutes: z
       .number()
@@ -225,13 +258,40 @@ export const AgentConfig = z
     permission_policy: PermissionPolicy.nullish().describe(
       'When the agent wants to act: `ask` a person, and the run is BLOCKED meanwhile. Absent: `allow` in a container, `ask` on the bare machine.',
     ),
+    budget: BudgetAsk.nullish().describe(
+      'What models and compute of this run may cost. At its end the run is BLOCKED until somebody raises it.',
+    ),
+    tree_budget: BudgetAsk.nullish().describe('The same for this run together with all that it begins.'),
     commit_identity: CommitIdentity.nullish().describe(
       "Author and committer of the agent's commits. Absent: Ambient <ambient@localhost>.",
+    ),
+    secrets: SecretChoice.nullish().describe(
+      'Names of the secrets that the run gets, of those in its scope. Absent: all of them, without personal ones where the run is the team’s. Empty: none.',
+    ),
+    harness_auth_secrets: HarnessAuthSecrets.nullish().describe(
+      'Names of secrets in the run’s scope whose values are its keys for a provider, in the place of the server’s. They do not enter the sandbox.',
     ),
     environment_id: z
       .union([EnvironmentId, z.literal('')], 'must be the uid of an environment: 22 letters and digits')
       .nullish()
       .describe('The stored environment to work in. The run gets a copy of it.'),
+    mcp_servers: McpServers.nullish().describe(
+      'Servers of the Model Context Protocol that the agent is given, by the names that it knows them under. Stored ones are copied into the run.',
+    ),
+    repository_mcp_servers: z
+      .boolean()
+      .nullish()
+      .describe('True: the servers of the `.mcp.json` of its repository, too. Absent: they are not started.'),
+    skill_spec: SkillName.nullish().describe(
+      'The skill that the run works by. `owner/repo:path`, `owner/repo:name`, `repo:path`, `repo:name`, or its name alone where only one has it.',
+    ),
+    skills: z
+      .array(SkillName)
+      .max(SKILLS_OF_RUN)
+      .nullish()
+      .describe(
+        'The same for several: the first one is what the run works by, further ones are at hand for the agent. Answers have both fields, the first skill in each.',
+      ),
     session_sharing: z
       .looseObject({ public_access: z.enum(['VIEWER', 'EDITOR']).nullish() })
       .nullish()
@@ -263,7 +323,12 @@ export const StartRun = z
   .object({
     prompt: text(limits.PROMPT_BYTES)
       .refine((prompt) => prompt.trim() !== '', { error: 'must not be empty' })
-      .describe('The task.'),
+      .nullish()
+      .describe('The task. May be left out with `saved_prompt`.'),
+    saved_prompt: SavedPromptUse.nullish().describe('The task, kept under a name: in place of `prompt`.'),
+    skill: SkillName.nullish().describe(
+      'The skill that the run works by, before `config.skill_spec`. The prompt may be left out then.',
+    ),
     mode: RunMode.nullish(),
     title: z.string().min(1).max(limits.TITLE_CHARS).nullish().describe('Absent: the first line of the prompt.'),
     config: AgentConfig.nullish(),
@@ -333,7 +398,9 @@ export type Harnesses = z.infer<typeof Harnesses>
 /** Body of `POST …/followups`. */
 export const FollowUp = z
   .object({
-    message: text(limits.PROMPT_BYTES).refine((message) => message.trim() !== '', { error: 'must not be empty' }),
+    message: text(limits.PROMPT_BYTES)
+      .nullish()
+      .describe('May be left out where the run has ended and what was said in it is kept: then the agent goes on.'),
     mode: RunMode.nullish(),
     delivery: z
       .enum(['queue', 'interrupt'])
@@ -454,10 +521,14 @@ export const RunItem = z
     is_sandbox_running: z.boolean(),
     is_run_type_cancellable: z.boolean().describe('Whether runs of its kind can be cancelled, whatever its state.'),
     agent_config: z.record(z.string(), z.unknown()).describe('As resolved when the run was made: AmbientAgentConfig.'),
+    agent_skill: RunSkill.nullable().describe('The skill that it works by, as it was when the run was made.'),
+    skills: z.array(RunSkill).describe('All of its skills, that one first.'),
+    configuration: RunConfiguration.nullable().describe('Where `agent_config` comes from, and what was used for it.'),
     environment: z
       .record(z.string(), z.unknown())
       .nullable()
       .describe('As asked for, without the values of `env` and the credentials in URLs.'),
+    secrets: z.array(UsedSecret).describe('Those that it was given, without their values.'),
     conversation_id: z.uuid(),
     mode: RunMode,
     session_id: z.string().nullable(),
@@ -470,7 +541,8 @@ export const RunItem = z
       .describe('The newest one that is kept.'),
     metadata: z.record(z.string(), z.string()),
     scores: z.array(ScoreItem),
-    request_usage: z.null().describe('What models were used is not counted yet.'),
+    request_usage: RequestUsage.nullable().describe('What it has used so far; null where that is nothing.'),
+    budgets: z.array(RunBudget).describe('What its own budget, and that of its tree, are at.'),
     artifacts: z.array(RunArtifact),
     children: z.array(z.uuid()).describe('The runs that it began.'),
     last_event_sequence: z.number().int().describe('Of its transcript.'),
@@ -489,6 +561,12 @@ export const RunItem = z
           .describe('What the agent wants to do, as the Agent Client Protocol has it: command, changes to files.'),
         options: z.array(z.object({ option_id: z.string(), name: z.string(), kind: z.string() })),
         free_text: z.boolean().optional().describe('It may be answered by `text` instead of an option.'),
+        about: z
+          .enum(['budget', 'credits'])
+          .optional()
+          .describe(
+            'The run is paused, and goes on when there is more to spend: with `POST …/budget`, another limit, a grant, or a new month. It takes no answer.',
+          ),
       }),
     ),
     demo: z.boolean().describe('True when a scripted demo model played the model.'),

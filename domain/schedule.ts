@@ -1,8 +1,10 @@
 // Schedules: runs that begin by themselves, at the times of a cron expression. Field names are Oz's where Oz has the field.
 import { z } from 'zod'
 import { Ownership, Profile } from './account.ts'
+import { SavedPromptUse } from './configuration.ts'
 import { canonicalTimeZone, cronTrouble } from './cron.ts'
 import { EnvironmentSummary } from './environment.ts'
+import { Spent } from './money.ts'
 import { cursor, PageInfo, pageLimit } from './page.ts'
 import { AgentConfig, Metadata, RunMode, StartRun } from './run.ts'
 import { runStates } from './state.ts'
@@ -46,7 +48,8 @@ const fields = {
     .max(500)
     .refine((name) => name.trim() !== '' && !name.includes('\0'), { error: 'must not be empty' }),
   cron_schedule: CronExpression,
-  prompt: StartRun.shape.prompt.nullish().describe('The task of each run.'),
+  prompt: StartRun.shape.prompt.describe('The task of each run.'),
+  saved_prompt: StartRun.shape.saved_prompt,
   mode: StartRun.shape.mode,
   agent_uid: z.string().min(1).max(100).nullish().describe('The service account that the runs are made by.'),
   agent_config: AgentConfig.nullish(),
@@ -187,7 +190,8 @@ export const ScheduleItem = z
     name: z.string(),
     cron_schedule: z.string(),
     enabled: z.boolean(),
-    prompt: z.string(),
+    prompt: z.string().describe('Empty where `saved_prompt` is the task.'),
+    saved_prompt: SavedPromptUse.nullable(),
     mode: RunMode,
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),
@@ -209,6 +213,7 @@ export const ScheduleItem = z
     jitter_seconds: z.number().int(),
     pause_after_failures: z.number().int().nullable(),
     failures_in_a_row: z.number().int(),
+    spent: Spent.describe('By all its runs, and the runs that they began.'),
     paused_reason: z.string().nullable().describe('Why it was paused, where nobody has done so.'),
     warnings: z.array(z.string()).optional().describe('Fields of the request that are not known and had no effect.'),
   })

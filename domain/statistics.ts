@@ -77,8 +77,8 @@ export const RunFigures = z
     failure_reasons: z
       .array(z.object({ code: z.string(), phase: z.string(), runs: z.number().int() }))
       .describe('The most frequent first.'),
-    total_tokens: z.number().int().nullable().describe('Null: not known.'),
-    cost_usd: z.number().nullable().describe('Null: not known.'),
+    total_tokens: z.number().int().describe('Of models, whatever they cost.'),
+    cost_usd: z.number().describe('Of models and compute. Models without a price cost nothing here.'),
   })
   .meta({ id: 'RunFigures' })
 export type RunFigures = z.infer<typeof RunFigures>

@@ -28,6 +28,7 @@ export const webhookEvents = [
   'run.cancelled',
   'run.pull_request',
   'run.artifact',
+  'run.budget',
 ] as const
 export type WebhookEvent = (typeof webhookEvents)[number]
 

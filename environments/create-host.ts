@@ -4,10 +4,13 @@ import type { Logger } from 'pino'
 import { type Config, dataPaths, egressPolicy, inheritedEnvironment, root } from '../config.ts'
 import { createDirectHost } from './direct/host.ts'
 import { createDockerHost } from './docker/host.ts'
+import { removeRestrictedNetwork } from './docker/restricted.ts'
 import type { Host } from './host.ts'
 
 /** A daemon that takes longer to say that it is there is of no use to a run. */
 const PING_MS = 3_000
+/** A container that is killed at once. */
+const REMOVE_MS = 20_000
 
 export async function createHost(config: Config, log: Logger): Promise<Host> {
   const common = { runsDirectory: dataPaths(config).runs, nodePath: process.execPath, log }
@@ -16,6 +19,11 @@ export async function createHost(config: Config, log: Logger): Promise<Host> {
     // Whoever names a runtime wants containers: their absence must not mean less isolation.
     (config.AMBIENT_HOST === 'auto' && config.AMBIENT_DOCKER_RUNTIME === undefined && !(await dockerAnswers()))
   if (isDirect) {
+    await removeRestrictedNetwork(new Docker({ timeout: REMOVE_MS }), common.runsDirectory).then(
+      (removed) => removed && log.info('the egress proxy of the time with containers is removed'),
+      (error: unknown) =>
+        log.warn({ reason: String(error) }, 'an egress proxy of the time with containers may have stayed'),
+    )
     return createDirectHost({
       ...common,
       path: inheritedEnvironment().PATH,

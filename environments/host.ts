@@ -57,7 +57,19 @@ export interface Sandbox {
   isRunning(): Promise<boolean>
   /** What it was made from; null where sandboxes have no image. */
   image(): Promise<SandboxImage | null>
+  /** From where its calls come, as a model gateway on this machine sees them. Told once it runs. */
+  callsFrom(): Promise<CallsFrom>
 }
+
+/**
+ * `address`: a container's own. `pass`: through a relay, which says this. `namespace`:
+ * processes of a PID namespace, by the name that the kernel has for it. `machine`: any process of this one.
+ */
+export type CallsFrom =
+  | { kind: 'address'; address: string }
+  | { kind: 'pass'; hash: string }
+  | { kind: 'namespace'; id: string }
+  | { kind: 'machine' }
 
 export interface SandboxImage {
   /** As it was asked for. */

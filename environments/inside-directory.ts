@@ -51,15 +51,15 @@ export const writeHomeFiles = (
 /** Writes files by paths that are relative to a directory. What is there is replaced. */
 export async function writeFilesBelow(
   root: string,
-  files: readonly { path: string; content: string | Uint8Array }[],
+  files: readonly { path: string; content: string | Uint8Array; mode?: number }[],
   owner: Owner,
 ): Promise<void> {
-  for (const { path, content } of files) {
+  for (const { path, content, mode = 0o600 } of files) {
     const cut = path.lastIndexOf('/')
     const directory = await openBelow(root, path.slice(0, cut + 1), owner)
     try {
       const draft = within(directory, `.${randomUUID()}.draft`)
-      const file = await open(draft, 'wx', 0o600)
+      const file = await open(draft, 'wx', mode)
       try {
         await file.writeFile(content)
         await giveTo(`/proc/self/fd/${file.fd}`, owner)

@@ -1,5 +1,6 @@
 // Which forge a repository is on, and whose token opens pull requests there.
 import { readFile } from 'node:fs/promises'
+import { parseTokens } from '../domain/forge-tokens.ts'
 import { withoutCredentials } from '../domain/run.ts'
 import { ForgeError, type ForgeRepository } from './forge.ts'
 import { type ForgeName, forges } from './index.ts'
@@ -20,21 +21,40 @@ interface ForgeServer {
   token: string
 }
 
+/** A repository as what is stored for its team has it: where it is, and what opens pull requests there. */
+export interface StoredAccess {
+  forge: ForgeName
+  /** Address of the API, without a trailing slash; null: as the forge has it on that server. */
+  api: string | null
+  /** `https://host[:port]` */
+  server: string
+  path: string
+  token: string
+}
+
+/** What is stored for the run's team and person; null: nothing is, for this repository. @throws {ForgeError} */
+export type FindStored = (runId: string, url: string, signal: AbortSignal) => Promise<StoredAccess | null>
+
 export interface ForgeAccess {
   /**
-   * The repository of this URL, on its forge.
+   * The repository of this URL, on its forge, for a run.
    * @throws {ForgeError} unknown_forge, no_token
    */
-  repository(url: string, signal: AbortSignal): Promise<ForgeRepository>
+  repository(url: string, runId: string, signal: AbortSignal): Promise<ForgeRepository>
 }
 
 /**
- * By the tokens of the settings. They are read for each use, so that a file may
- * change. What holds tokens for teams and repositories comes in place of this.
+ * By what is stored for the team, else by the tokens of the settings. Both are
+ * read for each use, so that they may change.
  */
-export function createForgeAccess(settings: ForgeSettings): ForgeAccess {
+export function createForgeAccess(settings: ForgeSettings, stored: FindStored = async () => null): ForgeAccess {
   return {
-    async repository(url, signal) {
+    async repository(url, runId, signal) {
+      const own = await stored(runId, url, signal)
+      if (own !== null) {
+        const { forge, server, path, token } = own
+        return forges[forge].repository({ api: own.api ?? forges[forge].api(server), path, token, signal })
+      }
       const servers = await serversOf(settings)
       const place = placeOf(url)
       if (place === null)
@@ -133,20 +153,4 @@ async function readTokens(file: string): Promise<string> {
   } catch (error) {
     throw new ForgeError('no_token', `The file of tokens ${file} cannot be read.`, null, { cause: error })
   }
-}
-
-/**
- * `token`, or `host=token`, or `https://host/path=token`; several of them
- * separated by commas or lines, of which those that begin with # are left out.
- */
-export function parseTokens(text: string): { server: string | null; token: string }[] {
-  return text
-    .split(/[,\n]/)
-    .map((entry) => entry.trim())
-    .filter((entry) => entry !== '' && !entry.startsWith('#'))
-    .map((entry) => {
-      const [, scheme, host, token] = /^(https?:\/\/)?([\w.-]+(?::\d+)?(?:\/[\w./-]*)?)\s*=\s*(\S+)$/.exec(entry) ?? []
-      if (host === undefined || token === undefined) return { server: null, token: entry }
-      return { server: `${scheme ?? 'https://'}${host.replace(/\/+$/, '')}`, token }
-    })
 }

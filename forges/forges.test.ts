@@ -4,9 +4,10 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { parseTokens } from '../domain/forge-tokens.ts'
 import { type ForgeServer, githubServer, gitlabServer } from '../test/support/forge-server.ts'
 import { bareRepository, commitFiles, personalGit, workOf } from '../test/support/git-server.ts'
-import { createForgeAccess, parseTokens } from './access.ts'
+import { createForgeAccess } from './access.ts'
 import type { ForgeError } from './forge.ts'
 import { type Opened, openPullRequest, type Wanted } from './open.ts'
 
@@ -73,7 +74,7 @@ describe.each(['github', 'gitlab'] as const)('on %s', (kind) => {
     const none = { tokens: undefined, file: undefined }
     const tokens = { tokens: `${address}=${forge.token}`, file: undefined }
     const access = createForgeAccess({ github: none, gitlab: none, [kind]: tokens })
-    const repository = await access.repository(`${address}/${path}.git`, AbortSignal.timeout(20_000))
+    const repository = await access.repository(`${address}/${path}.git`, 'run', AbortSignal.timeout(20_000))
     return openPullRequest(repository, { ...wanted, ...asked })
   }
 
@@ -233,7 +234,11 @@ test('GitHub without drafts gets one that is none, and says so', async () => {
     github: { tokens: `${address}=${forge.token}`, file: undefined },
     gitlab: { tokens: undefined, file: undefined },
   }
-  const repository = await createForgeAccess(tokens).repository(`${address}/you/app`, AbortSignal.timeout(20_000))
+  const repository = await createForgeAccess(tokens).repository(
+    `${address}/you/app`,
+    'run',
+    AbortSignal.timeout(20_000),
+  )
   expect(await openPullRequest(repository, wanted)).toMatchObject({
     status: 'open',
     notes: ['It is no draft: the forge does not have drafts for this repository.'],
@@ -244,7 +249,7 @@ test('GitHub without drafts gets one that is none, and says so', async () => {
 describe('which forge a repository is on', () => {
   const github = { tokens: 'gh-token,git.example.com=ghe-token', file: undefined }
   const gitlab = { tokens: 'https://code.example.com/gitlab=gl-token', file: undefined }
-  const find = (url: string) => createForgeAccess({ github, gitlab }).repository(url, AbortSignal.timeout(1_000))
+  const find = (url: string) => createForgeAccess({ github, gitlab }).repository(url, 'run', AbortSignal.timeout(1_000))
 
   test.each([
     'https://github.com/you/app.git',
@@ -276,7 +281,7 @@ describe('which forge a repository is on', () => {
       github: { tokens: undefined, file },
       gitlab: { tokens: undefined, file: undefined },
     })
-    const find = () => access.repository('https://github.com/you/app', AbortSignal.timeout(1_000))
+    const find = () => access.repository('https://github.com/you/app', 'run', AbortSignal.timeout(1_000))
     await expect(find()).rejects.toMatchObject({ code: 'no_token' })
     await writeFile(file, 'gh-token\n')
     expect(await find()).toBeDefined()

@@ -24,7 +24,11 @@ export function refuseBeyondLimits(settings: Config, asked: Limits | null, path 
 }
 
 /** What a run may lower below what its environment says. */
-const environmentLimits = ['max_turn_minutes', 'max_run_minutes', 'max_transcript_mb', 'max_disk_gb'] as const
+export const limitFields = ['max_turn_minutes', 'max_run_minutes', 'max_transcript_mb', 'max_disk_gb'] as const
+
+/** What the server allows; null: it says nothing. */
+export const mostOf = (settings: Config, field: (typeof limitFields)[number]): number | null =>
+  field in settingOf ? Number(settings[settingOf[field as keyof typeof settingOf]]) : null
 
 /**
  * A run's configuration with what its environment says where it says nothing.
@@ -32,7 +36,7 @@ const environmentLimits = ['max_turn_minutes', 'max_run_minutes', 'max_transcrip
  */
 export function withEnvironmentLimits(asked: AgentConfig, environment: EnvironmentConfig): AgentConfig {
   const config = { ...asked, idle_timeout_minutes: asked.idle_timeout_minutes ?? environment.idle_timeout_minutes }
-  for (const field of environmentLimits) {
+  for (const field of limitFields) {
     const most = environment[field]
     if (most == null) continue
     if ((asked[field] ?? 0) > most)

@@ -1,9 +1,8 @@
 // Whose a new run is, as whom it works, and what it takes over from the service account that carries it out.
-import { agentOf } from '../domain/harness.ts'
 import type { Principal } from '../domain/permission.ts'
 import { HttpError, invalid } from '../domain/problem.ts'
 import type { AgentConfig, StartRun } from '../domain/run.ts'
-import { identityForRun, type StoredIdentity } from '../store/accounts/identities.ts'
+import { identityForRun, type RunIdentity } from '../store/accounts/identities.ts'
 import { findActiveMember } from '../store/accounts/teams.ts'
 import type { Queryable } from '../store/database.ts'
 import type { NewRun } from '../store/runs/runs.ts'
@@ -13,7 +12,7 @@ export type RunOwner = Pick<
   'team' | 'scope' | 'created_by_type' | 'created_by' | 'executor_type' | 'executor'
 > & {
   /** What holds where the request does not say; null for a personal run. */
-  identity: StoredIdentity | null
+  identity: RunIdentity | null
 }
 
 /** Who asks for a run. */
@@ -57,7 +56,7 @@ async function creatorOf(
   db: Queryable,
   { type, uid, team }: Asker,
   onBehalfOf: string | null,
-  identity: StoredIdentity | null,
+  identity: RunIdentity | null,
 ): Promise<Principal> {
   if (onBehalfOf === null) return { type, uid }
   if (type !== 'service_account' || !identity?.onBehalfOf)
@@ -72,53 +71,30 @@ async function creatorOf(
 }
 
 /**
- * The request, with what it leaves open as the service account has it.
+ * What a service account has for its runs.
  * @throws {HttpError} 422 where that has something that runs of this server cannot have yet.
  */
-export function withIdentity(body: StartRun, identity: StoredIdentity | null): StartRun {
-  if (identity === null || Object.keys(identity.config).length === 0) return body
-  const { config: own } = identity
+export function identityConfig(identity: RunIdentity): AgentConfig {
   refuseWhatCannotBeGiven(identity)
-  const asked = body.config ?? {}
-  const harness = harnessOf(asked, own.harness)
-  const config = {
-    ...asked,
-    base_prompt: asked.base_prompt ?? own.prompt,
-    // Empty: none, whatever the service account has.
-    environment_id: asked.environment_id ?? (body.environment ? undefined : own.environment_id),
-    // A base model is one of the server's own agent.
-    model_id: asked.model_id ?? (!harness || agentOf(harness) === null ? own.base_model : undefined),
-    harness,
-    worker_host: asked.worker_host ?? own.worker_host,
-  }
-  const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined))
-  return { ...body, config: given }
-}
-
-/** Another agent than the service account's takes over neither model nor command. */
-function harnessOf(
-  { harness: asked, model_id: model }: Pick<AgentConfig, 'harness' | 'model_id'>,
-  own: AgentConfig['harness'],
-): AgentConfig['harness'] {
-  if (!asked || !own) return asked ?? withoutModel(own, model)
-  const agent = agentOf(asked)
-  if (agent !== null && agent !== agentOf(own)) return asked
+  const { prompt, environment_id, base_model, harness, worker_host, mcp_servers, secrets, skills } = identity.config
+  const { harness_auth_secrets } = identity.config
   return {
-    ...own,
-    model_id: asked.model_id ?? withoutModel(own, model)?.model_id,
-    reasoning_level: asked.reasoning_level ?? own.reasoning_level,
-    command: asked.command ?? own.command,
+    base_prompt: prompt,
+    environment_id,
+    model_id: base_model,
+    harness,
+    harness_auth_secrets,
+    worker_host,
+    mcp_servers,
+    secrets,
+    skills,
   }
 }
-
-/** What the request says of the model counts before the service account's. */
-const withoutModel = (harness: AgentConfig['harness'], model: AgentConfig['model_id']): AgentConfig['harness'] =>
-  harness && model != null ? { ...harness, model_id: null } : harness
 
 /** What can be kept of a service account, and not be given to its runs yet. A run that lacks it would be worse than none. */
-const notYet = ['mcp_servers', 'secrets', 'skills', 'memory_stores', 'inference_providers'] as const
+const notYet = ['memory_stores', 'inference_providers'] as const
 
-function refuseWhatCannotBeGiven({ name, config }: StoredIdentity): void {
+function refuseWhatCannotBeGiven({ name, config }: RunIdentity): void {
   const named = notYet.filter((field) => config[field] !== undefined)
   if (config.auto_memory || named.length > 0)
     throw new HttpError(

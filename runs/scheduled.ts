@@ -9,7 +9,8 @@ import { findIdentity } from '../store/accounts/identities.ts'
 import { findActiveMember } from '../store/accounts/teams.ts'
 import type { Tx } from '../store/database.ts'
 import type { ScheduleRow } from '../store/schedules/schedules.ts'
-import { ownerOf, withIdentity } from './owner.ts'
+import { ownerOf } from './owner.ts'
+import { withSkills } from './skills.ts'
 import { type RunOrigin, resolveRun, startRun } from './start.ts'
 
 /**
@@ -32,11 +33,11 @@ export async function refuseUnstartable(tx: Tx, settings: Config, schedule: Sche
 }
 
 async function requestOf(tx: Tx, schedule: ScheduleRow): Promise<{ body: StartRun; origin: RunOrigin }> {
-  const { team, prompt, mode, agent_config: config, metadata, name } = schedule
+  const { team, mode, agent_config: config, saved_prompt: savedPrompt, metadata, name } = schedule
   const asker = { ...responsible(schedule), team }
   await refuseGone(tx, team, asker)
   const asked = parse(StartRun, {
-    prompt,
+    ...(savedPrompt === null ? { prompt: schedule.prompt } : { saved_prompt: savedPrompt }),
     mode,
     config,
     metadata,
@@ -46,7 +47,7 @@ async function requestOf(tx: Tx, schedule: ScheduleRow): Promise<{ body: StartRu
   })
   const owner = await ownerOf(tx, asker, asked)
   return {
-    body: withIdentity(asked, owner.identity),
+    body: withSkills(asked),
     origin: {
       owner,
       visibility: { team, own: asker },

@@ -1,11 +1,10 @@
 // The beginning of a run, whoever asks for it: over HTTP, or a schedule whose time has come.
 import type { z } from 'zod'
 import type { Config } from '../config.ts'
-import type { EnvironmentConfig } from '../domain/environment.ts'
 import type { AgentName } from '../domain/harness.ts'
 import { TITLE_CHARS } from '../domain/limits.ts'
 import { parse } from '../domain/parse.ts'
-import { HttpError, invalid, notFound } from '../domain/problem.ts'
+import { HttpError, invalid } from '../domain/problem.ts'
 import {
   InlineEnvironment,
   Metadata,
@@ -14,7 +13,6 @@ import {
   type StartRun,
   type StartRunResponse,
 } from '../domain/run.ts'
-import { environmentConfig } from '../store/builds/environments.ts'
 import type { Tx } from '../store/database.ts'
 import { liveHostKinds } from '../store/hosts/hosts.ts'
 import { wouldWait } from '../store/queue/queue.ts'
@@ -23,9 +21,14 @@ import { isCancelledWithChildren } from '../store/runs/cascade.ts'
 import type { Visibility } from '../store/runs/run-access.ts'
 import { type ForkOrigin, findParent, insertRun, type NewRun } from '../store/runs/runs.ts'
 import { refuseFurtherChild } from './children.ts'
+import { type Inherited, resolveConfiguration } from './configuration.ts'
 import { resolveHarness } from './harness.ts'
-import { refuseBeyondLimits, withEnvironmentLimits } from './limits.ts'
+import { withMcpServers } from './mcp-servers.ts'
+import { withModelAccess } from './models.ts'
+import { refuseWithoutMoney, setBudgets } from './money.ts'
 import type { RunOwner } from './owner.ts'
+import { refuseUnknownSecrets } from './secrets.ts'
+import { BY_SKILL, pinSkills, withPinned, withSkillSources } from './skills.ts'
 
 /** Where a run comes from, beside what is asked for. */
 export interface RunOrigin {
@@ -44,6 +47,8 @@ export interface RunOrigin {
   conversationId?: string | undefined
   /** The schedule that makes it. */
   schedule?: RunSchedule
+  /** The run whose configuration it takes over: `body.config` has it already. */
+  inherited?: Inherited
 }
 
 /**
@@ -57,10 +62,12 @@ export async function startRun(
   origin: RunOrigin,
 ): Promise<z.infer<typeof StartRunResponse>> {
   const run = await resolveRun(tx, settings, body, origin)
+  await refuseWithoutMoney(tx, settings, run)
   const { pool, environment_id: environmentId } = run
   const concurrency = body.concurrency ?? null
   const atCapacity = await wouldWait(tx, { pool, team: origin.owner.team, concurrency, environmentId })
   const id = await insertRun(tx, run, origin.trace)
+  await setBudgets(tx, settings, id, run)
   return { run_id: id, task_id: id, state: 'QUEUED', at_capacity: atCapacity }
 }
 
@@ -71,13 +78,18 @@ export async function startRun(
 export async function resolveRun(tx: Tx, settings: Config, body: StartRun, origin: RunOrigin): Promise<NewRun> {
   const { source, visibility, fork = null } = origin
   const { identity: _, ...owner } = origin.owner
-  refuseBeyondLimits(settings, body.config ?? null)
-  const stored = await storedEnvironment(tx, owner.team, body)
-  const config = stored ? withEnvironmentLimits(body.config ?? {}, stored.config) : (body.config ?? null)
+  const resolved = await resolveConfiguration(tx, settings, body, {
+    ...origin,
+    environmentId: fork?.environmentId ?? origin.environmentId ?? null,
+  })
+  const { prompt, config: asked, environment: stored } = resolved
   const environment = stored ? InlineEnvironment.parse(stored.config) : (body.environment ?? null)
   const environmentId = stored?.id ?? fork?.environmentId ?? origin.environmentId ?? null
-  const harness = resolveHarness(settings, config)
-  const pool = poolOf(settings, config?.worker_host ?? null)
+  const place = { team: owner.team, environmentId, forkedFrom: fork?.origin.from.run_id ?? null }
+  const skills = await pinSkills(tx, place, asked.skills ?? [])
+  const config = withPinned(asked, skills)
+  const standard = resolveHarness(settings, config)
+  const pool = poolOf(settings, config.worker_host ?? null)
   const parent = body.parent_run_id ? await findParent(tx, body.parent_run_id, visibility) : null
   if (body.parent_run_id && !parent) throw invalid(`parent_run_id: there is no run ${body.parent_run_id}`)
   if (parent && (await isCancelledWithChildren(tx, parent.id))) {
@@ -88,27 +100,32 @@ export async function resolveRun(tx: Tx, settings: Config, body: StartRun, origi
     const place = stored ? `config.environment_id: its ${field}` : `environment.${field}`
     if (environment?.[field]) await refuseWithoutContainers(tx, pool, place)
   }
+  // What is begun below a personal run, or with what is in it, is as personal, unless the request says otherwise.
+  const scope = body.team == null && [parent?.scope, fork?.scope].includes('User') ? 'User' : owner.scope
+  const holder = { ...holderOf({ ...owner, scope }), environmentId }
+  await refuseUnknownSecrets(tx, holder, config.secrets)
+  const harness = await withModelAccess(tx, holder, config, standard)
   const concurrency = body.concurrency ?? null
   return {
     ...owner,
-    // What is begun below a personal run, or with what is in it, is as personal, unless the request says otherwise.
-    scope: body.team == null && [parent?.scope, fork?.scope].includes('User') ? 'User' : owner.scope,
-    title: body.title ?? titleOf(body.prompt),
-    prompt: body.prompt,
+    scope,
+    title: body.title ?? (prompt === BY_SKILL ? (skills[0]?.name ?? prompt) : titleOf(prompt)),
+    prompt,
     source,
-    name: config?.name ?? null,
+    name: config.name ?? null,
     agent: harness.agent,
     model: harness.model,
     reasoning_level: harness.reasoningLevel,
     command: harness.command,
-    policy: config?.permission_policy ?? null,
-    base_prompt: config?.base_prompt ?? null,
+    policy: config.permission_policy ?? null,
+    base_prompt: config.base_prompt ?? null,
     pool,
     priority: body.priority ?? 0,
     concurrency_group: concurrency?.group ?? null,
     concurrency_limit: concurrency?.limit ?? null,
-    idle_minutes: config?.idle_timeout_minutes ?? settings.AMBIENT_IDLE_MINUTES,
-    config: config ?? {},
+    idle_minutes: config.idle_timeout_minutes ?? settings.AMBIENT_IDLE_MINUTES,
+    config: await withMcpServers(tx, owner.team, harness.agent, config),
+    configuration: withSkillSources(resolved.record, asked, skills),
     environment,
     environment_id: environmentId,
     metadata: parse(Metadata, { ...parent?.metadata, ...body.metadata }),
@@ -118,28 +135,23 @@ export async function resolveRun(tx: Tx, settings: Config, body: StartRun, origi
     mode: modeOf(body, harness.agent),
     conversation_id: origin.conversationId ?? null,
     attachments: origin.attachments,
+    skills,
     ...(fork && { fork: fork.origin }),
   }
 }
+
+/** Whose secrets a run can have. */
+const holderOf = (run: Omit<RunOwner, 'identity'>) => ({
+  team: run.team,
+  scope: run.scope,
+  creator: { type: run.created_by_type, uid: run.created_by },
+  executor: { type: run.executor_type, uid: run.executor },
+})
 
 /** @throws {HttpError} 422 for a command, which is given its prompt as it is. */
 export function modeOf({ mode }: Pick<StartRun, 'mode'>, agent: AgentName): RunMode {
   if (agent !== 'command' || mode == null || mode === 'normal') return mode ?? 'normal'
   throw new HttpError(422, 'operation_not_supported', `mode: a command has none. Leave it out, or name an agent.`)
-}
-
-/** What `config.environment_id` names, with its secrets; null where it names nothing. */
-async function storedEnvironment(
-  tx: Tx,
-  team: string,
-  body: StartRun,
-): Promise<{ id: string; config: EnvironmentConfig } | null> {
-  const id = body.config?.environment_id || null
-  if (id === null) return null
-  if (body.environment) throw invalid('environment: cannot be given together with config.environment_id')
-  const config = await environmentConfig(tx, team, id)
-  if (config === null) throw notFound(`config.environment_id: there is no environment ${id}.`)
-  return { id, config }
 }
 
 /** An image means nothing to hosts that run agents as processes, and they hold none to the hosts it may reach. A pool without a live host may yet get one with containers. */

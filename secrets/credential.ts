@@ -1,11 +1,18 @@
 // The run's credential: where a call carries it, and whether it is good.
 import type { IncomingHttpHeaders } from 'node:http'
+import type { ProviderName } from '../domain/harness.ts'
+import type { CredentialBinding } from '../domain/host-api.ts'
 import { hashOfSecret } from '../store/secret-hash.ts'
 
 /** The run that a credential belongs to. */
 export interface CredentialHolder {
   runId: string
   execution: number
+  team: string
+  /** From where it may be used; absent or null: from anywhere. */
+  binding?: CredentialBinding | null
+  /** Names of the secrets that are its keys for a provider, in the place of the server's. */
+  keys?: Readonly<Partial<Record<ProviderName, string>>>
 }
 
 /** Null: unknown, expired or revoked. Throws when it cannot be known now. */
@@ -43,15 +50,19 @@ const STALE_MS = 60_000
 const LARGEST = 10_000
 
 /** {@link Authorize}, with good answers kept for a few seconds, and used for a minute while the question cannot be asked. */
-export function cachedAuthorize(authorize: Authorize, now: () => number = Date.now): Authorize {
-  const known = new Map<string, { holder: CredentialHolder; at: number }>()
-  const asking = new Map<string, Promise<CredentialHolder | null>>()
+export function cachedAuthorize<Holder extends object>(
+  authorize: (token: string) => Promise<Holder | null>,
+  now: () => number = Date.now,
+): (token: string) => Promise<Holder | null> {
+  const known = new Map<string, { holder: Holder; at: number }>()
+  const asking = new Map<string, Promise<Holder | null>>()
 
-  async function ask(hash: string, token: string): Promise<CredentialHolder | null> {
+  async function ask(hash: string, token: string): Promise<Holder | null> {
     try {
       const holder = await authorize(token)
       known.delete(hash)
-      if (holder) {
+      // Where it belongs is told in a moment.
+      if (holder && isPlaced(holder)) {
         for (const [oldest, entry] of known) {
           if (known.size < LARGEST && now() - entry.at < STALE_MS) break
           known.delete(oldest)
@@ -74,4 +85,8 @@ export function cachedAuthorize(authorize: Authorize, now: () => number = Date.n
     asking.set(hash, current)
     return current
   }
+}
+
+function isPlaced(holder: { binding?: CredentialBinding | null }): boolean {
+  return holder.binding?.kind !== 'nowhere' && holder.binding?.kind !== 'first'
 }

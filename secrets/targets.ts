@@ -16,6 +16,13 @@ export function providerTargets(config: Config): Readonly<Record<ProviderName, P
   }
 }
 
+/** Where each provider is, whoever's key is used. */
+export const providerUrls = (config: Config): Readonly<Record<ProviderName, string>> => ({
+  anthropic: config.ANTHROPIC_BASE_URL,
+  openai: config.OPENAI_BASE_URL,
+  gemini: config.GOOGLE_GEMINI_BASE_URL,
+})
+
 /** Settings that hold a provider's real key. Only the gateway may have them. */
 export const modelKeySettings = [
   'ANTHROPIC_API_KEY',

@@ -34,7 +34,7 @@ beforeEach(async () => {
   const target = { baseUrl: 'http://127.0.0.1:9', apiKey: 'real' }
   gateway = createGateway({
     authorize: async () => null,
-    providers: { anthropic: target, openai: target, gemini: target },
+    route: async () => ({ target, priced: true }),
     tools: createToolsDoor({
       authorize: async (token) => (token === 'amt_1' ? holder : null),
       serverUrl: `http://127.0.0.1:${port}`,

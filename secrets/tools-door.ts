@@ -3,7 +3,7 @@ import type http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { TOOLS_API } from '../domain/tools.ts'
-import { type Authorize, cachedAuthorize, readCredential } from './credential.ts'
+import { type CredentialHolder, cachedAuthorize, readCredential } from './credential.ts'
 import { handshakeResult, ToolMessage, wantsNone } from './tools-handshake.ts'
 
 export interface ToolsDoor {
@@ -27,7 +27,7 @@ const passedOn = ['content-type', 'accept', 'authorization', 'mcp-protocol-versi
  * `maxBytes`: of one call, with a file in it.
  */
 export function createToolsDoor(options: {
-  authorize: Authorize
+  authorize: (token: string) => Promise<Pick<CredentialHolder, 'runId' | 'execution'> | null>
   serverUrl: string
   maxBytes: number
   log: Pick<Logger, 'warn'>

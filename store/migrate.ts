@@ -17,6 +17,14 @@ import * as m0013 from './migrations/0013_schedules.ts'
 import * as m0014 from './migrations/0014_artifacts.ts'
 import * as m0015 from './migrations/0015_outside.ts'
 import * as m0016 from './migrations/0016_lists.ts'
+import * as m0017 from './migrations/0017_secrets.ts'
+import * as m0018 from './migrations/0018_models.ts'
+import * as m0019 from './migrations/0019_money.ts'
+import * as m0020 from './migrations/0020_git.ts'
+import * as m0021 from './migrations/0021_configuration.ts'
+import * as m0022 from './migrations/0022_mcp_servers.ts'
+import * as m0023 from './migrations/0023_skills.ts'
+import * as m0024 from './migrations/0024_loose_ends.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
@@ -36,6 +44,14 @@ const migrations: Record<string, Migration> = {
   '0013_schedules': m0013,
   '0015_outside': m0015,
   '0016_lists': m0016,
+  '0017_secrets': m0017,
+  '0018_models': m0018,
+  '0019_money': m0019,
+  '0021_configuration': m0021,
+  '0022_mcp_servers': m0022,
+  '0023_skills': m0023,
+  '0020_git': m0020,
+  '0024_loose_ends': m0024,
 }
 
 /**

@@ -3,16 +3,21 @@ import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
 import type { ArtifactType } from '../domain/artifact.ts'
 import type { AuditEntry } from '../domain/audit.ts'
 import type { CheckpointSummary, ForkSession } from '../domain/checkpoint.ts'
+import type { RunConfiguration, SavedPromptUse } from '../domain/configuration.ts'
 import type { BuildReason, BuildResult, BuildState, EnvironmentConfig } from '../domain/environment.ts'
 import type { EventKind } from '../domain/event.ts'
 import type { RunFailure } from '../domain/failure.ts'
-import type { AgentName, PermissionPolicy } from '../domain/harness.ts'
-import type { PushResult } from '../domain/host-api.ts'
+import type { AgentName, PermissionPolicy, ProviderName } from '../domain/harness.ts'
+import type { CredentialBinding, PushResult } from '../domain/host-api.ts'
 import type { IdentityConfig } from '../domain/identity.ts'
+import type { McpServer } from '../domain/mcp-server.ts'
+import type { BudgetPeriod, BudgetScope, LedgerKind, StopReason } from '../domain/money-words.ts'
 import type { CallerType, Role, Scope, ShareLevel } from '../domain/permission.ts'
 import type { PullRequestFailure, PullRequestState, PullRequestStatus } from '../domain/pull-request.ts'
 import type { AgentConfig, InlineEnvironment, RunMode, RunSchedule } from '../domain/run.ts'
 import type { OverlapPolicy, SlotKind, SlotOutcome } from '../domain/schedule.ts'
+import type { SecretKind, SecretScope } from '../domain/secret.ts'
+import type { ItemKind } from '../domain/shared-item.ts'
 import type { RunState, TerminalState, TimelineType } from '../domain/state.ts'
 import type { DeliveryState, PING, WebhookEvent, WebhookFilter } from '../domain/webhook.ts'
 import type { AgentQuestion, ExecutionPlan } from '../workflows/contract.ts'
@@ -45,6 +50,7 @@ export interface RunsTable {
   concurrency_limit: number | null
   idle_minutes: number | null
   config: AgentConfig
+  configuration: RunConfiguration | null
   environment: InlineEnvironment | null
   environment_id: Generated<string | null>
   metadata: Record<string, string>
@@ -90,6 +96,8 @@ export interface RunStatisticsTable {
   wait_class: number | null
   failure_code: string | null
   failure_phase: string | null
+  total_tokens: Generated<number>
+  cost_micro_usd: Generated<number>
 }
 
 export interface RunSearchTable {
@@ -205,7 +213,209 @@ export interface RunCredentialsTable {
   run_id: string
   execution: number
   token_hash: string
+  binding: CredentialBinding | null
   created_at: TimeByDefault
+}
+
+export interface ModelCallsTable {
+  id: string
+  run_id: string
+  execution: number
+  team: string
+  provider: ProviderName
+  endpoint: string | null
+  model: string | null
+  path: string
+  gateway: string
+  state: Generated<'open' | 'settled' | 'broken'>
+  started_at: TimeByDefault
+  touched_at: TimeByDefault
+  ended_at: Time | null
+  status: number | null
+  complete: boolean | null
+  request_bytes: number | null
+  input_tokens: number | null
+  cache_read_tokens: number | null
+  cache_write_tokens: number | null
+  cache_write_hour_tokens: number | null
+  output_tokens: number | null
+  reasoning_tokens: number | null
+  estimated: Generated<boolean>
+  input_cost: number | null
+  cache_read_cost: number | null
+  cache_write_cost: number | null
+  output_cost: number | null
+}
+
+export interface ModelProvidersTable {
+  uid: string
+  team: string
+  name: string
+  format: ProviderName
+  base_url: string
+  models: string[]
+  api_key: Buffer | null
+  headers: Buffer | null
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+}
+
+export interface ModelRulesTable {
+  team: string
+  allow: string[]
+  deny: string[]
+  updated_at: TimeByDefault
+}
+
+export interface LedgerTable {
+  position: GeneratedAlways<number>
+  key: string
+  team: string
+  kind: LedgerKind
+  micro_credits: number
+  micro_usd: number
+  person_type: CallerType | null
+  person: string | null
+  run_id: string | null
+  execution: number | null
+  schedule_id: string | null
+  detail: LedgerDetail
+  created_at: TimeByDefault
+}
+
+/** What an entry says beside its sums; by its kind. */
+export interface LedgerDetail {
+  provider?: string
+  /** The uid of the team's own endpoint. */
+  endpoint?: string
+  model?: string | null
+  tokens?: { input: number; cache_read: number; cache_write: number; output: number }
+  /** In millionths of a dollar; absent: no price is known. */
+  cost?: { input: number; cache_read: number; cache_write: number; output: number }
+  estimated?: boolean
+  seconds?: number
+  cpus?: number
+  memory_mb?: number
+  note?: string
+}
+
+export interface SpendingTable {
+  team: string
+  scope: BudgetScope
+  thing: string
+  month: string
+  inference_micro_usd: Generated<number>
+  compute_micro_usd: Generated<number>
+  inference_micro_credits: Generated<number>
+  compute_micro_credits: Generated<number>
+  granted_micro_credits: Generated<number>
+  purchased_micro_credits: Generated<number>
+  tokens: Generated<number>
+  compute_seconds: Generated<number>
+  unpriced_calls: Generated<number>
+}
+
+export interface RunUsageTable {
+  run_id: string
+  model: string
+  is_own_endpoint: boolean
+  input_tokens: number
+  cache_read_tokens: number
+  cache_write_tokens: number
+  output_tokens: number
+  input_micro_usd: number
+  cache_read_micro_usd: number
+  cache_write_micro_usd: number
+  output_micro_usd: number
+  calls: number
+}
+
+export interface BudgetsTable {
+  uid: string
+  team: string
+  scope: BudgetScope
+  thing: string
+  period: BudgetPeriod
+  limit_micro_usd: number
+  percents: number[]
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+}
+
+export interface BudgetAlertsTable {
+  budget_uid: string
+  month: string
+  limit_micro_usd: number
+  percent: number
+  spent_micro_usd: number
+  run_id: string | null
+  created_at: TimeByDefault
+  told_at: Time | null
+}
+
+export interface BudgetStopsTable {
+  uid: string
+  run_id: string
+  execution: number
+  mail_id: string
+  reason: StopReason
+  budget_uid: string | null
+  title: string
+  created_at: TimeByDefault
+  told_at: Time | null
+  closed_at: Time | null
+}
+
+export interface SandboxMetersTable {
+  id: Generated<string>
+  run_id: string
+  execution: number
+  host_id: string | null
+  cpus: number | null
+  memory_mb: number | null
+  began_at: Time
+  ended_at: Time | null
+  charged_seconds: Generated<number>
+  remainder: Generated<number>
+  charged_at: TimeByDefault
+  is_settled: Generated<boolean>
+}
+
+export interface GitCredentialsTable {
+  id: string
+  team: string
+  person: string | null
+  name: string
+  url: string
+  type: 'token' | 'github_app'
+  secret: Buffer
+  username: string | null
+  app_id: string | null
+  api_url: string | null
+  access: 'read' | 'write'
+  forge: 'github' | 'gitlab' | null
+  revision: Generated<number>
+  last_used_at: Time | null
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+}
+
+export interface GitTokensTable {
+  token_hash: string
+  run_id: string | null
+  execution: number | null
+  build_id: string | null
+  environment_id: string | null
+  for_host: boolean
+  binding: CredentialBinding | null
+  created_at: TimeByDefault
+  expires_at: Time | null
 }
 
 export interface ResultsTable {
@@ -236,6 +446,7 @@ export interface ResultSummary {
 }
 
 export interface CheckpointsTable {
+  sealed_key: Generated<Buffer | null>
   id: string
   run_id: string
   execution: number
@@ -277,6 +488,8 @@ export interface HostsTable {
   created_at: TimeByDefault
   reported_at: Time
   egress: 'public' | 'open' | 'failing' | null
+  cpus: Generated<number | null>
+  memory_mb: Generated<number | null>
 }
 
 export interface BlockedHostsTable {
@@ -307,6 +520,7 @@ export interface TeamsTable {
   has_own_limit: Generated<boolean>
   created_at: TimeByDefault
   updated_at: TimeByDefault
+  deleted_at: Time | null
 }
 
 export interface PeopleTable {
@@ -317,6 +531,7 @@ export interface PeopleTable {
   created_at: TimeByDefault
   updated_at: TimeByDefault
   disabled_at: Time | null
+  deleted_at: Time | null
 }
 
 export interface MembersTable {
@@ -351,6 +566,7 @@ export interface ApiKeysTable {
   scope: Scope
   created_by_type: CallerType
   created_by: string
+  made_with: string | null
   created_at: TimeByDefault
   expires_at: Time | null
   last_used_at: Time | null
@@ -422,6 +638,7 @@ export interface BuildsTable {
   dispatched_at: Time | null
   cancel_asked_at: Time | null
   cancel_dispatched_at: Time | null
+  again_with_force: boolean | null
   log_bytes: Generated<number>
 }
 
@@ -446,6 +663,7 @@ export interface SchedulesTable {
   mode: RunMode | null
   agent_uid: string | null
   agent_config: AgentConfig | null
+  saved_prompt: SavedPromptUse | null
   metadata: Record<string, string>
   overlap_policy: OverlapPolicy
   catchup_seconds: number
@@ -585,6 +803,38 @@ export interface PullRequestsTable {
   updated_at: TimeByDefault
 }
 
+export interface SecretsTable {
+  uid: string
+  team: string
+  scope: SecretScope
+  owner: string
+  name: string
+  kind: SecretKind
+  path: string | null
+  description: string
+  version: Generated<number>
+  sealed: Buffer
+  former_sealed: Buffer | null
+  created_by_type: CallerType
+  created_by: string
+  updated_by_type: CallerType
+  updated_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+  last_used_at: Time | null
+}
+
+export interface RunSecretsTable {
+  run_id: string
+  execution: number
+  name: string
+  version: number
+  secret: string
+  scope: SecretScope
+  kind: SecretKind
+  given_at: TimeByDefault
+}
+
 export interface ExternalReferencesTable {
   team: string
   key: string
@@ -609,6 +859,18 @@ export interface WebhooksTable {
   updated_at: TimeByDefault
 }
 
+export interface McpServersTable {
+  uid: string
+  team: string
+  name: string
+  description: string | null
+  config: McpServer
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+}
+
 export interface WebhookDeliveriesTable {
   id: Generated<string>
   webhook_id: string
@@ -627,6 +889,36 @@ export interface WebhookDeliveriesTable {
   created_at: TimeByDefault
   attempted_at: Time | null
   delivered_at: Time | null
+}
+
+export interface SharedItemsTable {
+  uid: string
+  team: string
+  kind: ItemKind
+  /** Null: the team's. */
+  owner: string | null
+  name: string
+  version: Generated<number>
+  /** As its kind has it: see domain/. */
+  content: Record<string, unknown>
+  is_default: Generated<boolean>
+  created_by_type: CallerType
+  created_by: string
+  updated_by_type: CallerType
+  updated_by: string
+  created_at: TimeByDefault
+  updated_at: TimeByDefault
+  deleted_at: Time | null
+}
+
+export interface SharedItemVersionsTable {
+  uid: string
+  version: number
+  name: string
+  content: Record<string, unknown>
+  created_by_type: CallerType
+  created_by: string
+  created_at: TimeByDefault
 }
 
 export interface PersonLoginsTable {
@@ -658,7 +950,68 @@ export interface SessionsTable {
   expires_at: Time
 }
 
+export interface SkillReadingsTable {
+  id: string
+  environment_id: string
+  host_id: string
+  created_at: TimeByDefault
+  dispatched_at: Time | null
+  finished_at: Time | null
+  failure: string | null
+  repositories: ReadRepository[] | null
+}
+
+/** What came of a repository as its skills were to be read. */
+export interface ReadRepository {
+  url: string
+  owner: string
+  repo: string
+  /** Null where it was not read, and where it is empty. */
+  revision: string | null
+  failure: string | null
+}
+
+export interface SkillContentsTable {
+  hash: string
+  text: string
+  files: Buffer
+}
+
+export interface SkillsTable {
+  environment_id: string
+  position: number
+  path: string
+  owner: string
+  repo: string
+  url: string
+  revision: string
+  name: string
+  description: string
+  problem: string | null
+  content: string | null
+}
+
+export interface RunSkillsTable {
+  run_id: string
+  position: number
+  team: string
+  name: string
+  description: string
+  owner: string
+  repo: string
+  url: string
+  path: string
+  revision: string
+  content: string
+}
+
 export interface Schema {
+  skill_readings: SkillReadingsTable
+  skill_contents: SkillContentsTable
+  skills: SkillsTable
+  run_skills: RunSkillsTable
+  secrets: SecretsTable
+  run_secrets: RunSecretsTable
   contents: ContentsTable
   artifacts: ArtifactsTable
   attachments: AttachmentsTable
@@ -677,6 +1030,18 @@ export interface Schema {
   mail: MailTable
   questions: QuestionsTable
   run_credentials: RunCredentialsTable
+  model_calls: ModelCallsTable
+  model_providers: ModelProvidersTable
+  model_rules: ModelRulesTable
+  ledger: LedgerTable
+  spending: SpendingTable
+  run_usage: RunUsageTable
+  budgets: BudgetsTable
+  budget_alerts: BudgetAlertsTable
+  budget_stops: BudgetStopsTable
+  sandbox_meters: SandboxMetersTable
+  git_credentials: GitCredentialsTable
+  git_tokens: GitTokensTable
   results: ResultsTable
   checkpoints: CheckpointsTable
   checkpoint_pieces: CheckpointPiecesTable
@@ -699,11 +1064,14 @@ export interface Schema {
   schedule_backfills: ScheduleBackfillsTable
   audit_inbox: AuditInboxTable
   audit_log: AuditLogTable
+  shared_items: SharedItemsTable
+  shared_item_versions: SharedItemVersionsTable
   person_logins: PersonLoginsTable
   sign_ins: SignInsTable
   sessions: SessionsTable
   pull_requests: PullRequestsTable
   external_references: ExternalReferencesTable
+  mcp_servers: McpServersTable
   webhooks: WebhooksTable
   webhook_deliveries: WebhookDeliveriesTable
 }

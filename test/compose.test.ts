@@ -14,6 +14,7 @@ const Service = z.object({
   environment: z.record(z.string(), z.string()).optional(),
   ports: z.array(z.string()).default([]),
   volumes: z.array(z.string()).default([]),
+  secrets: z.array(z.string()).default([]),
   networks: z.array(z.string()).default([]),
   depends_on: z.record(z.string(), z.object({ condition: z.string() })).default({}),
   healthcheck: z.object({ test: z.array(z.string()) }).optional(),
@@ -24,11 +25,12 @@ const Compose = z.object({
   services: z.record(z.string(), Service),
   networks: z.record(z.string(), z.unknown()),
   volumes: z.record(z.string(), z.unknown()),
+  secrets: z.record(z.string(), z.object({ file: z.string() })),
 })
 
 const composeText = readFileSync(join(root, 'docker-compose.yml'), 'utf8')
 const exampleText = readFileSync(join(root, '.env.example'), 'utf8')
-const { services, networks, volumes } = Compose.parse(parse(composeText, { merge: true }))
+const { services, networks, volumes, secrets } = Compose.parse(parse(composeText, { merge: true }))
 
 /** `${NAME}`, `${NAME:-default}` and `${NAME:?}`, which is all that the file uses. */
 const reference = /\$\{(\w+)(?::(?:-([^}]*)|\?))?\}/g
@@ -111,6 +113,20 @@ test('each service of ours knows the secrets that it needs, and no others', () =
     // The path of a file that it alone reads.
     host: ['AMBIENT_GIT_SSH_KEY', 'AMBIENT_WORKER_KEY', metrics, traces].sort(),
   })
+})
+
+test('the key of the vault is a mounted file, for those who open what is sealed, and in nobody’s environment', () => {
+  expect(composeText).not.toMatch(/AMBIENT_VAULT_KEY\b/)
+  const readers = parts.filter((part) => service(part).secrets.includes('vault-key'))
+  expect(readers.toSorted()).toEqual(['gateway', 'server', 'worker'])
+  for (const part of parts)
+    expect([part, service(part).environment?.AMBIENT_VAULT_KEY_FILE]).toEqual([
+      part,
+      readers.includes(part) ? '/run/secrets/vault-key' : undefined,
+    ])
+  expect(interpolate(secrets['vault-key']?.file ?? '', example)).toBe('./private/vault-key')
+  for (const ignored of ['.gitignore', '.dockerignore'])
+    expect(readFileSync(join(root, ignored), 'utf8').split('\n')).toContain('private/')
 })
 
 test('what lasts is started again, has its health checked, and is limited', () => {

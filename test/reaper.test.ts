@@ -42,7 +42,19 @@ beforeAll(async () => {
   postgres = await startTestPostgres()
   api = await startTestApi({ databaseUrl: await postgres.databaseUrl() })
   server = createHostServer({ url: api.url, key: HOST.key, hostId: HOST.id, secret: HOST.secret, log })
-  await server.report({ pool: 'default', kind: 'docker', version: '1', capacity: 1, in_use: 0, egress: null }, never)
+  await server.report(
+    {
+      pool: 'default',
+      kind: 'docker',
+      version: '1',
+      capacity: 1,
+      in_use: 0,
+      egress: null,
+      cpus: null,
+      memory_mb: null,
+    },
+    never,
+  )
 })
 afterAll(async () => {
   await api?.close()

@@ -10,9 +10,9 @@ const CONNECT_MS = 5_000
 /** The host is, or has, an address that is not to be reached. */
 export class ClosedAddressError extends Error {
   override readonly name = 'ClosedAddressError'
-  constructor(host: string, address: string) {
+  constructor(host: string, address: string, setting: string) {
     const which = host === address ? host : `${host} (${address})`
-    super(`${which} is not an address of the internet. The operator can open it by AMBIENT_WEBHOOK_ALLOW.`)
+    super(`${which} is not an address of the internet. The operator can open it by ${setting}.`)
   }
 }
 
@@ -24,14 +24,19 @@ const byName: Resolve = async (host) => (await lookup(host, { all: true })).map(
  * Connects to addresses of the internet and to those that are `allowed`. A name
  * is looked up once, and the address that was looked at is the one that is
  * connected to, so that a name which means something else a moment later gains nothing.
+ * `setting`: the one that has what is allowed, for those who are told that it is not.
  */
-export function outsideAgent(allowed: readonly string[], resolve: Resolve = byName): Agent {
+export function outsideAgent(
+  allowed: readonly string[],
+  resolve: Resolve = byName,
+  setting = 'AMBIENT_WEBHOOK_ALLOW',
+): Agent {
   const connect = buildConnector({ timeout: CONNECT_MS })
   return new Agent({
     pipelining: 1,
     connect(options, callback) {
       const host = options.hostname.replace(/^\[|\]$/g, '')
-      openAddress(host, allowed, resolve).then(
+      openAddress(host, allowed, resolve, setting).then(
         (address) => {
           const name = isIP(host) === 0 ? { servername: options.servername ?? host } : {}
           connect({ ...options, ...name, hostname: address }, callback)
@@ -43,9 +48,14 @@ export function outsideAgent(allowed: readonly string[], resolve: Resolve = byNa
 }
 
 /** @throws {ClosedAddressError} when there is no other address than such as are closed. */
-async function openAddress(host: string, allowed: readonly string[], resolve: Resolve): Promise<string> {
+async function openAddress(
+  host: string,
+  allowed: readonly string[],
+  resolve: Resolve,
+  setting: string,
+): Promise<string> {
   const addresses = isIP(host) === 0 ? await resolve(host) : [host]
   const open = addresses.find((address) => !isClosed(address, allowed))
-  if (open === undefined) throw new ClosedAddressError(host, addresses[0] ?? host)
+  if (open === undefined) throw new ClosedAddressError(host, addresses[0] ?? host, setting)
   return open
 }

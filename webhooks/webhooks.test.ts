@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { sql } from 'kysely'
 import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { ambient } from '../cli/testing/command.ts'
 import type { WebhookDelivery, WebhookWithSecret } from '../domain/webhook.ts'
 import { lockRun } from '../store/locking.ts'
 import { reportArtifact } from '../store/runs/artifacts.ts'
@@ -109,6 +110,34 @@ test('a change of state is told to whoever wants to know, signed, with the run',
   await expect
     .poll(() => deliveries(uid))
     .toMatchObject([{ state: 'delivered', status: 200, response: 'ok', attempts: 1 }])
+})
+
+test('the command line makes a webhook, tries it out, tells what was sent, changes and deletes it', async () => {
+  const cli = async (...args: string[]) => {
+    const done = await ambient(['webhooks', ...args], { url: api.url, env: { AMBIENT_API_KEY: api.key } })
+    expect({ args, ...done }).toMatchObject({ code: 0 })
+    return done.stdout
+  }
+  const name = `chat ${receiver.url}`
+  const secret = await cli('create', name, receiver.url, '--event', 'run.failed', '--metadata', 'squad=one')
+  expect(secret.trim().length).toBeGreaterThan(20)
+  const id = (await cli('ping', name)).trim()
+  await expect.poll(events).toEqual(['ping'])
+  await expect
+    .poll(async () => await cli('deliveries', name))
+    .toMatch(new RegExp(`^${id} +ping +delivered +1 +200 `, 'm'))
+  await cli('resend', name, id)
+  await expect.poll(events).toEqual(['ping', 'ping'])
+  await cli('update', name, '--event', 'run.blocked', '--disable')
+  const find = async () => (await call('GET', '')).body.webhooks.find((one: { name: string }) => one.name === name)
+  expect(await find()).toMatchObject({
+    events: ['run.blocked'],
+    enabled: false,
+    filter: { metadata: { squad: 'one' } },
+  })
+  expect(await cli('secret', name)).not.toBe(secret)
+  await cli('delete', name)
+  expect(await find()).toBeUndefined()
 })
 
 test('artifacts and pull requests are told; personal runs and other teams are not', async () => {

@@ -1,13 +1,30 @@
 // The gateway: the one process that has the real model keys.
 import { startDemoModel } from '../agents/demo/model.ts'
-import { loadConfig, serverUrl } from '../config.ts'
+import { gitAllowed, loadConfig, mcpAllowed, moneyRules, providerAllowed, serverUrl } from '../config.ts'
 import { toolRequestBytes } from '../domain/tools.ts'
+import { isClosed } from '../environments/egress/addresses.ts'
+import { placeOf } from '../secrets/binding.ts'
+import { loadCatalogue } from '../secrets/catalogue.ts'
 import { createGateway } from '../secrets/gateway.ts'
-import { providerTargets } from '../secrets/targets.ts'
+import { createGitBroker } from '../secrets/git/broker.ts'
+import { mayUseGit } from '../secrets/git/place.ts'
+import { createGitSources } from '../secrets/git/sources.ts'
+import { createUpstream } from '../secrets/git/upstream.ts'
+import { createMcpDoor } from '../secrets/mcp-door.ts'
+import { resolveServer } from '../secrets/mcp-resolve.ts'
+import { createModelCalls } from '../secrets/model-calls.ts'
+import { createRouting } from '../secrets/route.ts'
+import { providerTargets, providerUrls } from '../secrets/targets.ts'
 import { createToolsDoor } from '../secrets/tools-door.ts'
+import { createVault } from '../secrets/vault.ts'
 import { createDatabase } from '../store/database.ts'
-import { findCredential, findToolCredential } from '../store/runs/credentials.ts'
+import { findGitGrant } from '../store/git/tokens.ts'
+import { refuseUnpriced } from '../store/models/limited.ts'
+import { admitCall } from '../store/money/admit.ts'
+import { chargeCall } from '../store/money/charge.ts'
+import { bindingOf, claimCredential, findCredential, findToolCredential } from '../store/runs/credentials.ts'
 import { createGatewayMetrics } from '../telemetry/gateway-metrics.ts'
+import { outsideAgent } from '../webhooks/outside.ts'
 import { gatewayAddresses } from './gateway-addresses.ts'
 import { createLog } from './log.ts'
 import { serveMetrics } from './metrics.ts'
@@ -20,20 +37,46 @@ export async function main(): Promise<void> {
   const config = loadConfig()
   const log = createLog(config, 'gateway')
   const stop = stopSignal()
-  const database = createDatabase(config, { connections: 4 })
+  const database = createDatabase(config, { connections: 8 })
   const targets = providerTargets(config)
   const demo = Object.values(targets).includes(null) ? await startDemoModel() : null
-  const standIn = { baseUrl: demo?.url ?? '', apiKey: null }
+  const standIn = (path = '') => ({ baseUrl: `${demo?.url ?? ''}${path}`, apiKey: null, isDemo: true })
+  const vault = await createVault(config)
+  const models = loadCatalogue(config)
+  const money = moneyRules(config)
+  const { route, rules } = createRouting({
+    db: database.db,
+    vault,
+    models,
+    servers: {
+      anthropic: targets.anthropic ?? standIn(),
+      openai: targets.openai ?? standIn('/v1'),
+      gemini: targets.gemini ?? standIn(),
+    },
+    baseUrls: providerUrls(config),
+  })
+  const calls = createModelCalls({
+    db: database.db,
+    models,
+    rules,
+    admit: async (run, call) =>
+      (await admitCall(database.db, money, run, call)) ??
+      (await refuseUnpriced(database.db, config.AMBIENT_UNPRICED_MODELS, money, run, call)),
+    charge: (tx, call) => chargeCall(tx, money, call),
+    log,
+  })
 
   const metrics = serveMetrics('gateway', config, log)
   const tellCall = createGatewayMetrics(metrics.registry)
+  const allowed = providerAllowed(config)
+  const reachedByGit = gitAllowed(config)
+  const gitServers = createUpstream((address) => !isClosed(address, reachedByGit))
   const gateway = createGateway({
     authorize: (token) => findCredential(database.db, token),
-    providers: {
-      anthropic: targets.anthropic ?? standIn,
-      openai: targets.openai ?? { ...standIn, baseUrl: `${standIn.baseUrl}/v1` },
-      gemini: targets.gemini ?? standIn,
-    },
+    claim: (run, address) => claimCredential(database.db, run, address),
+    route,
+    hooks: calls,
+    mayReach: (address) => !isClosed(address, allowed),
     onCall: (call) => {
       log.debug(call, 'model call')
       tellCall(call)
@@ -42,6 +85,21 @@ export async function main(): Promise<void> {
       authorize: (token) => findToolCredential(database.db, token),
       serverUrl: serverUrl(config),
       maxBytes: toolRequestBytes(config),
+      log,
+    }),
+    mcpServers: createMcpDoor({
+      authorize: (token) => findToolCredential(database.db, token),
+      place: async (run, request) =>
+        placeOf(await bindingOf(database.db, run), request, (address) => claimCredential(database.db, run, address)),
+      resolve: (runId, name) => resolveServer(database.db, vault, runId, name),
+      dispatcher: outsideAgent(mcpAllowed(config), undefined, 'AMBIENT_MCP_ALLOW'),
+      log,
+    }),
+    git: createGitBroker({
+      findGrant: (token) => findGitGrant(database.db, token),
+      sources: createGitSources({ db: database.db, vault, upstream: gitServers, config }),
+      upstream: gitServers,
+      mayUse: (grant, request) => mayUseGit(database.db, grant, request),
       log,
     }),
     log,
@@ -55,6 +113,8 @@ export async function main(): Promise<void> {
 
   log.info({ signal: await stop.received }, 'stopping')
   await gateway.close(DRAIN_MS)
+  calls.close()
+  gitServers.close()
   metrics.close()
   await demo?.close()
   await database.close()

@@ -25,11 +25,13 @@ type Reporter = Pick<HostDeps, 'host' | 'capacity'> & { server: Pick<HostServer,
 export async function report(
   { server, host, capacity }: Reporter,
   holdings: Pick<Holdings, 'count'>,
-  config: Pick<Config, 'AMBIENT_POOL'>,
+  config: Pick<Config, 'AMBIENT_POOL' | 'AMBIENT_CPUS' | 'AMBIENT_MEMORY_MB'>,
   signal: AbortSignal,
 ): Promise<HostStanding> {
   const inUse = await holdings.count()
-  const about = { pool: config.AMBIENT_POOL, kind: host.kind, version, egress: host.egress() }
+  // Processes of the machine have no limits: they count as what a container would be given here.
+  const size = { cpus: config.AMBIENT_CPUS, memory_mb: config.AMBIENT_MEMORY_MB }
+  const about = { pool: config.AMBIENT_POOL, kind: host.kind, version, egress: host.egress(), ...size }
   return server.report({ ...about, capacity, in_use: inUse }, signal)
 }
 

@@ -83,6 +83,8 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
     beginner: createBeginner(paths.runs, host),
     environments: createUsedEnvironments(),
     gatewayUrl: gateway,
+    brokerUrl: config.AMBIENT_GIT_BROKER_URL ?? gateway,
+    bindsCredentials: config.AMBIENT_CREDENTIAL_BINDING === 'sandbox',
     onDraining: () => attending.reportNow(),
     metrics: createHostMetrics(served.registry, async () => ({
       capacity: common.capacity,

@@ -1,8 +1,7 @@
 // Keys and names that are made once and kept in the data directory.
 import { randomBytes, randomUUID } from 'node:crypto'
-import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { type Config, dataPaths } from '../config.ts'
+import { keep } from '../secrets/keep.ts'
 
 /** The administrator's API key: the setting, or the one in the data directory, made when it is missing. */
 export const adminKey = async (config: Config): Promise<string> =>
@@ -25,20 +24,3 @@ export const hostId = async (config: Config): Promise<string> =>
 /** What proves that this machine is the host of its name; known to nobody but the server, as a hash. */
 export const hostSecret = (config: Config): Promise<string> =>
   keep(dataPaths(config).hostSecret, () => randomBytes(32).toString('base64url'))
-
-/** The file's content; of several processes that make it at once, all get the same. */
-async function keep(path: string, make: () => string): Promise<string> {
-  const there = await readFile(path, 'utf8').catch(() => null)
-  if (there !== null && there.trim() !== '') return there.trim()
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const draft = `${path}.${randomUUID()}`
-  await writeFile(draft, `${make()}\n`, { mode: 0o600 })
-  try {
-    await link(draft, path)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-  } finally {
-    await rm(draft)
-  }
-  return (await readFile(path, 'utf8')).trim()
-}

@@ -3,8 +3,13 @@ import { type NativeConnection, Worker } from '@temporalio/worker'
 import { makeOrchestratorActivities } from '../activities/orchestrator.ts'
 import { makePullRequestActivities } from '../activities/pull-requests.ts'
 import { makeScheduleActivities } from '../activities/schedules.ts'
-import { dataPaths, loadConfig, runLink, version } from '../config.ts'
+import { storedForgeAccess } from '../activities/stored-forges.ts'
+import { dataPaths, gitAllowed, loadConfig, runLink, version } from '../config.ts'
+import { isClosed } from '../environments/egress/addresses.ts'
 import { createForgeAccess } from '../forges/access.ts'
+import { createGitSources } from '../secrets/git/sources.ts'
+import { createUpstream } from '../secrets/git/upstream.ts'
+import { createVault } from '../secrets/vault.ts'
 import { createDatabase } from '../store/database.ts'
 import { describeChange } from '../store/figures.ts'
 import { sayPresent } from '../store/hosts/presence.ts'
@@ -24,6 +29,9 @@ export async function main(): Promise<void> {
   const metrics = serveMetrics('worker', config, log, temporalMetrics)
   const tracing = await startTracing('worker', version, config)
   const database = createDatabase(config)
+  const vault = await createVault(config)
+  const allowed = gitAllowed(config)
+  const gitServers = createUpstream((address) => !isClosed(address, allowed))
   const connection: NativeConnection = await connectWorker(config, (reason) =>
     log.warn({ reason }, 'Temporal does not answer yet; waiting for it'),
   )
@@ -48,10 +56,13 @@ export async function main(): Promise<void> {
       }),
       ...makePullRequestActivities({
         db: database.db,
-        forges: createForgeAccess({
-          github: { tokens: config.AMBIENT_GITHUB_TOKEN, file: config.AMBIENT_GITHUB_TOKEN_FILE },
-          gitlab: { tokens: config.AMBIENT_GITLAB_TOKEN, file: config.AMBIENT_GITLAB_TOKEN_FILE },
-        }),
+        forges: createForgeAccess(
+          {
+            github: { tokens: config.AMBIENT_GITHUB_TOKEN, file: config.AMBIENT_GITHUB_TOKEN_FILE },
+            gitlab: { tokens: config.AMBIENT_GITLAB_TOKEN, file: config.AMBIENT_GITLAB_TOKEN_FILE },
+          },
+          storedForgeAccess(database.db, createGitSources({ db: database.db, vault, upstream: gitServers, config })),
+        ),
         runLink: (runId) => runLink(config, runId),
         log,
       }),
@@ -71,6 +82,7 @@ export async function main(): Promise<void> {
   await runUntilSignal([worker], log)
   leave()
   metrics.close()
+  gitServers.close()
   await tracing.close()
   await connection.close()
   await database.close()

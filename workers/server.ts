@@ -4,14 +4,17 @@ import { createApp } from '../api/app.ts'
 import { createBuildStarter } from '../api/builds/build-starter.ts'
 import { attendBuilds, makeBuildUpkeep } from '../api/builds/build-upkeep.ts'
 import { createDispatcher } from '../api/dispatcher.ts'
+import { attendMoney } from '../api/money/send-on.ts'
 import { attendQueue } from '../api/queue-upkeep.ts'
 import { createScheduleClock } from '../api/schedules/schedule-clock.ts'
 import { createScheduleKeeper } from '../api/schedules/schedule-keeper.ts'
 import { registerSearchAttributes } from '../api/search-attributes.ts'
 import { serve } from '../api/serve.ts'
+import { createSkillReader } from '../api/skills/skill-reader.ts'
 import { loadConfig, version, webhookAllowed } from '../config.ts'
 import { createObjectStore } from '../objects/create.ts'
 import { dropContents } from '../objects/upkeep.ts'
+import { createVault } from '../secrets/vault.ts'
 import { dropOldSessions } from '../store/accounts/sessions.ts'
 import { setRunLimit } from '../store/accounts/teams.ts'
 import { auditHead } from '../store/audit.ts'
@@ -22,6 +25,7 @@ import { dropOldAnswers } from '../store/idempotency.ts'
 import { createEventListener } from '../store/listener.ts'
 import { migrate } from '../store/migrate.ts'
 import { dropOldCheckpoints } from '../store/runs/checkpoint-history.ts'
+import { fillSearch } from '../store/runs/run-search.ts'
 import { dropOldSlots } from '../store/schedules/schedule-slots.ts'
 import { dropOldDeliveries } from '../store/webhook-deliveries.ts'
 import { createRegistry } from '../telemetry/registry.ts'
@@ -45,6 +49,8 @@ export async function main(): Promise<void> {
   if (applied.length > 0) log.info({ applied }, 'migrated the database')
   await setRunLimit(db, config.AMBIENT_TEAM_RUNS)
   const keys = { admin: await adminKey(config), worker: await workerKey(config), links: await linkKey(config) }
+  const vault = await createVault(config)
+  if (vault.ring.trouble !== null) log.error({ reason: vault.ring.trouble }, 'secrets cannot be stored or opened')
   const objects = createObjectStore(config)
   const tracing = await startTracing('server', version, config)
   const client = connectClient(config, tracing.clientInterceptors)
@@ -56,6 +62,7 @@ export async function main(): Promise<void> {
     log.warn({ reason: error.message }, 'the connection for events is broken; connecting again')
   const scheduleClock = createScheduleClock(client, attributes)
   const schedules = createScheduleKeeper({ db, clock: scheduleClock, dispatcher, config, log })
+  const skills = createSkillReader({ db, client, config, log })
   const webhooks = createWebhookSender({
     db,
     key: keys.links,
@@ -81,8 +88,10 @@ export async function main(): Promise<void> {
     builds,
     webhooks,
     schedules,
+    skills,
     scheduleClock,
     keys,
+    vault,
     objects,
     metrics,
     tracing,
@@ -96,6 +105,7 @@ export async function main(): Promise<void> {
       logAuditHead(db, log),
       dropOldDeliveries(db),
       dropOldSlots(db),
+      fillSearch(db),
       dropOldBuilds(db),
       dropOldCheckpoints(db, config.AMBIENT_WORKSPACE_HOURS),
       dropContents(db, objects, config.AMBIENT_ARTIFACT_DAYS),
@@ -103,6 +113,7 @@ export async function main(): Promise<void> {
   }, UPKEEP_MS)
 
   const leaveQueue = attendQueue({ db, client, log })
+  const leaveMoney = attendMoney({ db, config, dispatcher, log })
   const leaveBuilds = attendBuilds(makeBuildUpkeep({ db, client, builds, log }), log)
 
   const serving = await serve(app, config.AMBIENT_PORT, config.AMBIENT_BIND)
@@ -111,11 +122,12 @@ export async function main(): Promise<void> {
   log.info({ signal: await stop.received }, 'stopping')
   clearInterval(upkeep)
   leaveQueue()
+  leaveMoney()
   leaveBuilds()
   closing.abort()
   await serving.drain()
   attributes.close()
-  await Promise.all([dispatcher.close(), builds.close(), webhooks.close(), schedules.close()])
+  await Promise.all([dispatcher.close(), builds.close(), webhooks.close(), schedules.close(), skills.close()])
   await tracing.close()
   await Promise.all([listener.close(), client.connection.close()])
   await database.close()

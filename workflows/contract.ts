@@ -276,6 +276,31 @@ export interface BuildRecords {
   recordBuild(input: { buildId: string; end: BuildEnd }): Promise<void>
 }
 
+export const SKILLS_WORKFLOW = 'skillReading'
+
+/** A reading cannot be started twice. That an environment has one at a time, the database sees to. */
+export const skillsWorkflowId = (readingId: string) => `skills-${readingId}`
+
+/** Input of `skillReading`. */
+export interface SkillReadingInput {
+  readingId: string
+  hostId: string
+  /** A host that does not take up its work for this long is lost, in seconds. */
+  hostLostSeconds: number
+}
+
+/** Activities on one host's queue, for skills. */
+export interface SkillActivities {
+  /** Reads the skills of an environment's repositories and hands them over, which ends the reading. Safe to repeat. */
+  readSkills(input: { readingId: string }): Promise<void>
+}
+
+/** Carried out by the worker of the workflow itself. */
+export interface SkillRecords {
+  /** Idempotent; a reading that is over stays as it is. */
+  recordReadingFailure(input: { readingId: string; failure: string }): Promise<void>
+}
+
 export const SCHEDULE_WORKFLOW = 'scheduleSlot'
 /** Told to a slot's workflow when its run is over, or none could be started. */
 export const SLOT_OVER_SIGNAL = 'over'

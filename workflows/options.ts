@@ -99,6 +99,16 @@ export const buildOptions = (hostLostSeconds: number): ActivityOptions => ({
   retry: { ...onSameHost, maximumAttempts: 20 },
 })
 
+/** A fetch of a few repositories. Nobody waits for long: what is known of them before goes on to hold. */
+export const skillOptions = (hostLostSeconds: number): ActivityOptions => ({
+  ...takenUpWithin(hostLostSeconds),
+  cancellationType,
+  startToCloseTimeout: '20m',
+  scheduleToCloseTimeout: '25m',
+  heartbeatTimeout: HEARTBEAT,
+  retry: { ...onSameHost, maximumAttempts: 5 },
+})
+
 /** As a run ends: its terminal state waits for no more than a minute. What is left goes on in a workflow of its own. */
 export const firstPullRequestOptions: ActivityOptions = {
   startToCloseTimeout: '30s',

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { AskedInTurn, MessageText } from '../../domain/host-api.ts'
+import { createRedactor } from '../../domain/redaction.ts'
 import { createRunDirectory, type RunPaths } from '../../environments/run-directory.ts'
 import { takeAsked } from './asked.ts'
 import { bringAttachments } from './attachments.ts'
@@ -30,12 +31,18 @@ function execution(server: Partial<HostServer>): Execution {
     order: { environment: { repos: [{ url: 'https://git.example/a/project.git' }] } },
     state: { paths, get: () => ({ devcontainer: null }) },
     stop: new AbortController().signal,
+    redactor: createRedactor([]),
   } as unknown as Execution
 }
 
 async function report(path: string): Promise<string> {
   let outcome = ''
-  const asked: AskedInTurn = { question: null, files: [{ artifact_uid: 'uid', path }], max_file_bytes: 1024 * 1024 }
+  const asked: AskedInTurn = {
+    question: null,
+    stopped: null,
+    files: [{ artifact_uid: 'uid', path }],
+    max_file_bytes: 1024 * 1024,
+  }
   await takeAsked(
     execution({
       asked: async () => asked,

@@ -17,14 +17,20 @@ export async function takeAsked(execution: Execution): Promise<AgentQuestion | n
     const refusal = await handOver(execution, uid, path, asked.max_file_bytes)
     if (refusal !== null) await deps.server.refuseArtifact(ref.runId, ref.execution, uid, refusal, stop)
   }
-  return asked.question
+  return asked.stopped ?? asked.question
+}
+
+/** What the run waits for, where a model call of its turn was not passed on for want of money. */
+export async function whatStopped({ deps, ref, stop }: Execution): Promise<AgentQuestion | null> {
+  return (await deps.server.asked(ref.runId, ref.execution, stop)).stopped
 }
 
 /** @returns why it could not be handed over; null when it was. */
 async function handOver(execution: Execution, uid: string, path: string, maxBytes: number): Promise<string | null> {
-  const { deps, ref, stop } = execution
+  const { deps, ref, redactor, stop } = execution
   const content = await readReported(execution, path, maxBytes)
   if (typeof content === 'string') return content
+  if (redactor.has(content.toString('utf8'))) return 'it has the value of a secret in it'
   const late = AbortSignal.timeout(SEND_MS)
   try {
     await deps.server.sendArtifact(ref.runId, ref.execution, uid, content, AbortSignal.any([stop, late]))

@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest'
 import type { BlockedHost } from '../../domain/egress.ts'
 import type { NewEvent } from '../../domain/event.ts'
 import type { BlockedHosts } from '../../domain/host-api.ts'
-import { tellBlockedHosts, watchBlockedHosts } from './blocked-hosts.ts'
+import { logBlockedHosts, tellBlockedHosts, watchBlockedHosts } from './blocked-hosts.ts'
 import type { Execution } from './execution.ts'
 
 const refused = (host: string, count: number): BlockedHost => ({
@@ -13,6 +13,7 @@ const refused = (host: string, count: number): BlockedHost => ({
 function execution(hosts: () => BlockedHost[], allow: string[] | null = []) {
   const told: BlockedHosts[] = []
   const recorded: { journal: string; events: NewEvent[] }[] = []
+  const noted: unknown[][] = []
   const warn = vi.fn()
   const fake = {
     deps: {
@@ -25,11 +26,25 @@ function execution(hosts: () => BlockedHost[], allow: string[] | null = []) {
     ref: { runId: 'run', execution: 1 },
     order: { environment: allow === null ? {} : { egress: { allow } } },
     state: { get: () => ({ generation: 3 }) },
-    transcript: { record: async (journal: string, events: NewEvent[]) => void recorded.push({ journal, events }) },
+    transcript: {
+      notes: (journal: string) => ({
+        add: async (kind: string, data: Record<string, unknown>) => void noted.push([journal, kind, data.message]),
+      }),
+      record: async (journal: string, events: NewEvent[]) => void recorded.push({ journal, events }),
+    },
     signals: { detach: new AbortController().signal },
   }
-  return { execution: fake as unknown as Execution, told, recorded, warn }
+  return { execution: fake as unknown as Execution, told, recorded, noted, warn }
 }
+
+test('what the set-up of a build was refused is in its log', async () => {
+  const { execution: at, noted } = execution(() => [refused('a.example', 1), { ...refused('b.example', 3), port: 0 }])
+  await logBlockedHosts(at)
+  expect(noted).toEqual([
+    ['egress-3', 'warning', expect.stringContaining('was refused a.example:443: the environment')],
+    ['egress-3', 'warning', expect.stringContaining('was refused b.example (3 times): ')],
+  ])
+})
 
 test('each host that was refused has one line of the transcript, for good', async () => {
   let hosts = [refused('a.example', 1)]

@@ -59,4 +59,23 @@ export async function tellBlockedHosts(
   }
 }
 
+/** As {@link tellBlockedHosts}, of the set-up of a build: in its log, where what failed for it is read. */
+export async function logBlockedHosts({ deps, ref, order, state, transcript, signals }: Execution): Promise<void> {
+  const { generation } = state.get()
+  if (!order.environment.egress || generation === 0) return
+  try {
+    const notes = transcript.notes(`egress-${generation}`)
+    for (const { host, port, count } of await deps.host.blockedHosts(ref.runId, generation)) {
+      const often = count === 1 ? '' : ` (${count} times)`
+      await notes.add('warning', {
+        code: 'egress_blocked',
+        message: `The set-up was refused ${host}${port === 0 ? '' : `:${port}`}${often}: the environment does not let it reach that.`,
+      })
+    }
+  } catch (error) {
+    if (!signals.detach.aborted)
+      deps.log.warn({ build: ref.runId, err: error }, 'what the set-up was refused could not be told')
+  }
+}
+
 const attempts = (hosts: readonly BlockedHost[]) => hosts.reduce((sum, { count }) => sum + count, 0)

@@ -1,7 +1,8 @@
 // Runs on the worker that holds the sandbox. The log of a build, written by what writes the transcript of a run.
 import type { NewEvent } from '../../domain/event.ts'
+import type { Redactor } from '../../domain/redaction.ts'
 import type { HostServer } from './server.ts'
-import { notesBy, type Transcript } from './transcript.ts'
+import { hidden, notesBy, type Transcript } from './transcript.ts'
 
 /** Most lines that one request carries. */
 const BATCH = 500
@@ -11,8 +12,14 @@ const BATCH = 500
  * Each line is stored once by its source and number, so nothing needs to be
  * asked of what is stored already.
  */
-export function createBuildLog(server: Pick<HostServer, 'buildLog'>, buildId: string, signal: AbortSignal): Transcript {
-  async function record(journal: string, events: NewEvent[]): Promise<void> {
+export function createBuildLog(
+  server: Pick<HostServer, 'buildLog'>,
+  buildId: string,
+  redactor: Redactor,
+  signal: AbortSignal,
+): Transcript {
+  async function record(journal: string, said: NewEvent[]): Promise<void> {
+    const events = said.map((event) => hidden(redactor, event))
     const sources = new Map<string, { line: number; text: string }[]>()
     for (const { line, part, kind, data } of events) {
       const text = textOf(kind, data)

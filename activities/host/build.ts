@@ -11,20 +11,24 @@ import { planRepositories } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { REFRESH_SCRIPT } from '../../environments/prepared/catch-up-script.ts'
 import { contentKey, familyOf } from '../../environments/prepared/key.ts'
+import { filesWithValues } from '../../environments/prepared/left-values.ts'
 import { findMentions } from '../../environments/prepared/relocate.ts'
 import { type PreparedRepository, type Snapshot, SnapshotMeta } from '../../environments/prepared/snapshots.ts'
 import { readState, writeState } from '../../environments/run-directory.ts'
 import { look, readStart } from '../../environments/work-product/work-product.ts'
 import type { BuildOutcome } from '../../workflows/contract.ts'
 import type { StopSignals } from './attended.ts'
+import { logBlockedHosts } from './blocked-hosts.ts'
 import { createBuildLog } from './build-log.ts'
 import { noteStart } from './collect.ts'
 import { type HostDeps, openRunState } from './deps.ts'
 import { watchDisk } from './disk.ts'
 import type { Execution } from './execution.ts'
+import { gitAccessOf, removeGitToken } from './git-broker.ts'
 import { interruptible } from './limits.ts'
 import { effectOf, isCurrent } from './prepared.ts'
 import { usableSandbox } from './sandbox.ts'
+import { placeSecrets, redacting, redactorOf, refuseWithoutSecrets } from './secrets.ts'
 import { runSetup } from './setup.ts'
 import { createLanes, createTurns, type Lanes, type Turns } from './turns.ts'
 import { prepareWorkspace } from './workspace.ts'
@@ -51,7 +55,7 @@ export async function buildEnvironment(
       try {
         const stop = AbortSignal.any([bounded.interrupt, bounded.detach])
         return await builds.same.alone(lockName(order), stop, () =>
-          builds.all.join(stop, () => build(deps, order, bounded)),
+          builds.all.join(stop, () => redacting(redactorOf(order), () => build(deps, order, bounded))),
         )
       } finally {
         stopWatching()
@@ -85,6 +89,7 @@ const lockName = ({ team, environment }: BuildOrder) => JSON.stringify([team, en
 
 async function build(deps: HostDeps, order: BuildOrder, signals: StopSignals): Promise<BuildResult> {
   const { build_id: buildId } = order
+  refuseWithoutSecrets(order)
   const execution = await executionOf(deps, order, signals)
   const { state, stop } = execution
   const family = familyOf({ host: deps.host, ...order })
@@ -99,14 +104,21 @@ async function build(deps: HostDeps, order: BuildOrder, signals: StopSignals): P
   }
   await prepareWorkspace(execution)
   const sandbox = await usableSandbox(execution)
-  await runSetup(execution, sandbox)
+  await placeSecrets(execution, sandbox)
+  try {
+    await runSetup(execution, sandbox)
+  } finally {
+    await logBlockedHosts(execution)
+  }
   await refreshIndexes(execution, sandbox)
+  await removeGitToken(execution, sandbox)
   await noteStart(execution, sandbox)
   const image = await sandbox.image()
   const repositories = repositoriesOf(execution)
   const { workspace, home } = state.paths
   // From here on nothing writes there: what is found in the files is what will be in them.
   await deps.host.stop(buildId)
+  await refuseLeftValues(execution)
   const place = deps.host.paths(buildId, null).workspace
   const sizes = await Promise.all([directorySize(workspace), directorySize(home)])
   stop.throwIfAborted()
@@ -135,6 +147,25 @@ async function build(deps: HostDeps, order: BuildOrder, signals: StopSignals): P
   return resultOf(kept, false)
 }
 
+/** What is in the files is in every run that starts from them, whatever secrets that has. @throws {RunFailureError} */
+async function refuseLeftValues({ order, state, stop }: Execution): Promise<void> {
+  const values = order.secrets.map(({ value }) => value)
+  const { workspace, home } = state.paths
+  const found = [
+    ...(await filesWithValues(workspace, values, stop)),
+    ...(await filesWithValues(home, values, stop)).map((path) => `~/${path}`),
+  ]
+  if (found.length === 0) return
+  const more = found.length > 5 ? `, and ${found.length - 5} more` : ''
+  throw new RunFailureError({
+    code: 'setup_command_failed',
+    phase: 'setup',
+    message: `Set-up has left the value of a secret in ${found.slice(0, 5).join(', ')}${more}. A prepared environment does not hold it.`,
+    nextStep:
+      'Have the file name the variable instead of its value, remove it at the end of the set-up, or set `prepare` to false.',
+  })
+}
+
 /** Moves a finished build to its place; null where it is not finished. */
 async function finish({ deps, ref, state }: Execution): Promise<Snapshot | null> {
   const meta = await readState(state.paths, SnapshotMeta, FINISHED)
@@ -146,6 +177,7 @@ async function finish({ deps, ref, state }: Execution): Promise<Snapshot | null>
 
 /** A build is carried out as a run of nobody, by the same code. */
 async function executionOf(deps: HostDeps, order: BuildOrder, signals: StopSignals): Promise<Execution> {
+  const redactor = redactorOf(order)
   return {
     deps,
     ref: { runId: order.build_id, execution: 1 },
@@ -159,14 +191,18 @@ async function executionOf(deps: HostDeps, order: BuildOrder, signals: StopSigna
       policy: null,
       base_prompt: null,
       environment: order.environment,
+      secrets: order.secrets,
       team: order.team,
+      git: order.git,
     }),
     agent: agents.command,
     policy: 'deny',
     state: await openRunState(deps.runsDirectory, order.build_id),
-    transcript: createBuildLog(deps.server, order.build_id, signals.detach),
+    transcript: createBuildLog(deps.server, order.build_id, redactor, signals.detach),
+    redactor,
     signals,
     stop: AbortSignal.any([signals.interrupt, signals.detach]),
+    isBuild: true,
   }
 }
 
@@ -175,12 +211,13 @@ async function findSame(execution: Execution, family: string): Promise<Snapshot 
   const { deps, order, stop } = execution
   const candidates = await deps.snapshots.ofFamily(family)
   if (candidates.length === 0) return null
+  const access = await gitAccessOf(execution)
   const commits = await Promise.all(
     planRepositories(order.environment.repos).map(async ({ repository, path }) => {
-      const remote = await remoteOf(repository.url, deps.git)
-      const options = gitOptions(remote, deps.git, { cwd: deps.runsDirectory, signal: stop })
+      const remote = await remoteOf(repository.url, access)
+      const options = gitOptions(remote, access, { cwd: deps.runsDirectory, signal: stop })
       const names = repository.ref?.startsWith('refs/') ? [repository.ref] : []
-      return { path, commit: commitIn(await listRemote(remote, deps.git, options, names), repository.ref)?.commit }
+      return { path, commit: commitIn(await listRemote(remote, access, options, names), repository.ref)?.commit }
     }),
   )
   for (const snapshot of candidates) {

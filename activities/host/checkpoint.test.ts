@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import type { AgentName } from '../../domain/harness.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
+import { createRedactor } from '../../domain/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
@@ -96,6 +97,7 @@ async function at(
       command: ['true'],
       policy: null,
       base_prompt: null,
+      rules: null,
       environment: { repos: [{ url: repository.url, path: 'project' }], setup_commands: [], env: {} },
       prepared: null,
       former: null,
@@ -106,10 +108,18 @@ async function at(
       disk_bytes: null,
       team: 'default',
       commit_identity: null,
+      git: [],
+      secrets: [],
+      hidden_values: [],
+      secrets_trouble: null,
+      skills: [],
+      mcp_servers: [],
+      repository_mcp_servers: false,
       ...order,
     },
     agent: agents[agent],
     policy: 'allow',
+    redactor: createRedactor([]),
     state: await openRunState(deps.runsDirectory, runId),
     transcript: {
       storedLine: async () => 0,
@@ -285,7 +295,7 @@ test('no turn begins before what the former one did is kept, however that ended'
     ...server,
     message: async (_runId, id) => ({ message_id: id, text: 'go on', decision: null }),
     credential: async () => ({ token: 'a token', tool_token: null }),
-    asked: async () => ({ question: null, files: [], max_file_bytes: 0 }),
+    asked: async () => ({ question: null, stopped: null, files: [], max_file_bytes: 0 }),
   }
   const execution = () =>
     at({ ...deps, server: talking }, { command: ['sh', '-c', 'echo x >>README.md; echo $0', 'x'] })

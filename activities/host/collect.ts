@@ -1,12 +1,14 @@
 // Runs on the worker that holds the sandbox. The work product at the end of an execution.
 
 import type { RepositoryResult } from '../../domain/host-api.ts'
+import type { Redactor } from '../../domain/redaction.ts'
 import { withoutCredentials } from '../../domain/run.ts'
 import { pushBranch } from '../../environments/git/push.ts'
 import { planRepositories } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { collectedPush, collectResult, startSnapshot } from '../../environments/work-product/work-product.ts'
 import type { Execution } from './execution.ts'
+import { gitAccessOf } from './git-broker.ts'
 import { usableSandbox } from './sandbox.ts'
 
 /** Notes how the repositories are before the agent begins: the diff of the run is against this. */
@@ -36,7 +38,7 @@ export async function collect(execution: Execution, push: boolean): Promise<void
   const sandbox = await usableSandbox(execution)
   const id = `collect-${ref.execution}-${sandbox.generation}`
   const plan = planRepositories(order.environment.repos)
-  const collected = await collectResult({
+  const found = await collectResult({
     sandbox,
     paths: state.paths,
     workspace: deps.host.paths(ref.runId, null).workspace,
@@ -49,7 +51,8 @@ export async function collect(execution: Execution, push: boolean): Promise<void
       ),
     ),
   })
-  if (collected.length === 0) return
+  if (found.length === 0) return
+  const collected = found.map((result) => withoutValues(execution.redactor, result))
   // The server refuses it where a newer execution has begun, which is the one to push then.
   await deps.server.result(ref.runId, ref.execution, { repositories: collected }, stop)
   const repositories = push ? await pushCommits(execution, id, collected) : collected
@@ -74,16 +77,49 @@ export const tellNotCollected = ({ transcript, ref }: Execution) =>
     message: 'What the run has done in its repositories could not be read. At the end of a follow-up it is read again.',
   })
 
+/**
+ * A result without the values of secrets. Commits cannot be changed without
+ * becoming others, so a bundle of such goes, and they are not pushed.
+ */
+function withoutValues(redactor: Redactor, { patch, bundle, ...summary }: RepositoryResult): RepositoryResult {
+  const text = patch === null ? null : Buffer.from(patch, 'base64').toString('utf8')
+  const cleaned = redactor.value(summary)
+  if (text === null || !redactor.has(text)) return { ...cleaned, patch, bundle }
+  return {
+    ...cleaned,
+    patch: Buffer.from(redactor.text(text), 'utf8').toString('base64'),
+    bundle: null,
+    note: inOneNote(cleaned.note, HAS_VALUE),
+  }
+}
+
+/** Said where a value of a secret is in the work product. */
+const HAS_VALUE =
+  'The changes have the value of a secret in them. In the diff it is hidden; the commits themselves are not kept, and not pushed.'
+
+const inOneNote = (...notes: (string | null)[]): string => notes.filter((note) => note !== null).join(' ')
+
 /** The results, each with what became of its branch. A push that does not succeed fails nothing else: it is told. */
 async function pushCommits(
-  { deps, ref, order, state, transcript, stop }: Execution,
+  execution: Execution,
   id: string,
   collected: readonly RepositoryResult[],
 ): Promise<RepositoryResult[]> {
+  const { deps, ref, order, state, transcript, stop } = execution
   const repositories: RepositoryResult[] = []
   for (const result of collected) {
     const { repository } = planRepositories(order.environment.repos).find(({ path }) => path === result.path) ?? {}
     const found = repository?.push_branch ? await collectedPush(state.paths, id, result.path) : null
+    if (found !== null && result.note?.includes(HAS_VALUE)) {
+      const push = {
+        branch: repository?.push_branch ?? '',
+        commit: found.commit,
+        outcome: 'failed',
+        message: HAS_VALUE,
+      } as const
+      repositories.push({ ...result, push })
+      continue
+    }
     if (repository?.push_branch === undefined || found === null) {
       repositories.push(result)
       continue
@@ -94,7 +130,7 @@ async function pushCommits(
       branch: repository.push_branch,
       cloned: state.get().cloned[result.path] ?? null,
       isShallow: repository.depth !== undefined,
-      access: deps.git,
+      access: await gitAccessOf(execution),
       team: order.team,
       staging: state.paths.staging,
       signal: stop,

@@ -6,6 +6,7 @@ import { execa } from 'execa'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
+import { createRedactor } from '../../domain/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import type { Host } from '../../environments/host.ts'
 import { runCommand } from './command.ts'
@@ -53,6 +54,7 @@ async function execution(script: string, onOutput: () => void = () => {}): Promi
       command: ['/bin/sh', '-c', script],
       policy: null,
       base_prompt: null,
+      rules: null,
       environment: { repos: [], setup_commands: [], env: {} },
       prepared: null,
       former: null,
@@ -63,9 +65,17 @@ async function execution(script: string, onOutput: () => void = () => {}): Promi
       disk_bytes: null,
       team: 'default',
       commit_identity: null,
+      git: [],
+      secrets: [],
+      hidden_values: [],
+      secrets_trouble: null,
+      skills: [],
+      mcp_servers: [],
+      repository_mcp_servers: false,
     },
     agent: agents.command,
     policy: 'allow',
+    redactor: createRedactor([]),
     state: await openRunState(directory, ref.runId),
     transcript: {
       storedLine: async () => 0,

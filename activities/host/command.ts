@@ -8,9 +8,10 @@ import { commitIdentity } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnOutcome } from '../../workflows/contract.ts'
-import { environmentOf } from './environment.ts'
+import { bindCredential } from './binding.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { usableSandbox } from './sandbox.ts'
+import { placeSecrets, variablesOf } from './secrets.ts'
 import { runStart } from './setup.ts'
 import { toolVariables } from './tools.ts'
 
@@ -34,13 +35,17 @@ export async function runCommand(
   await endFormerCommand(execution)
   const { generation: former } = execution.state.get()
   const sandbox = await usableSandbox(execution)
+  await placeSecrets(execution, sandbox)
   await runStart(execution, sandbox)
   const takesArgument = rest.some((argument) => argument.includes('{prompt}'))
   // A command that was lost with its sandbox is started again.
   const id = attempt === 1 ? `command-${messageId}` : `command-${messageId}-${attempt}`
   // A command that was started keeps its credential: another one would end the one that it was started with.
   const wasStarted = await sandbox.hasJob(id)
-  const credential = wasStarted ? null : await deps.server.credential(ref.runId, ref.execution, stop)
+  const credential = wasStarted
+    ? null
+    : await deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop)
+  if (credential !== null) await bindCredential(execution, sandbox)
   const journal = await sandbox.job({
     id,
     command: [program, ...rest.map((argument) => argument.replaceAll('{prompt}', prompt))],
@@ -49,7 +54,7 @@ export async function runCommand(
         ? {}
         : {
             ...commitIdentity(order.commit_identity),
-            ...environmentOf(execution).env,
+            ...variablesOf(execution),
             ...modelEnvironment(sandbox.gateway ?? deps.gatewayUrl, credential.token),
             ...toolVariables(execution, sandbox, credential.tool_token),
           },

@@ -28,6 +28,10 @@ export interface HostDeps {
   environments: UsedEnvironments
   /** Where sandboxes of this host find the model gateway. */
   gatewayUrl: string
+  /** Whether credentials for models are good in their sandbox alone. */
+  bindsCredentials: boolean
+  /** Where the host itself finds it, for the git broker. */
+  brokerUrl: string
   /** Runs this host holds at once. */
   capacity: number
   metrics: HostMetrics
@@ -83,6 +87,8 @@ export const RunState = z.object({
   branches: z.record(z.string(), z.string()).default({}),
   /** How far the run is with its start from a prepared environment; null where it has set itself up. */
   prepared: PreparedStart.nullable().default(null),
+  /** The sandbox whose programs reach the git broker, by its generation. */
+  gitIn: z.number().int().min(0).default(0),
   /** A checkpoint is to be put over the workspace once it is set up. */
   restoring: z.boolean().default(false),
   /** The most of the disk that it might have taken when it took more, in bytes; null where it did not. */
@@ -115,6 +121,7 @@ const FRESH: RunState = {
   cloned: {},
   branches: {},
   prepared: null,
+  gitIn: 0,
   restoring: false,
   exceeded: null,
   devcontainer: null,

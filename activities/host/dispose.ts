@@ -5,6 +5,7 @@ import { checkpoint, isAfterTurn, tellNotKept } from './checkpoint.ts'
 import { type HostDeps, openRunState } from './deps.ts'
 import { KEPT_TIMES } from './disk.ts'
 import { openExecution } from './execution.ts'
+import { clearSecrets } from './secrets.ts'
 import { FencedError } from './server.ts'
 
 /** Most checkpoints take a second or two; a server that is away holds no sandbox for longer. In milliseconds. */
@@ -18,7 +19,8 @@ const CHECKPOINT_MS = 120_000
 export async function dispose(deps: HostDeps, ref: ExecutionRef, keepWorkspace: boolean): Promise<void> {
   if (keepWorkspace) await deps.host.stop(ref.runId)
   const isKept = keepWorkspace && !(await isOverfull(deps, ref.runId))
-  if (!isKept) await deps.host.remove(ref.runId)
+  if (isKept) await clearSecrets(deps, ref.runId)
+  else await deps.host.remove(ref.runId)
   deps.log.info({ run: ref.runId, keepWorkspace: isKept }, 'the sandbox is gone')
 }
 

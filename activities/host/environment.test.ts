@@ -12,6 +12,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { agents } from '../../agents/index.ts'
 import { installLightAgent, LIGHT_AGENT } from '../../chaos/light-agent/install.ts'
 import { ExecutionOrder } from '../../domain/host-api.ts'
+import { createRedactor } from '../../domain/redaction.ts'
 import type { InlineEnvironment } from '../../domain/run.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import { REPOSITORY } from '../../environments/docker/build-image.ts'
@@ -92,7 +93,7 @@ const dockerfile = (...lines: string[]) => [`FROM ${BASE}`, `LABEL ambient.test=
 /** It keeps one checkpoint. */
 const server = {
   credential: async () => ({ token: 'token', tool_token: null }),
-  asked: async () => ({ question: null, files: [], max_file_bytes: 0 }),
+  asked: async () => ({ question: null, stopped: null, files: [], max_file_bytes: 0 }),
   saveCheckpoint: (_runId, _execution, { file }) => copyFile(file, join(directory, 'checkpoint')),
   async loadCheckpoint(_runId, _execution, file) {
     await copyFile(join(directory, 'checkpoint'), file)
@@ -146,6 +147,7 @@ async function worker(way: Way = {}): Promise<Execution> {
     }),
     agent: agents[agent],
     policy: 'allow',
+    redactor: createRedactor([]),
     state: await openRunState(runsDirectory, runId),
     transcript: {
       storedLine: async () => 0,

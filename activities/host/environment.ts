@@ -19,6 +19,7 @@ import type { Images } from '../../environments/host.ts'
 import type { Owner } from '../../environments/run-directory.ts'
 import type { RunState } from './deps.ts'
 import type { Execution } from './execution.ts'
+import { gitAccessOf } from './git-broker.ts'
 
 /** What the run works in, once it is chosen: before that, and where there is no devcontainer.json, what was asked for. */
 export const environmentOf = (execution: Pick<Execution, 'deps' | 'order' | 'state'>): EffectiveEnvironment =>
@@ -140,7 +141,7 @@ export async function imageOf(execution: Execution): Promise<string | null> {
       at: cloned,
       paths: { ...state.paths, workspace, staging: join(directory, 'staging') },
       owner: deps.host.owner,
-      access: deps.git,
+      access: await gitAccessOf(execution),
       team: order.team,
       signal: stop,
     })

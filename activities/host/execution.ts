@@ -3,11 +3,13 @@ import type { Agent } from '../../agents/agent.ts'
 import { agents } from '../../agents/index.ts'
 import { defaultPolicy, type PermissionPolicy } from '../../domain/harness.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
+import type { Redactor } from '../../domain/redaction.ts'
 import { repositoryPath } from '../../environments/git/repositories.ts'
 import { ensureMounted } from '../../environments/prepared/overlay.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { StopSignals } from './attended.ts'
 import { type HostDeps, openRunState, type RunStateFile } from './deps.ts'
+import { redactorOf } from './secrets.ts'
 import { createTranscript, type Transcript } from './transcript.ts'
 
 /** Everything about an execution that its host activities share. */
@@ -19,9 +21,13 @@ export interface Execution {
   policy: PermissionPolicy
   state: RunStateFile
   transcript: Transcript
+  /** What keeps the run's secret values out of all that is stored. */
+  redactor: Redactor
   signals: StopSignals
   /** Aborts for either reason. */
   stop: AbortSignal
+  /** An environment is built, by the code of runs. */
+  isBuild?: true
 }
 
 /** `onFull` is called when the run's transcript has become larger than it may be. */
@@ -36,6 +42,7 @@ export async function openExecution(
     deps.server.order(ref.runId, ref.execution, stop),
     openRunState(deps.runsDirectory, ref.runId),
   ])
+  const redactor = redactorOf(order)
   // The machine may have been started anew since.
   await ensureMounted(state.paths.root)
   return {
@@ -46,7 +53,8 @@ export async function openExecution(
     policy: order.policy ?? defaultPolicy(deps.host.kind),
     state,
     // An interrupted turn still stores how it ended, so only leaving stops the transcript.
-    transcript: createTranscript(deps.server, ref, signals.detach, (bytes) => {
+    redactor,
+    transcript: createTranscript(deps.server, ref, redactor, signals.detach, (bytes) => {
       if (order.transcript_bytes !== null && bytes > order.transcript_bytes) onFull(order.transcript_bytes)
     }),
     signals,

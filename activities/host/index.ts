@@ -7,6 +7,7 @@ import type {
   ExecutionRef,
   HostActivities,
   PoolActivities,
+  SkillActivities,
   TurnOutcome,
 } from '../../workflows/contract.ts'
 import { withTypedFailures } from '../failures.ts'
@@ -20,6 +21,7 @@ import { createHeadStart, type HeadStart } from './head-start.ts'
 import type { Holdings } from './holdings.ts'
 import { withinLimits } from './limits.ts'
 import { prepare } from './prepare.ts'
+import { readSkillsOf } from './read-skills.ts'
 import { tellSetback } from './setbacks.ts'
 import { settle } from './settle.ts'
 import { carryOutTurn } from './turn.ts'
@@ -33,7 +35,7 @@ export function makeHostActivities(
   deps: HostDeps,
   attendance: Attendance,
   holdings: Holdings,
-): { pool: PoolActivities; host: HostActivities & BuildActivities } {
+): { pool: PoolActivities; host: HostActivities & BuildActivities & SkillActivities } {
   const headStart = createHeadStart(
     (ref, signals, agentIsUp) =>
       withinLimits(deps, { ...ref, phase: 'setup' }, signals, (execution) => prepare(execution, agentIsUp)),
@@ -96,6 +98,7 @@ export function makeHostActivities(
           await holdings.countOut(buildId)
           return await buildEnvironment(deps, buildId, signals, builds)
         }),
+      readSkills: ({ readingId }) => attendance.attend((signals) => readSkillsOf(deps, readingId, signals)),
     },
   }
 }

@@ -7,6 +7,7 @@ import { watchBlockedHosts } from './blocked-hosts.ts'
 import type { HostDeps } from './deps.ts'
 import { KEPT_TIMES, watchDisk } from './disk.ts'
 import { type Execution, openExecution } from './execution.ts'
+import { redacting } from './secrets.ts'
 
 /** Opens the execution for work that is interrupted when the run exceeds a limit, and fails for that then. */
 export async function withinLimits<T>(
@@ -25,7 +26,7 @@ export async function withinLimits<T>(
     const stopWatching = watchDisk(deps, { runId: ref.runId, phase, ...watched }, exceed)
     const stopTelling = watchBlockedHosts(execution)
     try {
-      return await work(execution)
+      return await redacting(execution.redactor, () => work(execution))
     } finally {
       const exceeded = stopWatching() || isRestored ? maxBytes : null
       if (exceeded !== execution.state.get().exceeded) await execution.state.set({ exceeded })

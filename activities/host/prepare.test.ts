@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import { installLightAgent, LIGHT_AGENT } from '../../chaos/light-agent/install.ts'
 import type { ExecutionOrder, PushResult } from '../../domain/host-api.ts'
+import { createRedactor } from '../../domain/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import type { Host, Sandbox } from '../../environments/host.ts'
 import { markedProcesses } from '../../environments/processes.ts'
@@ -55,7 +56,8 @@ afterEach(async () => {
 
 const server = {
   credential: async () => ({ token: 'token', tool_token: null }),
-  asked: async () => ({ question: null, files: [], max_file_bytes: 0 }),
+  toolCredential: async () => null,
+  asked: async () => ({ question: null, stopped: null, files: [], max_file_bytes: 0 }),
   message: async (_runId, id) => ({ message_id: id, text: 'go', decision: null }),
   async result(_runId, _execution, { repositories }) {
     patch = Buffer.from(repositories[0]?.patch ?? '', 'base64').toString()
@@ -97,6 +99,7 @@ async function worker(
       command: ['true'],
       policy: null,
       base_prompt: null,
+      rules: null,
       environment: { repos: [{ url: repository.url, path: 'project' }], setup_commands: [], env: {} },
       prepared: null,
       former: null,
@@ -107,10 +110,18 @@ async function worker(
       disk_bytes: null,
       team: 'default',
       commit_identity: null,
+      git: [],
+      secrets: [],
+      hidden_values: [],
+      secrets_trouble: null,
+      skills: [],
+      mcp_servers: [],
+      repository_mcp_servers: false,
       ...change,
     },
     agent: agents[agent],
     policy: 'allow',
+    redactor: createRedactor([]),
     state: await openRunState(runsDirectory, runId),
     transcript: {
       storedLine: async () => 0,

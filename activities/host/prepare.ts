@@ -8,13 +8,18 @@ import type { Sandbox } from '../../environments/host.ts'
 import { writeHomeFiles } from '../../environments/inside-directory.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { SandboxOrigin } from '../../workflows/contract.ts'
+import { bindCredential } from './binding.ts'
 import { noteStart } from './collect.ts'
 import { environmentOf } from './environment.ts'
 import { type Execution, workingDirectory } from './execution.ts'
+import { checkMcpServers, placeMcpProgram, serverNames } from './mcp-servers.ts'
 import { catchUp, findNews, startOver } from './prepared.ts'
 import { restoreWorkspace } from './restore.ts'
+import { rulesFor } from './rules.ts'
 import { currentSandbox, toolkitOf, usableSandbox } from './sandbox.ts'
+import { placeSecrets, refuseWithoutSecrets, variablesOf } from './secrets.ts'
 import { runSetup, runStart } from './setup.ts'
+import { placeSkills } from './skills.ts'
 import { toolServers, toolVariables } from './tools.ts'
 import { prepareWorkspace, takeUp } from './workspace.ts'
 
@@ -26,7 +31,8 @@ export async function prepare(
   execution: Execution,
   agentIsUp: (origin: SandboxOrigin) => void = () => {},
 ): Promise<SandboxOrigin> {
-  const { deps, ref, agent, state, stop } = execution
+  const { deps, ref, order, agent, state, stop } = execution
+  refuseWithoutSecrets(order)
   await takeUp(execution)
   const held = await currentSandbox(execution)
   const isHeld = held !== null && (await held.isRunning())
@@ -34,15 +40,19 @@ export async function prepare(
 
   // A sandbox that runs may have an agent that lives by the credential it was started with: another one would end that.
   const credential =
-    isHeld || agent.protocol === 'command' ? null : deps.server.credential(ref.runId, ref.execution, stop)
+    isHeld || agent.protocol === 'command'
+      ? null
+      : deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop)
   credential?.catch(() => {}) // Heard where the agent is started.
   const { phase } = deps.metrics
   const sandbox = await phase('workspace', () => workplace(execution))
   const origin = state.get().sessionId !== null || state.get().restoring ? 'restored' : 'fresh'
+  await placeSecrets(execution, sandbox)
   await phase('setup', () => runSetup(execution, sandbox))
   await restoreWorkspace(execution, sandbox)
   await takeOwnBranches(execution, sandbox)
   if (environmentOf(execution).startSteps.length > 0) await phase('setup', () => runStart(execution, sandbox))
+  if (order.skills.length > 0) await placeSkills(execution, sandbox)
   // Opening a session changes nothing in the workspace, so both can go on at once.
   const begun = await Promise.allSettled([
     noteStart(execution, sandbox),
@@ -109,7 +119,8 @@ async function startAgent(
   let journal = await sandbox.agent()
   let toolToken: string | null = null
   if (journal === null) {
-    const { token, tool_token } = await (credential ?? deps.server.credential(ref.runId, ref.execution, stop))
+    const { token, tool_token } = await (credential ??
+      deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop))
     toolToken = tool_token
     const launch = agent.launch({
       home: paths.home,
@@ -121,25 +132,34 @@ async function startAgent(
       model: order.model,
       reasoningLevel: order.reasoning_level,
       policy,
+      rules: rulesFor(order),
+      mcpServers: await serverNames(execution),
       isolated: deps.host.kind === 'docker',
       runsAsRoot: sandbox.owner.uid === 0,
     })
     await writeHomeFiles(state.paths, launch.files, sandbox.owner)
+    await placeMcpProgram(execution, sandbox)
     const env = {
       ...commitIdentity(order.commit_identity),
-      ...environmentOf(execution).env,
+      ...variablesOf(execution),
       ...launch.env,
       // Others are told in the session: what is in their environment, some of them write to files.
       ...(agent.quirks.toolTokenByName ? toolVariables(execution, sandbox, toolToken) : {}),
     }
     journal = await sandbox.startAgent({ command: launch.command, env, cwd })
   }
+  // Agents call no model before they have a prompt, and this takes less than their start. Repeated for one that is
+  // there: whoever started it may have died before that.
+  const bound = bindCredential(execution, sandbox)
+  bound.catch(() => {}) // Heard below.
   isUp()
   const { sessionId: former, sessionIn, home } = state.get()
-  if (former !== null && sessionIn === sandbox.generation) return
+  if (former !== null && sessionIn === sandbox.generation) return await bound
   // Agents note where they work. Where the other kind of host was, that is another path.
   const hasMoved = home !== null && home !== paths.home
   const started = tellSlowStart(execution)
+  const checked = checkMcpServers(execution, sandbox, toolToken, stop)
+  checked.catch(() => {}) // Heard once the session is open.
   const opened = await openSession({
     journal,
     claims: claims(state.paths),
@@ -147,12 +167,14 @@ async function startAgent(
     resumeSessionId: hasMoved ? null : former,
     quirks: agent.quirks,
     policy,
-    mcpServers: toolServers(execution, agent, sandbox, toolToken),
+    mcpServers: toolServers(execution, agent, sandbox, toolToken, () => checked),
     storedLine: await transcript.storedLine(journal.name),
     record: transcript.record,
     signal: stop,
   }).finally(() => void started())
   await started()
+  await checked
+  await bound
   // Told before it is noted: what comes after the note is not done again.
   if (former !== null && !opened.resumed) {
     await transcript.notes(`session-${ref.execution}`).add('warning', {

@@ -10,7 +10,9 @@ import { Registry } from 'prom-client'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import { type BuildOrder, ExecutionOrder } from '../../domain/host-api.ts'
+import { createRedactor } from '../../domain/redaction.ts'
 import type { InlineEnvironment } from '../../domain/run.ts'
+import type { GivenSecret } from '../../domain/secret.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import { createDockerHost } from '../../environments/docker/host.ts'
 import type { Host } from '../../environments/host.ts'
@@ -104,6 +106,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     async buildLog(_id, { lines }) {
       for (const { text } of lines) logged.push(text)
     },
+    environmentGit: async () => ({ git_token: null, git: [] }),
     async askForBuild(_environmentId, reason) {
       asked.push(reason)
       return newBuild().build_id
@@ -138,6 +141,9 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       environment_id: 'e',
       team: 'default',
       environment: environment(),
+      git: [],
+      secrets: [],
+      secrets_trouble: null,
       force: false,
       state: 'QUEUED',
       failure: null,
@@ -176,6 +182,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       }),
       agent: agents.command,
       policy: 'allow',
+      redactor: createRedactor([]),
       state: await openRunState(deps.runsDirectory, id),
       transcript: {
         storedLine: async () => 0,
@@ -223,6 +230,28 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       'find workspace home -printf "%p %m %U %G %T@ %l\\n" | sort; find workspace home -type f -print0 | sort -z | xargs -0 sha256sum'
     return (await run('/bin/sh', ['-c', script], { cwd: path })).stdout
   }
+
+  test('set-up has secrets, as variables and files; a build that has left one in a file fails, and does not say it', async () => {
+    const value = `planted ${randomUUID()}`
+    const secrets: GivenSecret[] = [
+      { name: 'TOKEN', version: 1, kind: 'env', path: null, value },
+      { name: 'KEY_FILE', version: 1, kind: 'file', path: '~/.key', value: `${value}\nsecond line of it\n` },
+    ]
+    const setup = (command: string) => ({ secrets, environment: environment({ setup_commands: [command] }) })
+    await built(
+      setup(
+        'test "$(stat -c %a "$KEY_FILE")" = 600 && grep -q "$TOKEN" ~/.key && echo "has $TOKEN" && echo done >done',
+      ),
+    )
+    for (const [left, place] of [
+      ['"$TOKEN" >left', 'left'],
+      ['"$(cat ~/.key)" >~/.left', '~/.left'],
+    ] as const) {
+      const outcome = await build({ ...setup(`printf "%s" ${left}; echo ${randomUUID()}`), force: true })
+      expect(outcome).toMatchObject({ kind: 'failed', failure: { message: expect.stringContaining(place) } })
+      expect(JSON.stringify(outcome)).not.toContain(value)
+    }
+  })
 
   test('a run starts from what was built, and does not set itself up', async () => {
     const { key, commits, image } = await built()

@@ -16,6 +16,7 @@ import { writeStart } from '../../environments/work-product/work-product.ts'
 import { type HostDeps, RunState } from './deps.ts'
 import { ownerOf } from './environment.ts'
 import type { Execution } from './execution.ts'
+import { gitAccessOf } from './git-broker.ts'
 import { ServerRefusal } from './server.ts'
 
 /** In the run's directory: what its repositories are to be given. */
@@ -149,7 +150,7 @@ export async function findNews(execution: Execution): Promise<boolean> {
       prepared: snapshot.repositories,
       at: prepared.at,
       team: order.team,
-      access: deps.git,
+      access: await gitAccessOf(execution),
       signal: stop,
       directory: join(state.paths.root, NEWS),
     })

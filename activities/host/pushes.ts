@@ -13,7 +13,10 @@ const USED_MS = 24 * 60 * 60_000
 
 export type PushWatch = ReturnType<typeof createPushWatch>
 
-type WatchDeps = Pick<HostDeps, 'host' | 'server' | 'log' | 'git' | 'snapshots' | 'environments' | 'runsDirectory'>
+type WatchDeps = Pick<
+  HostDeps,
+  'host' | 'server' | 'log' | 'git' | 'brokerUrl' | 'snapshots' | 'environments' | 'runsDirectory'
+>
 
 export function createPushWatch(deps: WatchDeps) {
   /** What a build was asked for already, by the environment's id: one that fails is not asked for again and again. */
@@ -51,9 +54,11 @@ async function changeOf(deps: WatchDeps, used: UsedEnvironment, signal: AbortSig
   if (snapshot === undefined) return null
   const directory = join(deps.runsDirectory, `.news-${randomUUID()}`)
   try {
+    const { git_token: token, git: brokered } = await deps.server.environmentGit(used.id, signal)
+    const broker = token === null ? {} : { broker: { gateway: deps.brokerUrl, token, repositories: brokered } }
     const moves = await whatIsNew({
       ...{ repositories: environment.repos, prepared: snapshot.repositories, at: {}, team },
-      ...{ access: deps.git, signal, directory },
+      ...{ access: { ...deps.git, ...broker }, signal, directory },
     })
     const build = RunState.parse(snapshot.record).devcontainer?.choice.build ?? null
     const counts = moves.filter(({ path, files }) =>

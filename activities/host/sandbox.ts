@@ -4,6 +4,7 @@ import { RunFailureError } from '../../domain/failure.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { chooseEnvironment, imageOf } from './environment.ts'
 import type { Execution } from './execution.ts'
+import { placeGitAccess } from './git-broker.ts'
 
 /** The agent's program on this machine, installed when it is not there yet; null where the harness needs none. */
 export async function toolkitOf({ deps, ref, agent, transcript, stop }: Execution): Promise<string | null> {
@@ -29,9 +30,14 @@ export async function currentSandbox({ deps, ref, state }: Execution): Promise<S
 
 /** The latest sandbox if it can still be worked in; else the next one. One sandbox holds one agent process. */
 export async function usableSandbox(execution: Execution): Promise<Sandbox> {
-  const { deps, ref, order, state, stop } = execution
   const current = await currentSandbox(execution)
-  if (current && (await current.isRunning())) return current
+  const sandbox = current && (await current.isRunning()) ? current : await nextSandbox(execution)
+  await placeGitAccess(execution, sandbox)
+  return sandbox
+}
+
+async function nextSandbox(execution: Execution): Promise<Sandbox> {
+  const { deps, ref, order, state, stop } = execution
   await chooseEnvironment(execution)
   if (order.environment.image && deps.host.kind === 'direct') throw new RunFailureError(noImages)
   if (order.environment.egress && deps.host.kind === 'direct') throw new RunFailureError(noEgress)

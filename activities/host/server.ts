@@ -19,7 +19,10 @@ import {
   BuildOrder,
   CHECKPOINT_TYPE,
   ClaimAnswer,
+  type CredentialBinding,
+  EnvironmentGit,
   ExecutionOrder,
+  GitCredential,
   HOST_API,
   HOST_HEADER,
   HOST_SECRET_HEADER,
@@ -29,6 +32,9 @@ import {
   MessageText,
   RunCredential,
   type RunResult,
+  type SkillReading,
+  SkillReadingOrder,
+  SkillTexts,
   SWEEP_RUNS,
   SweepAnswer,
   ToolCredential,
@@ -65,9 +71,22 @@ export interface HostServer {
   /** Of an execution that another one has taken over from. */
   lateOrder(runId: string, execution: number, signal: AbortSignal): Promise<ExecutionOrder>
   message(runId: string, messageId: string, signal: AbortSignal): Promise<MessageText>
-  credential(runId: string, execution: number, signal: AbortSignal): Promise<RunCredential>
+  /** `binds`: it is good nowhere until {@link bind} has told. */
+  credential(runId: string, execution: number, binds: boolean, signal: AbortSignal): Promise<RunCredential>
+  /** From where the gateway token may be used. */
+  bind(runId: string, execution: number, binding: CredentialBinding, signal: AbortSignal): Promise<void>
   /** A further one for the agent's tools; null from a server that has none. */
   toolCredential(runId: string, execution: number, signal: AbortSignal): Promise<string | null>
+  /** A token for the git broker. */
+  gitCredential(
+    runId: string,
+    execution: number,
+    of: { forHost: boolean; binding: CredentialBinding | null },
+    signal: AbortSignal,
+  ): Promise<string>
+  buildGitCredential(buildId: string, signal: AbortSignal): Promise<string>
+  /** What the broker has of an environment's repositories. */
+  environmentGit(environmentId: string, signal: AbortSignal): Promise<EnvironmentGit>
   /** What the agent wants, now that its turn has ended. */
   asked(runId: string, execution: number, signal: AbortSignal): Promise<AskedInTurn>
   sendArtifact(runId: string, execution: number, uid: string, content: Buffer, signal: AbortSignal): Promise<void>
@@ -85,6 +104,12 @@ export interface HostServer {
   buildLog(buildId: string, log: BuildLog, signal: AbortSignal): Promise<void>
   /** @returns the id of the build. @throws {ServerRefusal} where the environment is not to be built here. */
   askForBuild(environmentId: string, reason: BuildReason, signal: AbortSignal): Promise<string>
+  /** What the skills of the run say, in the order of its execution's; with what lies beside it where that is asked for. */
+  skills(runId: string, options: { withFiles: boolean }, signal: AbortSignal): Promise<SkillTexts['skills']>
+  /** Null: it is over. */
+  skillReading(readingId: string, signal: AbortSignal): Promise<SkillReadingOrder | null>
+  /** Ends a reading. */
+  skillsRead(readingId: string, reading: SkillReading, signal: AbortSignal): Promise<void>
   /** A run has started from what has this content key. */
   environmentUsed(environmentId: string, key: string, signal: AbortSignal): Promise<void>
 }
@@ -195,16 +220,32 @@ export function createHostServer(options: {
     async message(runId, messageId, signal) {
       return MessageText.parse(await call('GET', `/runs/${runId}/messages/${messageId}`, signal))
     },
-    async credential(runId, execution, signal) {
-      return RunCredential.parse(await call('POST', `/runs/${runId}/executions/${execution}/credential`, signal, {}))
+    async credential(runId, execution, binds, signal) {
+      const path = `/runs/${runId}/executions/${execution}/credential`
+      return RunCredential.parse(await call('POST', path, signal, { binds }))
+    },
+    async bind(runId, execution, binding, signal) {
+      await call('PUT', `/runs/${runId}/executions/${execution}/binding`, signal, binding)
     },
     async toolCredential(runId, execution, signal) {
       const path = `/runs/${runId}/executions/${execution}/tool-credential`
       return await unlessOlder(null, async () => ToolCredential.parse(await call('POST', path, signal, {})).tool_token)
     },
+    async gitCredential(runId, execution, { forHost, binding }, signal) {
+      const path = `/runs/${runId}/executions/${execution}/git-credential`
+      return GitCredential.parse(await call('POST', path, signal, { for_host: forHost, binding })).git_token
+    },
+    async buildGitCredential(buildId, signal) {
+      return GitCredential.parse(await call('POST', `/builds/${buildId}/git-credential`, signal, {})).git_token
+    },
+    async environmentGit(environmentId, signal) {
+      const path = `/environments/${environmentId}/git-credential`
+      const nothing = { git_token: null, git: [] }
+      return await unlessOlder(nothing, async () => EnvironmentGit.parse(await call('POST', path, signal, {})))
+    },
     async asked(runId, execution, signal) {
       const path = `/runs/${runId}/executions/${execution}/asked`
-      const nothing = { question: null, files: [], max_file_bytes: 0 }
+      const nothing = { question: null, stopped: null, files: [], max_file_bytes: 0 }
       return await unlessOlder(nothing, async () => AskedInTurn.parse(await call('GET', path, signal)))
     },
     async sendArtifact(runId, execution, uid, content, signal) {
@@ -245,6 +286,18 @@ export function createHostServer(options: {
     async askForBuild(environmentId, reason, signal) {
       const path = `/environments/${environmentId}/builds`
       return BuildAsked.parse(await call('POST', path, signal, { reason })).build_id
+    },
+    async skills(runId, { withFiles }, signal) {
+      const path = `/runs/${runId}/skills${withFiles ? '?files=true' : ''}`
+      return SkillTexts.parse(await call('GET', path, signal)).skills
+    },
+    async skillReading(readingId, signal) {
+      return await unlessOlder(null, async () =>
+        SkillReadingOrder.parse(await call('GET', `/skill-readings/${readingId}`, signal)),
+      )
+    },
+    async skillsRead(readingId, reading, signal) {
+      await unlessOlder(null, () => call('PUT', `/skill-readings/${readingId}`, signal, reading))
     },
     async environmentUsed(environmentId, key, signal) {
       await call('POST', `/environments/${environmentId}/used`, signal, { key })

@@ -8,6 +8,7 @@ import type { SetupStep } from '../../environments/devcontainer/devcontainer.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { environmentOf } from './environment.ts'
 import { type Execution, workingDirectory } from './execution.ts'
+import { variablesOf } from './secrets.ts'
 
 /** Characters of a command's output that are kept for a failure's log. */
 const TAIL_CHARS = 8_000
@@ -60,12 +61,12 @@ async function runCommand(
   sandbox: Sandbox,
   { id, step, title, command, folder }: Command,
 ): Promise<void> {
-  const { deps, ref, order, transcript, stop } = execution
+  const { deps, ref, order, transcript, redactor, stop } = execution
   const { workspace } = deps.host.paths(ref.runId, null)
   const job = await sandbox.job({
     id,
     command,
-    env: environmentOf(execution).env,
+    env: variablesOf(execution),
     cwd: folder === null ? workingDirectory(workspace, order) : `${workspace}/${folder}`,
   })
   const storedLine = await transcript.storedLine(job.name)
@@ -97,7 +98,7 @@ async function runCommand(
       : `${title} ended with exit code ${exit?.code ?? 'unknown'}.`,
     command: written.length > 300 ? `${written.slice(0, 300)}…` : written,
     ...(exit ? { exitCode: exit.code } : {}),
-    logTail: logTail(storableText(tail)),
+    logTail: logTail(redactor.text(storableText(tail))),
     nextStep: 'Mend the command, and try again.',
   })
 }

@@ -4,9 +4,11 @@ import type { AcpAgent } from '../../agents/agent.ts'
 import { TOOLS_PATH, TOOLS_SERVER } from '../../domain/tools.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import type { Execution } from './execution.ts'
+import { TOOL_TOKEN } from './mcp-program.ts'
+import { agentServers, checkMcpServers } from './mcp-servers.ts'
 
 /** The variables by which any program of the sandbox reaches the tools. */
-const TOKEN = 'AMBIENT_MCP_TOKEN'
+const TOKEN = TOOL_TOKEN
 const URL = 'AMBIENT_MCP_URL'
 
 const urlOf = ({ deps }: Execution, sandbox: Sandbox) => `${sandbox.gateway ?? deps.gatewayUrl}${TOOLS_PATH}`
@@ -19,7 +21,14 @@ export const toolVariables = (execution: Execution, sandbox: Sandbox, token: str
  * What the agent's session is opened with. `token`: the one that its process
  * was started with, where that is known; another one is as good.
  */
-export function toolServers(execution: Execution, agent: AcpAgent, sandbox: Sandbox, token: string | null): McpServers {
+export function toolServers(
+  execution: Execution,
+  agent: AcpAgent,
+  sandbox: Sandbox,
+  token: string | null,
+  ready: () => Promise<ReadonlySet<string>> = () =>
+    checkMcpServers(execution, sandbox, token, execution.signals.detach),
+): McpServers {
   const { deps, ref, signals } = execution
   return async () => {
     // The session may be opened anew for an interrupt, so that does not stop it.
@@ -27,6 +36,7 @@ export function toolServers(execution: Execution, agent: AcpAgent, sandbox: Sand
     if (own === null) return []
     const value = agent.quirks.toolTokenByName ? `\${${TOKEN}}` : own
     const headers = [{ name: 'Authorization', value: `Bearer ${value}` }]
-    return [{ type: 'http', name: TOOLS_SERVER, url: urlOf(execution, sandbox), headers }]
+    const ours = { type: 'http' as const, name: TOOLS_SERVER, url: urlOf(execution, sandbox), headers }
+    return [ours, ...(await agentServers(execution, agent, sandbox, value, await ready()))]
   }
 }

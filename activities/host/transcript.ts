@@ -1,5 +1,6 @@
 // Runs on the worker that holds the sandbox. Where events go.
 import type { EventKind, NewEvent } from '../../domain/event.ts'
+import type { Redactor } from '../../domain/redaction.ts'
 import type { HostServer } from './server.ts'
 
 /** Most events that one request carries. */
@@ -27,10 +28,12 @@ export interface Notes {
 export function createTranscript(
   server: HostServer,
   ref: { runId: string; execution: number },
+  redactor: Redactor,
   signal: AbortSignal,
   onSize: (bytes: number) => void = () => {},
 ): Transcript {
-  async function record(journal: string, events: NewEvent[], readTo: number): Promise<void> {
+  async function record(journal: string, said: NewEvent[], readTo: number): Promise<void> {
+    const events = said.map((event) => hidden(redactor, event))
     if (events.length === 0) {
       await server.append(ref.runId, ref.execution, { journal, events: [], read_to: readTo }, signal)
       return
@@ -51,6 +54,22 @@ export function createTranscript(
     record,
     notes: notesBy(record),
   }
+}
+
+/** An event without the values that are nobody's to read. */
+export function hidden(redactor: Redactor, event: NewEvent): NewEvent {
+  const data = redactor.value(event.data)
+  // What was cut may have been cut in the middle of a value.
+  const isCut = typeof data.truncated_chars === 'number'
+  return { ...event, data: isCut ? withoutOpenEnds(redactor, data) : data }
+}
+
+function withoutOpenEnds<T>(redactor: Redactor, value: T): T {
+  // Only long texts are cut.
+  if (typeof value === 'string') return (value.length < 1_000 ? value : value.slice(0, redactor.opens(value))) as T
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map((each) => withoutOpenEnds(redactor, each)) as T
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, withoutOpenEnds(redactor, each)])) as T
 }
 
 /** {@link Transcript.notes}, of what stores events by `record`. */

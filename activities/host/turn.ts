@@ -8,13 +8,14 @@ import { modeInstructions } from '../../domain/mode.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnInput, TurnOutcome } from '../../workflows/contract.ts'
-import { takeAsked } from './asked.ts'
+import { takeAsked, whatStopped } from './asked.ts'
 import { bringAttachments } from './attachments.ts'
 import { checkpointFormerTurn } from './checkpoint.ts'
 import { runCommand } from './command.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { isReady, prepare } from './prepare.ts'
 import { currentSandbox } from './sandbox.ts'
+import { skillInstructions } from './skills.ts'
 import { toolServers } from './tools.ts'
 
 /** How long an agent may take to stop when people want it to; after that it is ended from outside. A stop is promised within 5 s. */
@@ -25,7 +26,12 @@ const EVIDENCE_MS = 3_000
 /** One turn, and what the agent has asked for in it. */
 export async function carryOutTurn(execution: Execution, input: TurnInput): Promise<TurnOutcome> {
   const outcome = await giveTurn(execution, input)
-  if (outcome.kind !== 'ended') return outcome
+  if (outcome.kind === 'question') return outcome
+  if (outcome.kind === 'failed') {
+    // To an agent it is an error of its model that there is no more to spend. The run waits for that, and has not failed.
+    const stopped = await whatStopped(execution)
+    return stopped === null ? outcome : { kind: 'ended', stopReason: 'end_turn', asks: stopped }
+  }
   const asks = await takeAsked(execution)
   return asks === null ? outcome : { ...outcome, asks }
 }
@@ -40,10 +46,11 @@ async function giveTurn(execution: Execution, input: TurnInput): Promise<TurnOut
   const messageId = input.kind === 'answer' ? input.mailId : input.messageId
   // Neither waits for the other.
   const [said, sandbox] = await Promise.all([whatWasSaid(execution, input), beginTurn(execution, messageId)])
+  const first = await preamble(execution)
   const { text, decision } = said
   const brought = await bringAttachments(execution, sandbox, messageId, said.attachments ?? [])
   if (agent.protocol === 'command') {
-    const before = inOne([preamble(execution), brought.note])
+    const before = inOne([first, brought.note])
     return await runCommand(execution, { messageId, attempt: input.attempt ?? 1, text, preamble: before })
   }
   const lost = (input.attempt ?? 1) > 1 ? LOST : null
@@ -53,7 +60,7 @@ async function giveTurn(execution: Execution, input: TurnInput): Promise<TurnOut
     kind: 'prompt',
     messageId,
     text,
-    preamble: inOne([preamble(execution), modeInstructions[said.mode ?? 'normal'], lost, brought.note]),
+    preamble: inOne([first, modeInstructions[said.mode ?? 'normal'], lost, brought.note]),
     images: state.get().takesImages ? brought.images : [],
     previousMessageId,
     decided: decision,
@@ -118,6 +125,7 @@ async function agentTurn(
       turn,
       storedLine: await transcript.storedLine(journal.name),
       record: transcript.record,
+      redactor: execution.redactor,
       signals,
       onStopped: watchdog.leave,
       times: { graceMs: GRACE_MS, evidenceMs: EVIDENCE_MS },
@@ -170,8 +178,11 @@ async function whatWasSaid({ deps, ref, stop }: Execution, input: TurnInput): Pr
   }
 }
 
-/** The base prompt, before the first message of a session. */
-const preamble = ({ order, state }: Execution) => (state.get().opensSession ? order.base_prompt : null)
+/** Base prompt and skills, before the first message of a session. */
+async function preamble(execution: Execution): Promise<string | null> {
+  if (!execution.state.get().opensSession) return null
+  return inOne([execution.order.base_prompt, await skillInstructions(execution)])
+}
 
 const sandboxLost = {
   code: 'sandbox_lost',

@@ -10,6 +10,7 @@ import { createRunDirectory } from '../../environments/run-directory.ts'
 import type { RunState } from './deps.ts'
 import { ownerOf } from './environment.ts'
 import type { Execution } from './execution.ts'
+import { gitAccessOf } from './git-broker.ts'
 import { handOverLate } from './late.ts'
 import { beginPrepared, clearBegun } from './prepared.ts'
 import { fetchCheckpoint, restoreState } from './restore.ts'
@@ -82,10 +83,8 @@ async function beginCold(execution: Execution, at: Record<string, string>): Prom
   }
 }
 
-async function clone(
-  { deps, ref, order, state, transcript, stop }: Execution,
-  at: Record<string, string>,
-): Promise<ClonedRepository[]> {
+async function clone(execution: Execution, at: Record<string, string>): Promise<ClonedRepository[]> {
+  const { deps, ref, order, state, transcript, stop } = execution
   // By its execution: a later one may have to make the workspace again.
   const notes = transcript.notes(`workspace-${ref.execution}`)
   let told = Promise.resolve()
@@ -99,7 +98,7 @@ async function clone(
       at,
       paths: state.paths,
       owner: deps.host.owner,
-      access: deps.git,
+      access: await gitAccessOf(execution),
       team: order.team,
       signal: stop,
       onProgress: (text) => {

@@ -17,12 +17,36 @@ const unknownModel = /model.{0,80}(not found|does not exist|not supported|not av
 const unavailable =
   /\b(408|429|5\d\d)\b|overloaded|rate.?limit|too many requests|quota|unavailable|high demand|internal server error|bad gateway|timed? ?out|ECONN|ENOTFOUND|EAI_AGAIN|fetch failed|network|connection|retry/i
 
+/** How the gateway's refusal of a call names itself: see store/money/admit.ts. */
+const stopped = /\bambient_budget\b/
+
+/** The same of a call that the team's rules, or its keys, do not allow: see secrets/providers.ts. */
+const notAllowed = /\bambient_not_allowed\b/
+
+const ruledOut = (phase: Phase, log: string): RunFailure => ({
+  code: 'invalid_run',
+  phase,
+  message: 'The team does not allow this call of a model.',
+  logTail: log,
+  nextStep: 'Name another model, or have an admin of the team look at its rules: `ambient models rules`.',
+})
+
+/** There is nothing more to spend. Its host asks the server why, and the run waits for it. */
+const budgetStop = (phase: Phase): RunFailure => ({
+  code: 'budget_exhausted',
+  phase,
+  message: 'There is nothing more to spend on models.',
+  nextStep: 'Raise the budget that is used up, or give the team credits, and send the message again.',
+})
+
 /** The failure behind an error that the agent answered with. */
 export function failureOfError(error: RpcError, phase: Phase): RunFailure {
   const details =
     error.data === undefined ? '' : typeof error.data === 'string' ? error.data : JSON.stringify(error.data)
   const said = `${error.message} ${details}`.trim()
   const log = logTail(said)
+  if (stopped.test(said)) return budgetStop(phase)
+  if (notAllowed.test(said)) return ruledOut(phase, log)
   if (error.code === AUTH_REQUIRED || unauthorized.test(said)) {
     return {
       code: 'model_unauthorized',

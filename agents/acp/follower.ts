@@ -2,6 +2,7 @@
 import type { RunFailure } from '../../domain/failure.ts'
 import type { PermissionPolicy } from '../../domain/harness.ts'
 import type { Journal, JournalLine } from '../../domain/journal.ts'
+import type { Redactor } from '../../domain/redaction.ts'
 import type { AcpQuirks } from '../agent.ts'
 import type { Answered } from './call.ts'
 import { type Happening, newEvent, ofStrayLine, ofUpdate, PART, tokensOf } from './events.ts'
@@ -50,10 +51,12 @@ export interface FollowerOptions {
   policy: PermissionPolicy
   turn: TurnMessage
   recorder: Recorder
+  /** What was asked is known to people as this leaves it. */
+  redactor?: Redactor | undefined
 }
 
 export function createFollower(options: FollowerOptions): Follower {
-  const { journal, sessionId, quirks, policy, turn, recorder } = options
+  const { journal, sessionId, quirks, policy, turn, recorder, redactor } = options
   /** Tool calls by id, with all that was said of each until it ended. */
   const tools = new Map<unknown, Record<string, unknown>>()
   let text = ''
@@ -156,7 +159,7 @@ export function createFollower(options: FollowerOptions): Follower {
   function choiceOf({ question, title }: Permission): string {
     if (isTelling(title)) return 'allow'
     if (turn.kind === 'answer') return turn.questionId === question.questionId ? turn.optionId : policy
-    if (decided === null || decided.title !== question.title) return policy
+    if (decided === null || decided.title !== (redactor?.text(question.title) ?? question.title)) return policy
     const { choice } = decided
     decided = null
     return choice

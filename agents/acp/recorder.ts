@@ -1,6 +1,8 @@
 // Hands events over in batches: while one batch is on its way, the next one gathers.
 import { setImmediate } from 'node:timers/promises'
 import type { NewEvent } from '../../domain/event.ts'
+import type { Redactor } from '../../domain/redaction.ts'
+import { createChunks } from './chunks.ts'
 
 /** Stores events of a journal, and that it was read up to `readTo`. Safe to repeat. */
 export type Record = (journal: string, events: NewEvent[], readTo: number) => Promise<void>
@@ -30,14 +32,22 @@ export interface Recorder {
   readonly failed: AbortSignal
 }
 
-export function createRecorder(options: { journal: string; storedLine: number; record: Record }): Recorder {
+/** `redactor`: what streams in pieces is held back while it may be the beginning of a value. */
+export function createRecorder(options: {
+  journal: string
+  storedLine: number
+  record: Record
+  redactor?: Redactor | undefined
+}): Recorder {
   const failure = new AbortController()
   let readTo = options.storedLine
   let waiting: Entry[] = []
   let waitingChars = 0
   let pump: Promise<void> | null = null
 
-  function enter(events: NewEvent[]): void {
+  const chunks = createChunks(options.redactor)
+
+  function enter({ readTo, events }: { readTo: number; events: NewEvent[] }): void {
     const chars = events.reduce((sum, event) => sum + JSON.stringify(event.data).length, 0)
     waiting.push({ readTo, events, chars })
     waitingChars += chars
@@ -80,16 +90,18 @@ export function createRecorder(options: { journal: string; storedLine: number; r
     add(line, events) {
       if (line <= readTo) return
       readTo = line
-      enter(events)
+      for (const entry of chunks.add({ readTo, events })) enter(entry)
     },
     addNote(events) {
-      enter(events)
+      for (const entry of chunks.end()) enter(entry)
+      enter({ readTo, events })
     },
     async room() {
       if (waitingChars > WAITING_CHARS) await pump
       failure.signal.throwIfAborted()
     },
     async flush() {
+      for (const entry of chunks.end()) enter(entry)
       while (pump !== null) await pump
       failure.signal.throwIfAborted()
     },

@@ -192,21 +192,17 @@ test('opening ends when it is no longer wanted', async () => {
   await expect(opening).rejects.toThrow('not wanted')
 })
 
-test('an agent is told of servers, and given pictures, where it says that it can have them', async () => {
-  const server = { type: 'http' as const, name: 'ambient', url: 'http://gateway/mcp', headers: [] }
-  let asked = 0
-  const mcpServers = async () => {
-    asked += 1
-    return [server]
-  }
+test('an agent is told of servers, and given pictures, as far as it says that it can have them', async () => {
+  const web = { type: 'http' as const, name: 'ambient', url: 'http://gateway/mcp', headers: [] }
+  const older = { type: 'sse' as const, name: 'older', url: 'http://gateway/sse', headers: [] }
+  const command = { name: 'files', command: 'files', args: [], env: [] }
+  const mcpServers = async () => [web, older, command]
   const can = { mcpCapabilities: { http: true }, promptCapabilities: { image: true } }
   const able = start({ initialize: abilities(can), 'session/new': created })
   expect(await able.open({ mcpServers })).toMatchObject({ takesImages: true })
-  expect(able.agent.heard.at(-1)?.params).toMatchObject({ mcpServers: [server] })
+  expect(able.agent.heard.at(-1)?.params).toMatchObject({ mcpServers: [web, command] })
 
   const unable = start({ initialize: abilities({}), 'session/new': created })
   expect(await unable.open({ mcpServers })).toMatchObject({ takesImages: false })
-  expect(unable.agent.heard.at(-1)?.params).toMatchObject({ mcpServers: [] })
-  // What a server's credential is asked for, it is asked for no more often than needed.
-  expect(asked).toBe(1)
+  expect(unable.agent.heard.at(-1)?.params).toMatchObject({ mcpServers: [command] })
 })

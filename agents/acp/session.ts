@@ -54,7 +54,7 @@ const Initialized = z.looseObject({
     .looseObject({
       loadSession: z.boolean().nullish(),
       promptCapabilities: z.looseObject({ image: z.boolean().nullish() }).nullish(),
-      mcpCapabilities: z.looseObject({ http: z.boolean().nullish() }).nullish(),
+      mcpCapabilities: z.looseObject({ http: z.boolean().nullish(), sse: z.boolean().nullish() }).nullish(),
       sessionCapabilities: z.looseObject({ resume: z.unknown() }).nullish(),
     })
     .nullish(),
@@ -74,7 +74,7 @@ export async function openSession(options: OpenSession): Promise<OpenedSession> 
   try {
     const initialized = await call(channel, 'initialize', 'initialize', initializeParams)
     const abilities = Initialized.parse(resultOf(initialized.answer)).agentCapabilities
-    const mcpServers = abilities?.mcpCapabilities?.http ? options.mcpServers : undefined
+    const mcpServers = takable(options.mcpServers, abilities)
     const former = quirks.resume === 'load' ? options.resumeSessionId : null
     const session = (former === null ? null : await resume(former, abilities, mcpServers)) ?? (await create(mcpServers))
     await setMode(channel, 'mode', { sessionId: session.sessionId, quirks, policy })
@@ -98,16 +98,20 @@ export async function openSession(options: OpenSession): Promise<OpenedSession> 
     await reader.close()
   }
 
-  async function create(mcpServers: McpServers = none) {
-    const { answer } = await call(channel, 'new', 'session/new', { cwd, mcpServers: await mcpServers() })
+  async function create(mcpServers: McpServers) {
+    const { answer } = await call(channel, 'new', 'session/new', {
+      cwd,
+      mcpServers: await mcpServers(),
+      ...meta(quirks),
+    })
     return { sessionId: Created.parse(resultOf(answer)).sessionId, resumed: false, quietUntil: 0 }
   }
 
   /** Null when the agent no longer has the session, or cannot open it. */
-  async function resume(sessionId: string, abilities: Abilities, mcpServers: McpServers = none) {
+  async function resume(sessionId: string, abilities: Abilities, mcpServers: McpServers) {
     const method = abilities?.loadSession ? 'session/load' : 'session/resume'
     if (!abilities?.loadSession && !abilities?.sessionCapabilities?.resume) return null
-    const params = { sessionId, cwd, mcpServers: await mcpServers() }
+    const params = { sessionId, cwd, mcpServers: await mcpServers(), ...meta(quirks) }
     const { line, answer } = await call(channel, 'load', method, params)
     if (!answer.ok) return null
     // Until its answer the agent tells the session's history again.
@@ -115,7 +119,15 @@ export async function openSession(options: OpenSession): Promise<OpenedSession> 
   }
 }
 
-const none: McpServers = async () => []
+const meta = ({ sessionMeta }: AcpQuirks) => (sessionMeta === undefined ? {} : { _meta: sessionMeta })
+
+/** Commands every agent can start; of the others, those whose protocol it says that it knows. */
+function takable(servers: McpServers = async () => [], abilities: Abilities): McpServers {
+  const { http, sse } = abilities?.mcpCapabilities ?? {}
+  const canTake = (server: McpServer) =>
+    !('type' in server) || (server.type === 'http' ? http : server.type === 'sse' && sse)
+  return async () => (await servers()).filter(canTake)
+}
 
 /** How long an agent is silent when it has told all of a history, in milliseconds. */
 const SILENCE_MS = 400
@@ -141,7 +153,10 @@ export async function reopenSession(
 ): Promise<void> {
   const { sessionId, cwd, mcpServers } = options
   resultOf((await call(channel, `close:${key}`, 'session/close', { sessionId })).answer)
-  resultOf((await call(channel, `load:${key}`, 'session/load', { sessionId, cwd, mcpServers })).answer)
+  resultOf(
+    (await call(channel, `load:${key}`, 'session/load', { sessionId, cwd, mcpServers, ...meta(options.quirks) }))
+      .answer,
+  )
   if (options.quirks.historyAfterLoad) await untilSilent(channel)
   await setMode(channel, `mode:${key}`, options)
 }

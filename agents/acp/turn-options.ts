@@ -1,6 +1,7 @@
 // What a turn is given.
 import type { PermissionPolicy } from '../../domain/harness.ts'
 import type { Journal } from '../../domain/journal.ts'
+import type { Redactor } from '../../domain/redaction.ts'
 import type { AcpQuirks } from '../agent.ts'
 import type { Claims } from '../claims.ts'
 import type { Record } from './recorder.ts'
@@ -19,6 +20,8 @@ export interface RunTurn {
   /** The journal's events are stored up to here. */
   storedLine: number
   record: Record
+  /** What is kept out of the texts that the agent says piece by piece. */
+  redactor?: Redactor
   signals: TurnSignals
   /** The agent has stopped after an interrupt. What is left to do may take its time: storing what it said. */
   onStopped?: () => void

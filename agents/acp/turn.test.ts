@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { NewEvent } from '../../domain/event.ts'
 import type { PermissionPolicy } from '../../domain/harness.ts'
+import { createRedactor } from '../../domain/redaction.ts'
 import { AgentStuckError } from './failures.ts'
 import { memoryClaims, memoryTranscript } from './testing/memory.ts'
 import { permissionOptions, type ScriptedAgent, SESSION, scriptedAgent } from './testing/scripted-agent.ts'
@@ -100,6 +101,21 @@ test('pictures are given within the prompt, and are not in the transcript', asyn
     { type: 'image', mimeType: 'image/png', data: 'cGl4ZWxz' },
   ])
   expect(JSON.stringify(transcript.events)).not.toContain('cGl4ZWxz')
+})
+
+test('a value that an agent says in pieces is not in the transcript, whatever it tells in between', async () => {
+  const { agent, transcript, turn } = run('allow')
+  const outcome = turn(prompt(), { redactor: createRedactor(['planted-value']) })
+  const asked = await agent.hears('session/prompt')
+  agent.text('It is plan')
+  agent.updates({ sessionUpdate: 'usage_update', used: 5, size: 10 })
+  agent.text('ted-va')
+  agent.text('lue, I say')
+  agent.answers(asked, { stopReason: 'end_turn' })
+  await outcome
+  const texts = transcript.events.filter(({ kind }) => kind === 'message').map(({ data }) => data.text)
+  expect(texts).toEqual(['It is ***', '', ', I say'])
+  expect(transcript.events.map(({ kind }) => kind)).toContain('usage')
 })
 
 test('an update that is not what the protocol says is kept as it came', async () => {

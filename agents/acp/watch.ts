@@ -35,8 +35,21 @@ const reopenTimes: CallTimes = { answerMs: 5_000, repeatMs: 1_000 }
 export function createWatch(options: RunTurn, after: number): Watch {
   const { journal, claims, sessionId, policy, turn, signals } = options
   const { graceMs } = options.times ?? turnTimes
-  const recorder = createRecorder({ journal: journal.name, storedLine: options.storedLine, record: options.record })
-  const follower = createFollower({ journal, sessionId, quirks: options.quirks, policy, turn, recorder })
+  const recorder = createRecorder({
+    journal: journal.name,
+    storedLine: options.storedLine,
+    record: options.record,
+    redactor: options.redactor,
+  })
+  const follower = createFollower({
+    journal,
+    sessionId,
+    quirks: options.quirks,
+    policy,
+    turn,
+    recorder,
+    redactor: options.redactor,
+  })
   const reader = createReader(journal, after, async (line) => {
     follower.onLine(line)
     await recorder.room()

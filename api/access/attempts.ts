@@ -8,10 +8,9 @@ const MINUTE_MS = 60_000
 /** Beyond so many addresses those that were wrong longest ago are forgotten. */
 const ADDRESSES = 10_000
 
+/** Asked when a request has turned out to be wrong, and never before: whoever is right gets in, whatever else comes from their address. */
 export interface Attempts {
-  /** @throws {HttpError} 429 for an address that was wrong too often within a minute. */
-  refuseTooMany(request: Request): void
-  /** Notes that the request's address was wrong. */
+  /** Notes that the request's address was wrong. @throws {HttpError} 429 where it was so too often within a minute. */
   fail(request: Request): void
 }
 
@@ -23,10 +22,12 @@ export function createAttempts(limit: number, now: () => number = Date.now): Att
   const recent = (address: string) => (failures.get(address) ?? []).filter((time) => time > now() - MINUTE_MS)
 
   return {
-    refuseTooMany(request) {
+    fail(request) {
       if (limit === 0) return
-      const [oldest, ...others] = recent(placeOf(request)).slice(-limit)
-      if (oldest === undefined || others.length + 1 < limit) return
+      const address = networkOf(request)
+      const times = recent(address)
+      const [oldest] = times
+      if (oldest === undefined || times.length < limit) return remember(address, [...times, now()])
       const seconds = Math.max(1, Math.ceil((oldest + MINUTE_MS - now()) / 1000))
       throw new HttpError(
         429,
@@ -35,20 +36,18 @@ export function createAttempts(limit: number, now: () => number = Date.now): Att
         { retryAfter: seconds },
       )
     },
-    fail(request) {
-      if (limit === 0) return
-      const address = placeOf(request)
-      const times = [...recent(address), now()].slice(-limit)
-      failures.delete(address)
-      failures.set(address, times)
-      const [longestAgo] = failures.keys()
-      if (failures.size > ADDRESSES && longestAgo !== undefined) failures.delete(longestAgo)
-    },
+  }
+
+  function remember(address: string, times: number[]): void {
+    failures.delete(address)
+    failures.set(address, times)
+    const [longestAgo] = failures.keys()
+    if (failures.size > ADDRESSES && longestAgo !== undefined) failures.delete(longestAgo)
   }
 }
 
 /** Whoever has one address of IPv6 has its whole network of 64 bits. */
-function placeOf(request: Request): string {
+export function networkOf(request: Request): string {
   const address = addressOf(request)
   if (!isIPv6(address)) return address
   const [start = '', end] = address.split('::')

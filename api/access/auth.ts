@@ -21,7 +21,6 @@ export function bearerToken(request: Request): string {
 export function requireKey(attempts: Attempts, ...keys: readonly string[]): RequestHandler {
   return (request, _response, next) => {
     const token = bearerToken(request)
-    attempts.refuseTooMany(request)
     if (keys.some((key) => isSameKey(token, key))) return next()
     attempts.fail(request)
     throw new HttpError(401, 'authentication_required', 'This key is not valid here.')

@@ -53,10 +53,9 @@ async function callerFor(deps: IdentifyDeps, request: Request, link: ShareLink |
   throw unauthenticated('Send the key as "Authorization: Bearer <key>".')
 }
 
-/** Who has this key. @throws {HttpError} 401 where nobody has, 429 from an address that was wrong too often. */
+/** Who has this key. @throws {HttpError} 401 where nobody has; instead of it 429 from an address that was wrong too often. */
 export async function callerByKey(deps: IdentifyDeps, request: Request, key: string): Promise<Caller> {
   const { db, keys, attempts } = deps
-  attempts.refuseTooMany(request)
   if (isSameKey(key, keys.admin)) return await operatorOf(db, request)
   const holder = await findHolder(db, key)
   if (holder) return callerFrom(holder, request)
@@ -70,13 +69,12 @@ async function linkOf({ db, attempts }: IdentifyDeps, request: Request): Promise
   return token ? await linkBy({ db, attempts }, request, token) : null
 }
 
-/** What the link is good for; null where it is none, or good no longer. */
+/** What the link is good for; null where it is none, or good no longer. @throws {HttpError} 429 instead of null from an address that was wrong too often. */
 export async function linkBy(
   { db, attempts }: Pick<IdentifyDeps, 'db' | 'attempts'>,
   request: Request,
   token: string,
 ): Promise<ShareLink | null> {
-  attempts.refuseTooMany(request)
   const link = await findShareLink(db, token)
   if (link === null) attempts.fail(request)
   return link

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { reportArtifact } from '../../store/runs/artifacts.ts'
+import { appendEvents } from '../../store/runs/events.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 import { createBrowser } from '../../test/support/browser.ts'
 import { routesOf } from '../../test/support/express-routes.ts'
@@ -136,6 +137,47 @@ describe('a link to a run', () => {
     expect((await browser.open(`${api.url}${done.headers.get('location')}`)).text).toContain('A &lt;b&gt;run')
     const told = await ask('GET', `/r/${token}`, { ...stranger, accept: 'application/json' })
     expect(told.body).toMatchObject({ level: 'view', run: { run_id: id } })
+  })
+
+  test('shows what was asked, said and handed over as plain text, and nobody’s address', async () => {
+    const sam = { type: 'user', uid: (await api.call('POST', '/agent/people', { email: 'sam@example.com' })).body.uid }
+    await api.call('POST', '/agent/teams/default/members', { email: 'sam@example.com' })
+    const { key } = (await api.call('POST', '/agent/api-keys', { name: 'k', person: sam.uid, scope: 'run' })).body
+    const asSam = { authorization: `Bearer ${key}` }
+    const { run_id: id } = (await api.call('POST', '/agent/runs', { prompt: 'Say <b>it</b>' }, asSam)).body
+    await appendEvents(api.db, {
+      runId: id,
+      execution: 1,
+      journal: 'agent-1',
+      events: Array.from({ length: 250 }, (_, index) => ({
+        ...{ line: index + 1, part: 0, time: new Date().toISOString(), kind: 'message' as const },
+        data: { text: `<script>alert(${index})</script>`, message_id: String(index) },
+      })),
+      readTo: 250,
+    })
+    await api.db.transaction().execute(async (tx) => {
+      const file = { filename: 'log.txt', filepath: 'log.txt', mime_type: 'text/plain' }
+      const data = { url: 'javascript:alert(1)', reference_type: 'x', title: 'A "trap"' }
+      await reportArtifact(tx, { id, execution: 1 }, { type: 'EXTERNAL_REFERENCE', key: 'x', data })
+      await reportArtifact(tx, { id, execution: 1 }, { type: 'FILE', key: 'f', data: file })
+    })
+    const { token } = await share(id, { public: true })
+    const page = await ask('GET', `/r/${token}`, { accept: 'text/html' })
+    expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
+    expect(page.text).toContain('Say &lt;b&gt;it&lt;/b&gt;')
+    expect(page.text).toContain('&lt;script&gt;alert(249)&lt;/script&gt;')
+    expect(page.text).toContain('A &quot;trap&quot; (external reference)')
+    expect(page.text).not.toMatch(/<script|javascript:/)
+    expect(page.text).toMatch(
+      new RegExp(`href="/api/v1/agent/artifacts/\\w{22}/download\\?share=${token}"[^>]*>log.txt<`),
+    )
+    expect(page.text.trimEnd().endsWith('</html>')).toBe(true)
+    const told = await ask('GET', `/r/${token}`)
+    expect(told.body.run.creator).toMatchObject({ uid: sam.uid, email: null })
+    const byApi = await ask('GET', `${RUNS}/${id}`, { 'x-ambient-share': token })
+    expect(byApi.status).toBe(200)
+    for (const { text } of [page, told, byApi]) expect(text).not.toContain('sam@example.com')
+    expect((await api.call('GET', `/agent/runs/${id}`, undefined, asSam)).body.creator.email).toBe('sam@example.com')
   })
 
   test.each([

@@ -2,7 +2,6 @@
 import { createHmac } from 'node:crypto'
 import { type Request, Router } from 'express'
 import { publicUrl } from '../../config.ts'
-import type { RunItem } from '../../domain/run.ts'
 import type { SharedRun } from '../../domain/share-link.ts'
 import type { ShareLink } from '../../store/accounts/share-links.ts'
 import { note } from '../../store/audit.ts'
@@ -12,11 +11,14 @@ import { findRun } from '../../store/runs/runs.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, notFound } from '../errors.ts'
 import { onlyMethods } from '../parse.ts'
+import { withoutAddresses } from '../runs/run-access.ts'
+import { pipeUnlessGone } from '../send.ts'
 import { bearerToken } from './auth.ts'
 import type { Caller } from './caller.ts'
 import { callerByKey, type IdentifyDeps, linkBy } from './identify.ts'
 import { sessionOf } from './session.ts'
-import { escaped, sendPage } from './sign-in-page.ts'
+import { sharePage } from './share-page.ts'
+import { beginPage, sendPage } from './sign-in-page.ts'
 
 export const SHARE_LINKS = '/r'
 
@@ -67,9 +69,16 @@ export function shareLinkRoutes(deps: IdentifyDeps): Router {
           `/auth/login?return_to=${encodeURIComponent(request.originalUrl.split('?')[0] ?? '')}`,
         )
       }
-      if (asPage) return sendPage(response, 200, run.title, pageOf(run))
+      if (asPage) {
+        response.write(beginPage(response, run.title, { wide: true }))
+        return await pipeUnlessGone(sharePage(db, run, request.params.token), response)
+      }
       const path = `${publicUrl(config)}/api/v1/agent/runs/${run.run_id}`
-      response.json({ level: link.level, run, urls: { run: path, events: `${path}/events` } } satisfies SharedRun)
+      response.json({
+        level: link.level,
+        run: withoutAddresses(run),
+        urls: { run: path, events: `${path}/events` },
+      } satisfies SharedRun)
     })
     .all(onlyMethods('GET'))
 
@@ -82,10 +91,3 @@ export function shareLinkRoutes(deps: IdentifyDeps): Router {
     return true
   }
 }
-
-const pageOf = (run: RunItem): string[] => [
-  `<h2>${escaped(run.title)}</h2>`,
-  `<p>${escaped(run.state)}${run.status_message ? `: ${escaped(run.status_message.message)}` : ''}</p>`,
-  `<pre>${escaped(run.prompt)}</pre>`,
-  ...(run.children.length === 0 ? [] : [`<p>Runs that it began: ${run.children.map(escaped).join(', ')}</p>`]),
-]

@@ -20,6 +20,13 @@ export function sendSignInPage(response: Response, status: number, page: SignInP
 
 /** A small page of the server's own, which runs no script and loads nothing. */
 export function sendPage(response: Response, status: number, title: string, parts: readonly string[]): void {
+  response.status(status).send(`${beginPage(response, title)}${parts.join('\n')}\n${PAGE_END}`)
+}
+
+export const PAGE_END = '</main>\n</body>\n</html>\n'
+
+/** Sets the headers of such a page. Returns its beginning; what follows ends with {@link PAGE_END}. `wide`: for reading. */
+export function beginPage(response: Response, title: string, { wide = false }: { wide?: boolean } = {}): string {
   const nonce = randomBytes(16).toString('base64')
   response.set({
     'content-security-policy': `default-src 'none'; style-src 'nonce-${nonce}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`,
@@ -28,10 +35,8 @@ export function sendPage(response: Response, status: number, title: string, part
     'referrer-policy': 'same-origin',
     'cache-control': 'no-store',
   })
-  response
-    .status(status)
-    .type('html')
-    .send(`<!doctype html>
+  response.type('html')
+  return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -40,13 +45,9 @@ export function sendPage(response: Response, status: number, title: string, part
 <style nonce="${nonce}">${STYLE}</style>
 </head>
 <body>
-<main>
+<main${wide ? ' class="wide"' : ''}>
 <h1>Ambient</h1>
-${parts.join('\n')}
-</main>
-</body>
-</html>
-`)
+`
 }
 
 function signInParts({ returnTo, provider }: SignInPage): string[] {
@@ -84,6 +85,11 @@ const STYLE = `
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { margin: 0; display: grid; min-height: 100vh; place-items: center; }
 main { width: min(22rem, calc(100vw - 2rem)); }
+main.wide { width: min(48rem, calc(100vw - 2rem)); padding: 2rem 0; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font: inherit; margin: .25rem 0; }
+section { border-left: .2rem solid #8886; padding-left: .75rem; margin: 1rem 0; }
+section.user { border-color: #2457d6; }
+.tool { color: #888; font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; }
 form { display: grid; gap: .5rem; }
 input, button, .button { font: inherit; padding: .6rem .8rem; border: 1px solid #8886; border-radius: .4rem; }

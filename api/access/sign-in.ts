@@ -16,6 +16,7 @@ import { clearCookie, readCookie, setCookie } from './cookies.ts'
 import { callerByKey, type IdentifyDeps } from './identify.ts'
 import type { OidcClient } from './oidc.ts'
 import { type OidcSettings, oidcSettings } from './oidc-settings.ts'
+import { createRefusals } from './refusals.ts'
 import { csrfTokenOf, insistOnOwnOrigin, SESSION_COOKIE, sessionBy, sessionOf } from './session.ts'
 import { sessionAnswer } from './sessions.ts'
 import { sendSignInPage } from './sign-in-page.ts'
@@ -37,6 +38,7 @@ export function signInRoutes(deps: SignInDeps): Router {
   const settings = oidcSettings(config)
   const provider = settings && providerOf(settings)
   const providerName = settings && new URL(settings.issuer).host
+  const refusals = createRefusals()
   const redirectUri = `${publicUrl(config)}/auth/callback`
 
   router
@@ -79,7 +81,6 @@ export function signInRoutes(deps: SignInDeps): Router {
   router
     .route('/callback')
     .get(async (request, response) => {
-      attempts.refuseTooMany(request)
       const [token = '', path = ''] = (readCookie(config, request, SIGN_IN_COOKIE) ?? '').split('.')
       const returnTo = pathWithin(Buffer.from(path, 'base64url').toString('utf8'))
       clearCookie(config, response, SIGN_IN_COOKIE)
@@ -113,7 +114,6 @@ export function signInRoutes(deps: SignInDeps): Router {
 
   async function goToProvider(request: Request, response: Response, returnTo: string): Promise<void> {
     if (provider === null) throw notFound('There is no provider of identities here: AMBIENT_OIDC_ISSUER is not set.')
-    attempts.refuseTooMany(request)
     try {
       const pending = { state: randomToken(), nonce: randomToken(), verifier: randomToken() }
       const url = await (await provider()).begin(pending, redirectUri)
@@ -163,10 +163,14 @@ export function signInRoutes(deps: SignInDeps): Router {
     if (method === 'oidc' && problem.status === 400) attempts.fail(request)
     const cause = problem.cause instanceof Error ? problem.cause.message : undefined
     log.info({ method, reason, cause, address: placeOf(request).address }, 'a sign-in was refused')
-    const who =
-      person === null ? ({ type: 'unknown', uid: 'unknown' } as const) : ({ type: 'user', uid: person } as const)
-    const caller: Actor = { ...who, ...placeOf(request) }
-    await db.transaction().execute((tx) => note(tx, { caller, action: 'sign_in.refused', detail: { method, reason } }))
+    const counted = refusals.count(request)
+    if (counted !== null) {
+      const who =
+        person === null ? { type: 'unknown' as const, uid: 'unknown' } : { type: 'user' as const, uid: person }
+      const caller: Actor = { ...who, ...placeOf(request) }
+      const detail = { method, reason, ...(counted.unnoted > 0 && counted) }
+      await db.transaction().execute((tx) => note(tx, { caller, action: 'sign_in.refused', detail }))
+    }
     if (!asPage) throw problem
     sendSignInPage(response, problem.status, { returnTo, provider: providerName, problem: problem.message })
   }

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ambient } from '../../cli/testing/command.ts'
+import type { IdentityConfig } from '../../domain/identity.ts'
+import { openServer } from '../../secrets/mcp-values.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 
 // Everything here goes over HTTP, as people do it; api/permissions.test.ts has who may call which route at all.
@@ -62,6 +64,31 @@ describe('a key', () => {
     const [item] = (await as(key)('GET', '/api-keys')).body.keys
     expect((await as(key)('DELETE', `/api-keys/${item.uid}`)).status).toBe(204)
     expect((await as(key)('GET', '/me')).status).toBe(401)
+  })
+
+  test('outlives the one that it was made with, says which that was, and goes with it where that is asked for', async () => {
+    const { email, key } = await given('member')
+    const make = async (by: string, name: string) => (await as(by)('POST', '/api-keys', { name, scope: 'admin' })).body
+    const [first] = (await as(key)('GET', '/api-keys')).body.keys
+    expect(first.made_with).toBeNull()
+    const second = await make(key, 'second')
+    const third = await make(second.key, 'third')
+    expect([second.made_with, third.made_with]).toEqual([first.uid, second.uid])
+    const other = (await api.call('POST', '/agent/api-keys', { name: 'other', person: email, scope: 'admin' })).body
+    await as(third.key)('DELETE', `/api-keys/${first.uid}`)
+    const fresh = await make(second.key, 'fresh')
+    const isGood = async (of: string) => (await as(of)('GET', '/me')).status === 200
+    expect(await Promise.all([key, second.key, third.key].map(isGood))).toEqual([false, true, true])
+    // By the operator, whose active team is another one.
+    expect((await api.call('DELETE', `/agent/api-keys/${second.uid}?cascade=true`)).status).toBe(204)
+    expect(await Promise.all([second.key, third.key, fresh.key, other.key].map(isGood))).toEqual([
+      ...[false, false, false],
+      true,
+    ])
+    const { entries } = (await api.call('GET', `/agent/audit-log?action=keys.revoke&all=true&limit=3`)).body
+    expect(new Set(entries.map(({ thing }: { thing: { uid: string } }) => thing.uid))).toEqual(
+      new Set([second.uid, third.uid, fresh.uid]),
+    )
   })
 
   test('says to the minute when it was used last', async () => {
@@ -384,6 +411,10 @@ describe('a service account', () => {
     expect(gone.status).toBe(400)
   })
 
+  /** As the vault opens them. */
+  const serversOf = ({ mcp_servers: servers = {} }: IdentityConfig) =>
+    Object.fromEntries(Object.entries(servers).map(([name, server]) => [name, openServer(api.vault, platform, server)]))
+
   test('shows no value of an MCP server, and keeps it when it is sent back as shown', async () => {
     const servers = { s: { url: 'https://mcp.example', headers: { authorization: 'hush' } } }
     const { body } = await create({ mcp_servers: servers })
@@ -395,9 +426,9 @@ describe('a service account', () => {
       .select('config')
       .where('uid', '=', body.uid)
       .executeTakeFirstOrThrow()
-    expect(config.mcp_servers).toEqual({ ...servers, t: { command: 'x' } })
+    expect(serversOf(config)).toEqual({ ...servers, t: { command: 'x' } })
     expect(
-      (await as(api.key, platform)('PUT', path, { mcp_servers: { u: { url: 'u', env: { A: '***' } } } })).status,
+      (await as(api.key, platform)('PUT', path, { mcp_servers: { u: { command: 'u', env: { A: '***' } } } })).status,
     ).toBe(400)
   })
 
@@ -448,10 +479,11 @@ describe('a service account', () => {
   })
 
   test('with something that its runs cannot have begins none', async () => {
-    const { body } = await create({ skills: ['owner/repo:skills/deploy'] })
+    const store = { uid: 'notes', access: 'read_only', instructions: 'Look there' }
+    const { body } = await create({ memory: { attached_stores: [store] } })
     const answer = await as(api.key, platform)('POST', '/runs', { prompt: 'x', agent_identity_uid: body.uid })
     expect(answer.status).toBe(422)
-    expect(answer.body.detail).toContain('skills')
+    expect(answer.body.detail).toContain('memory')
   })
 
   test('speaks for a person only where an admin has allowed it, and only for an active member', async () => {
@@ -491,6 +523,77 @@ describe('a service account', () => {
   })
 })
 
+describe('whoever is deleted', () => {
+  const shown = { overlap_policy: 'skip', cron_schedule: '0 9 * * *', prompt: 'Look' }
+
+  test('as a team is there for nobody: runs are cancelled and stay, everything else goes', async () => {
+    const team = (await api.call('POST', '/agent/teams', { name: 'Gone' })).body.uid
+    const { uid, key } = await given('admin', team)
+    const run = (await as(key)('POST', '/runs', { prompt: 'x' })).body.run_id
+    const over = (await as(key)('POST', '/runs', { prompt: 'y' })).body.run_id
+    await api.db.updateTable('runs').set({ state: 'SUCCEEDED' }).where('id', '=', over).execute()
+    await api.db.updateTable('mail').set({ accepted_at: new Date() }).where('run_id', '=', over).execute()
+    await as(key)('POST', '/schedules', { ...shown, name: 'daily' })
+    await as(key)('POST', '/environments', { name: 'web', repos: [], prepare: false })
+    expect((await as(key)('POST', '/secrets', { name: 'TOKEN', value: 'of the team' })).status).toBe(201)
+    const bot = (await as(key)('POST', '/identities', { name: 'bot' })).body.uid
+    const ofBot = (await as(key)('POST', '/api-keys', { name: 'k', agent_uid: bot })).body.key
+    expect((await api.call('DELETE', '/agent/teams/default')).status).toBe(400)
+    expect((await as(key)('DELETE', `/teams/${team}`)).status).toBe(403)
+    const deleted = await api.call('DELETE', `/agent/teams/${team}`)
+    expect(deleted).toMatchObject({
+      status: 200,
+      body: { cancelled_runs: 1, deleted_schedules: 1, revoked_keys: 1 },
+    })
+    expect((await api.call('DELETE', `/agent/teams/${team}`)).status).toBe(404)
+    expect((await as(ofBot)('GET', '/me')).status).toBe(401)
+    expect((await as(key)('GET', '/runs')).status).toBe(403)
+    expect((await api.call('GET', '/agent/runs', undefined, { 'x-warp-team-uid': team })).status).toBe(403)
+    expect((await api.call('GET', '/agent/teams')).body.teams.map((one: { uid: string }) => one.uid)).not.toContain(
+      team,
+    )
+    const cancels = api.db.selectFrom('mail').select('run_id').where('kind', '=', 'cancel')
+    expect(await cancels.where('run_id', 'in', [run, over]).execute()).toEqual([{ run_id: run }])
+    expect((await api.call('GET', `/agent/runs/${over}`)).body).toMatchObject({ state: 'SUCCEEDED', creator: { uid } })
+    for (const table of ['schedules', 'environments', 'identities'] as const)
+      expect(
+        await api.db.selectFrom(table).selectAll().where('team', '=', team).where('deleted_at', 'is', null).execute(),
+      ).toEqual([])
+    expect(await api.db.selectFrom('secrets').selectAll().where('team', '=', team).execute()).toEqual([])
+    const { entries } = (await api.call('GET', '/agent/audit-log?action=teams.delete&all=true')).body
+    expect(entries).toMatchObject([{ thing: { uid: team }, detail: { cancelled_runs: 1 } }])
+  })
+
+  test('as a person is forgotten: what they did for their team stays, and what was theirs alone goes', async () => {
+    const { uid, email, key } = await given('member')
+    const colleague = await given('member')
+    const ofTeam = (await as(key)('POST', '/runs', { prompt: 'x' })).body.run_id
+    const own = (await as(key)('POST', '/runs', { prompt: 'y', team: false })).body.run_id
+    const { id } = (await as(key)('POST', '/schedules', { ...shown, name: 'of the team' })).body
+    await as(key)('POST', '/schedules', { ...shown, name: 'own', team: false })
+    expect((await as(colleague.key)('DELETE', `/people/${uid}`)).status).toBe(403)
+    expect((await api.call('DELETE', `/agent/people/${uid}`)).body).toEqual({
+      cancelled_runs: 1,
+      deleted_schedules: 1,
+      revoked_keys: 1,
+    })
+    expect((await as(key)('GET', '/me')).status).toBe(401)
+    expect((await api.call('GET', `/agent/people/${uid}`)).status).toBe(404)
+    const cancels = api.db.selectFrom('mail').select('run_id').where('kind', '=', 'cancel')
+    expect(await cancels.where('run_id', 'in', [ofTeam, own]).execute()).toEqual([{ run_id: own }])
+    const run = (await as(colleague.key)('GET', `/runs/${ofTeam}`)).body
+    expect(run.creator).toMatchObject({ uid, display_name: 'Deleted person' })
+    expect(JSON.stringify(await api.db.selectFrom('people').selectAll().execute())).not.toContain(email)
+    const paused = (await as(colleague.key)('GET', `/schedules/${id}`)).body
+    expect(paused).toMatchObject({ enabled: false, paused_reason: expect.stringContaining('was deleted') })
+    expect((await as(colleague.key)('POST', `/schedules/${id}/resume`)).body).toMatchObject({ enabled: true })
+    // The address is free for somebody else.
+    const again = await api.call('POST', `/agent/teams/${platform}/members`, { email })
+    expect(again.status).toBe(201)
+    expect(again.body.uid).not.toBe(uid)
+  })
+})
+
 test('the command line lets somebody in, tells them who they are, and shares what they made', async () => {
   const ok = async (key: string, ...args: string[]) => {
     const { code, stdout, stderr } = await ambient(args, {
@@ -509,5 +612,9 @@ test('the command line lets somebody in, tells them who they are, and shares wha
     /^p\w+@example.org .*\nTeam: Sales \(\w{22}\), as admin\nKey: good for "manage", until/,
   )
   const run = (await as(key)('POST', '/runs', { prompt: 'x' })).body.run_id
+  // A run of another team is found by the beginning of its id by those with whom it is shared.
+  const other = await given('member')
+  expect(await ok(key, 'shares', 'add', run, '--person', other.email)).toContain('view')
+  expect(await ok(other.key, 'runs', 'show', run.slice(0, 13))).toContain(run)
   expect(await ok(key, 'shares', 'add', run, '--person', email, '--level', 'steer')).toBe(`${email}: steer\n`)
 })

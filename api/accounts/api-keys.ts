@@ -6,6 +6,7 @@ import { hasScope, may } from '../../domain/permission.ts'
 import {
   createApiKey,
   type KeySelection,
+  keysMadeWith,
   listApiKeys,
   type NewKey,
   revokeApiKey,
@@ -29,7 +30,7 @@ export function apiKeyRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
     .route('/api-keys')
     .get(permit('keys.own'), async (request, response) => {
       const caller = callerOf(response)
-      const all = wantsAll(request)
+      const all = flag(request, 'all')
       if (all) insist(caller, 'keys.manage')
       response.json({ keys: await listApiKeys(db, all ? allOf(caller) : ownOf(caller)) })
     })
@@ -52,7 +53,14 @@ export function apiKeyRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
     .delete(permit('keys.own'), async (request, response) => {
       const caller = callerOf(response)
       const uid = Uid.safeParse(request.params.keyUid)
-      const revoked = uid.success && (await db.transaction().execute((tx) => revoke(tx, caller, uid.data)))
+      const cascade = flag(request, 'cascade')
+      const revoked =
+        uid.success &&
+        (await db.transaction().execute(async (tx) => {
+          if (!(await revoke(tx, caller, uid.data))) return false
+          for (const made of cascade ? await keysMadeWith(tx, uid.data) : []) await revoke(tx, caller, made)
+          return true
+        }))
       if (!revoked) throw notFound(`There is no API key ${String(request.params.keyUid)}.`)
       response.status(204).end()
     })
@@ -61,10 +69,11 @@ export function apiKeyRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
   return router
 }
 
-/** One's own; and whoever sees to the team's keys, any of them. */
+/** One's own; and whoever sees to the team's keys, any of them; the operator those of every team. */
 async function revoke(tx: Tx, caller: Caller, uid: string): Promise<boolean> {
   const own = caller.type === 'user' ? await revokeApiKey(tx, uid, ownOf(caller)) : null
-  const revoked = own ?? (may('keys.manage', caller) ? await revokeApiKey(tx, uid, allOf(caller)) : null)
+  const others = caller.type === 'operator' ? 'any' : allOf(caller)
+  const revoked = own ?? (may('keys.manage', caller) ? await revokeApiKey(tx, uid, others) : null)
   if (revoked) await noteChange(tx, caller, 'keys.revoke', revoked)
   return revoked !== null
 }
@@ -86,10 +95,10 @@ const ownOf = ({ uid, key }: Caller): KeySelection => ({ person: uid, teams: key
 
 const allOf = ({ team, type }: Caller): KeySelection => ({ team, withUnbound: type === 'operator' })
 
-function wantsAll(request: Request): boolean {
-  const all = queryOf(request).get('all') ?? 'false'
-  if (all !== 'true' && all !== 'false') throw invalid('all: must be true or false')
-  return all === 'true'
+function flag(request: Request, name: string): boolean {
+  const value = queryOf(request).get(name) ?? 'false'
+  if (value !== 'true' && value !== 'false') throw invalid(`${name}: must be true or false`)
+  return value === 'true'
 }
 
 /** No key is good for more, or for longer, than the one that it is made with. */
@@ -98,7 +107,8 @@ async function keyAsked(tx: Tx, caller: Caller, asked: NewApiKey): Promise<NewKe
   if (!hasScope(caller.scope, scope))
     throw new HttpError(403, 'not_authorized', `scope: this key has "${caller.scope}", and makes none of "${scope}".`)
   const createdBy = { type: caller.type, uid: caller.uid }
-  return { name, scope, expiresAt: endOf(caller, asked), createdBy, ...(await ownerOf(tx, caller, asked)) }
+  const madeWith = caller.key?.uid ?? null
+  return { name, scope, expiresAt: endOf(caller, asked), createdBy, madeWith, ...(await ownerOf(tx, caller, asked)) }
 }
 
 function endOf({ key }: Caller, { expires_at: asked }: NewApiKey): Date | null {

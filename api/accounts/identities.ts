@@ -2,7 +2,10 @@
 import { type Request, Router } from 'express'
 import { Uid } from '../../domain/account.ts'
 import { IdentityChange, type IdentityConfig, NewIdentity } from '../../domain/identity.ts'
-import { HIDDEN } from '../../domain/run.ts'
+import type { McpServers } from '../../domain/mcp-server.ts'
+import { skillSpec } from '../../domain/skill.ts'
+import { pinSkills } from '../../runs/skills.ts'
+import { serversToKeep } from '../../secrets/mcp-values.ts'
 import {
   changeIdentity,
   deleteIdentity,
@@ -14,8 +17,9 @@ import {
 } from '../../store/accounts/identities.ts'
 import { note } from '../../store/audit.ts'
 import { environmentConfig } from '../../store/builds/environments.ts'
+import { findItem } from '../../store/configuration/items.ts'
 import type { Tx } from '../../store/database.ts'
-import { callerOf, insist, permit } from '../access/caller.ts'
+import { type Caller, callerOf, insist, permit } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, invalid, notFound } from '../errors.ts'
 import { once } from '../once.ts'
@@ -23,8 +27,12 @@ import { onlyMethods, parseBody, queryOf } from '../parse.ts'
 import { heedIdentityFields } from '../runs/unknown-fields.ts'
 
 export function identityRoutes(deps: ApiDeps): Router {
-  const { db } = deps
+  const { db, vault } = deps
   const router = Router()
+  const keeper =
+    ({ team }: Caller) =>
+    (servers: McpServers, stored: McpServers | undefined) =>
+      serversToKeep(vault, team, servers, { stored })
 
   router
     .route('/identities')
@@ -37,10 +45,12 @@ export function identityRoutes(deps: ApiDeps): Router {
       const warnings = heedIdentityFields(request.body, NewIdentity)
       const { name, ...asked } = parseBody(NewIdentity, request)
       if (asked.on_behalf_of_enabled) insist(caller, 'identities.delegate')
-      const stored = changed({ name, config: {}, onBehalfOf: false }, asked)
       const answer = await refusingTaken(() =>
         once(deps, request, response, 'POST /agent/identities', async (tx) => {
           await refuseUnknownEnvironment(tx, caller.team, asked.environment_id)
+          await refuseUnknownProfile(tx, caller, asked.profile_uid)
+          const known = await withKnownSkills(tx, caller.team, asked)
+          const stored = changed({ name, config: {}, onBehalfOf: false }, known, keeper(caller))
           const item = await insertIdentity(tx, caller.team, stored, caller)
           const thing = { type: 'service_account', uid: item.uid }
           await note(tx, { caller, action: 'identities.create', thing, detail: { name } })
@@ -67,10 +77,12 @@ export function identityRoutes(deps: ApiDeps): Router {
       const item = await refusingTaken(() =>
         db.transaction().execute(async (tx) => {
           await refuseUnknownEnvironment(tx, caller.team, asked.environment_id)
+          await refuseUnknownProfile(tx, caller, asked.profile_uid)
+          const known = await withKnownSkills(tx, caller.team, asked)
           const put = await changeIdentity(tx, caller.team, uid, (stored) => {
             if (asked.on_behalf_of_enabled != null && asked.on_behalf_of_enabled !== stored.onBehalfOf)
               insist(caller, 'identities.delegate')
-            return changed(stored, asked)
+            return changed(stored, known, keeper(caller))
           })
           const thing = { type: 'service_account', uid }
           if (put) await note(tx, { caller, action: 'identities.update', thing, detail: { name: put.name } })
@@ -106,9 +118,32 @@ function identityUid(request: Request): string {
 
 const missing = (uid: string) => notFound(`There is no service account ${uid}.`)
 
+/** With its skills as answers name them. @throws {HttpError} where one is not there, or cannot be used. */
+async function withKnownSkills<T extends Pick<IdentityChange, 'skills' | 'environment_id'>>(
+  tx: Tx,
+  team: string,
+  asked: T,
+): Promise<T> {
+  if (asked.skills == null || asked.skills.length === 0) return asked
+  const place = { team, environmentId: asked.environment_id || null, forkedFrom: null }
+  return { ...asked, skills: (await pinSkills(tx, place, asked.skills)).map(skillSpec) }
+}
+
 async function refuseUnknownEnvironment(tx: Tx, team: string, id: string | null | undefined): Promise<void> {
   if (id && (await environmentConfig(tx, team, id)) === null)
     throw invalid(`environment_id: the team has no environment ${id}`)
+}
+
+/** A personal one is for the runs of its owner. */
+async function refuseUnknownProfile(
+  tx: Tx,
+  { team, uid: caller }: Caller,
+  uid: string | null | undefined,
+): Promise<void> {
+  if (!uid) return
+  const found = await findItem(tx, { team, uid: caller, seesAll: false }, 'profile', uid)
+  if (found === null) throw invalid(`profile_uid: the team has no profile ${uid}`)
+  if (found.owner !== null) throw invalid(`profile_uid: the profile "${found.name}" is a personal one`)
 }
 
 async function refusingTaken<T>(work: () => Promise<T>): Promise<T> {
@@ -131,11 +166,15 @@ const plain = [
     'inference_providers',
   ] as const),
   ...(['secrets', 'skills', 'worker_host', 'credential_strategy', 'agent_type'] as const),
-  ...(['default_runner_uid', 'factory_uid'] as const),
+  ...(['default_runner_uid', 'factory_uid', 'profile_uid'] as const),
 ]
 
 /** Absent or null: as it is. Empty: cleared. */
-function changed(stored: StoredIdentity, asked: IdentityChange | Omit<NewIdentity, 'name'>): StoredIdentity {
+function changed(
+  stored: StoredIdentity,
+  asked: IdentityChange | Omit<NewIdentity, 'name'>,
+  keepServers: (servers: McpServers, stored: McpServers | undefined) => McpServers,
+): StoredIdentity {
   const config: Record<string, unknown> = { ...stored.config }
   const put = (field: keyof IdentityConfig, value: unknown) => {
     if (value == null) return
@@ -144,7 +183,7 @@ function changed(stored: StoredIdentity, asked: IdentityChange | Omit<NewIdentit
   }
   for (const field of plain) put(field, asked[field])
   put('harness', harnessOf(asked))
-  put('mcp_servers', asked.mcp_servers && withHidden(asked.mcp_servers, stored.config.mcp_servers ?? {}))
+  put('mcp_servers', asked.mcp_servers && keepServers(asked.mcp_servers, stored.config.mcp_servers))
   put('memory_stores', asked.memory?.attached_stores)
   if (asked.memory && 'auto_memory' in asked.memory && asked.memory.auto_memory?.enabled) config.auto_memory = true
   const after = config as IdentityConfig
@@ -165,31 +204,4 @@ function harnessOf({ harness, base_harness: base }: Pick<IdentityChange, 'harnes
   if (harness == null) return base == null || base === '' ? (base === '' ? {} : undefined) : { type: base }
   if (base && base !== harness.type) throw invalid(`base_harness: is another than harness.type, "${harness.type}"`)
   return harness
-}
-
-type McpServers = NonNullable<IdentityConfig['mcp_servers']>
-
-/** A value as it was shown stands for the one that is stored. */
-function withHidden(servers: McpServers, stored: McpServers): McpServers {
-  const kept = (server: string, field: 'env' | 'headers', values: Record<string, string>) =>
-    Object.fromEntries(
-      Object.entries(values).map(([name, value]) => {
-        const former = stored[server]?.[field]?.[name]
-        if (value === HIDDEN && former === undefined)
-          throw invalid(
-            `mcp_servers.${server}.${field}.${name}: ${HIDDEN} stands for a stored value, and there is none`,
-          )
-        return [name, value === HIDDEN && former !== undefined ? former : value]
-      }),
-    )
-  return Object.fromEntries(
-    Object.entries(servers).map(([name, server]) => [
-      name,
-      {
-        ...server,
-        ...(server.env && { env: kept(name, 'env', server.env) }),
-        ...(server.headers && { headers: kept(name, 'headers', server.headers) }),
-      },
-    ]),
-  )
 }

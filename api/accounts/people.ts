@@ -2,6 +2,7 @@
 import { type Request, type Response, Router } from 'express'
 import { NewPerson, PersonChange, type PersonItem, Uid } from '../../domain/account.ts'
 import { changePerson, EmailTakenError, findPerson, listPeople, personByEmail } from '../../store/accounts/people.ts'
+import { deletePerson } from '../../store/accounts/removal.ts'
 import { type Note, note } from '../../store/audit.ts'
 import type { Queryable, Tx } from '../../store/database.ts'
 import { callerOf, permit, teamsOf } from '../access/caller.ts'
@@ -12,6 +13,7 @@ import { cutPage, limitOf } from '../page.ts'
 import { onlyMethods, parseBody, queryOf } from '../parse.ts'
 import { refuseUnknown } from '../runs/unknown-fields.ts'
 import { fieldsOf } from '../runs/unsupported.ts'
+import { callOthers, removedAccount } from './removed.ts'
 
 const DEFAULT_LIMIT = 100
 
@@ -64,7 +66,18 @@ export function peopleRoutes(deps: ApiDeps): Router {
       })
       response.json(item)
     })
-    .all(onlyMethods('GET', 'PATCH'))
+    .delete(permit('people.manage'), async (request, response) => {
+      const uid = personUid(request)
+      const removed = await db.transaction().execute(async (tx) => {
+        const found = await deletePerson(tx, uid)
+        if (found === null) throw missing(uid)
+        await noteChange(tx, response, 'people.delete', uid, removedAccount(found))
+        return found
+      })
+      callOthers(deps, removed)
+      response.json(removedAccount(removed))
+    })
+    .all(onlyMethods('GET', 'PATCH', 'DELETE'))
 
   return router
 }

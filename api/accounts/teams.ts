@@ -12,9 +12,11 @@ import {
 } from '../../domain/account.ts'
 import { type Action, may } from '../../domain/permission.ts'
 import { personByEmail } from '../../store/accounts/people.ts'
+import { deleteTeam } from '../../store/accounts/removal.ts'
 import {
   addMember,
   changeTeam,
+  DEFAULT_TEAM,
   findMember,
   insertTeam,
   listMembers,
@@ -26,11 +28,12 @@ import { type Note, note } from '../../store/audit.ts'
 import type { Tx } from '../../store/database.ts'
 import { type Caller, callerOf, permit, refused, roleIn } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
-import { HttpError, notFound } from '../errors.ts'
+import { HttpError, invalid, notFound } from '../errors.ts'
 import { once } from '../once.ts'
 import { onlyMethods, parseBody } from '../parse.ts'
 import { refuseUnknown } from '../runs/unknown-fields.ts'
 import { fieldsOf } from '../runs/unsupported.ts'
+import { callOthers, removedAccount } from './removed.ts'
 
 export function teamRoutes(deps: ApiDeps): Router {
   const { db, config } = deps
@@ -75,7 +78,19 @@ export function teamRoutes(deps: ApiDeps): Router {
       })
       response.json(item)
     })
-    .all(onlyMethods('GET', 'PATCH'))
+    .delete(permit('teams.manage'), async (request, response) => {
+      const team = teamFor(request, response, 'teams.manage')
+      if (team === DEFAULT_TEAM) throw invalid('team: the first team of a server cannot be deleted')
+      const removed = await db.transaction().execute(async (tx) => {
+        const found = await deleteTeam(tx, team)
+        if (found === null) throw missingTeam(team)
+        await noteChange(tx, response, 'teams.delete', team, removedAccount(found))
+        return found
+      })
+      callOthers(deps, removed)
+      response.json(removedAccount(removed))
+    })
+    .all(onlyMethods('GET', 'PATCH', 'DELETE'))
 
   router
     .route('/teams/:team/members')

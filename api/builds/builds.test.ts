@@ -175,6 +175,9 @@ describe('the host of a build', () => {
       environment_id: uid,
       team: 'default',
       environment: expect.objectContaining({ setup_commands: ['npm ci'], env: { TOKEN: 'secret' } }),
+      git: [],
+      secrets: [],
+      secrets_trouble: null,
       force: false,
       state: 'QUEUED',
       failure: null,
@@ -284,6 +287,23 @@ test('a log that has no end is kept up to a size, and says so', async () => {
     select count(*) as lines, (array_agg(text order by position desc))[1] as last from build_log
   `.execute(api.db)
   expect(rows).toEqual([{ lines: most + 1, last: expect.stringContaining('is not kept') }])
+})
+
+test('a build that is asked for while another one is being cancelled begins when that has ended', async () => {
+  await report()
+  const { uid, builds } = await create()
+  const [{ build_id: first }] = builds
+  expect((await api.call('POST', `/agent/environments/${uid}/builds/${first}/cancel`)).status).toBe(202)
+  const again = await ask(uid, { force: true })
+  expect(again.body.builds).toMatchObject([{ build_id: first }])
+  await finish(first, { kind: 'cancelled' })
+  const all = await list(uid)
+  expect(all).toMatchObject([
+    { state: 'QUEUED', reason: 'manual', force: true },
+    { build_id: first, state: 'CANCELLED' },
+  ])
+  await finish(all[0].build_id)
+  expect(await list(uid)).toHaveLength(2)
 })
 
 test('old builds leave the record, the newest and those from which runs start stay', async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { openEnvironment } from '../../secrets/inline.ts'
 import { recordBuild } from '../../store/builds/builds.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../../test/support/postgres.ts'
@@ -28,7 +29,10 @@ const WEB = {
 const create = async (fields: object = {}) =>
   (await api.call('POST', '/agent/environments', { ...WEB, ...fields })).body
 const storedConfig = async (id: string) =>
-  (await api.db.selectFrom('environments').select('config').where('id', '=', id).executeTakeFirstOrThrow()).config
+  openEnvironment(
+    api.vault,
+    (await api.db.selectFrom('environments').select('config').where('id', '=', id).executeTakeFirstOrThrow()).config,
+  )
 const start = (config: object, more: object = {}) =>
   api.call('POST', '/agent/runs', { prompt: 'Do it', config, ...more })
 const runOf = async (reply: { body: { run_id: string } }) =>
@@ -121,7 +125,7 @@ describe('a run that names an environment', () => {
     await api.call('DELETE', `/agent/environments/${uid}`)
     expect((await api.call('GET', `/agent/runs/${run.run_id}`)).body).toEqual(run)
     const { environment } = await api.db.selectFrom('runs').select('environment').executeTakeFirstOrThrow()
-    expect(environment?.env).toEqual(WEB.env)
+    expect(environment && openEnvironment(api.vault, environment).env).toEqual(WEB.env)
     expect(environment).not.toHaveProperty('name')
   })
 

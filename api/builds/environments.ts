@@ -2,7 +2,9 @@
 import { type Request, type Response, Router } from 'express'
 import { EnvironmentConfig, type EnvironmentItem } from '../../domain/environment.ts'
 import { EnvironmentId, HIDDEN, withoutCredentials } from '../../domain/run.ts'
+import type { Vault } from '../../domain/vault.ts'
 import { refuseBeyondLimits } from '../../runs/limits.ts'
+import { openEnvironment, sealEnvironment } from '../../secrets/inline.ts'
 import { note } from '../../store/audit.ts'
 import {
   deleteEnvironment,
@@ -23,7 +25,7 @@ import { oneOf } from '../runs/list-query.ts'
 import { heedEnvironmentFields } from '../runs/unknown-fields.ts'
 
 export function environmentRoutes(deps: ApiDeps): Router {
-  const { db, config: settings, builds } = deps
+  const { db, config: settings, builds, skills, vault } = deps
   const router = Router()
 
   router
@@ -37,12 +39,13 @@ export function environmentRoutes(deps: ApiDeps): Router {
       const answer = await refusingTaken(() =>
         once(deps, request, response, 'POST /agent/environments', async (tx) => {
           const by = callerOf(response)
-          const item = await insertEnvironment(tx, by.team, withHidden(config, null), settings.AMBIENT_POOL, by)
+          const item = await insertEnvironment(tx, by.team, withHidden(vault, config, null), settings.AMBIENT_POOL, by)
           await noteChange(tx, response, 'environments.create', item.uid, config.name)
           return { status: 201, response: { ...item, ...warnings } }
         }),
       )
       builds.nudge()
+      skills.nudge()
       response.status(answer.status).json(answer.response)
     })
     .all(onlyMethods('GET', 'POST'))
@@ -59,12 +62,13 @@ export function environmentRoutes(deps: ApiDeps): Router {
       const target = { team: by.team, id, pool: settings.AMBIENT_POOL, by }
       const item = await refusingTaken(() =>
         db.transaction().execute(async (tx) => {
-          const replaced = await replaceEnvironment(tx, target, (stored) => withHidden(config, stored))
+          const replaced = await replaceEnvironment(tx, target, (stored) => withHidden(vault, config, stored))
           if (replaced !== null) await noteChange(tx, response, 'environments.update', id, config.name)
           return replaced
         }),
       )
       builds.nudge()
+      skills.nudge()
       response.json({ ...orNotFound(request, item), ...warnings })
     })
     .delete(permit('environments.manage'), async (request, response) => {
@@ -121,17 +125,29 @@ async function refusingTaken<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What was sent as it had been shown stands for what is stored: a hidden value, and a URL without its credentials. */
-function withHidden(config: EnvironmentConfig, stored: EnvironmentConfig | null): EnvironmentConfig {
-  const env = Object.entries(config.env).map(([name, value]) => {
-    if (value !== HIDDEN) return [name, value] as const
+/**
+ * As it is kept: sealed. What was sent as it had been shown stands for what is stored: a hidden value, and a URL without
+ * its credentials. A value that is the same stays as it was sealed, so that it is no change.
+ */
+function withHidden(vault: Vault, config: EnvironmentConfig, stored: EnvironmentConfig | null): EnvironmentConfig {
+  for (const [name, value] of Object.entries(config.env)) {
+    if (value === HIDDEN && stored?.env[name] === undefined)
+      throw invalid(`env.${name}: ${HIDDEN} stands for a stored value, and there is none`)
+  }
+  const known = stored && openEnvironment(vault, stored)
+  const sealed = sealEnvironment(vault, config)
+  const env = Object.entries(sealed.env).map(([name, value]) => {
     const kept = stored?.env[name]
-    if (kept === undefined) throw invalid(`env.${name}: ${HIDDEN} stands for a stored value, and there is none`)
-    return [name, kept] as const
+    const isKept = config.env[name] === HIDDEN || config.env[name] === known?.env[name]
+    return [name, isKept && kept !== undefined ? kept : value] as const
   })
-  const repos = config.repos.map((repository) => {
-    const same = stored?.repos.find(({ url }) => url !== repository.url && withoutCredentials(url) === repository.url)
+  const repos = sealed.repos.map((repository, index) => {
+    const asked = config.repos[index]?.url
+    const same = stored?.repos.find(({ url }, at) => {
+      const isShown = url !== asked && withoutCredentials(url) === asked
+      return isShown || known?.repos[at]?.url === asked
+    })
     return same ? { ...repository, url: same.url } : repository
   })
-  return { ...config, env: Object.fromEntries(env), repos }
+  return { ...sealed, env: Object.fromEntries(env), repos }
 }

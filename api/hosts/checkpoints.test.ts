@@ -9,6 +9,9 @@ import { dropOldCheckpoints } from '../../store/runs/checkpoint-history.ts'
 import { HOST, startTestApi, type TestApi } from '../../test/support/api.ts'
 import { givenRun } from '../../test/support/runs.ts'
 
+/** What sealing adds to a piece. */
+const SEAL_BYTES = 28
+
 let api: TestApi
 let directory: string
 let host: HostServer
@@ -74,7 +77,7 @@ test('a checkpoint comes back byte for byte, kept in pieces, and the newest coun
   await save(runId, second)
   expect((await load(runId))?.equals(second)).toBe(true)
   // Both together would be more than the run may have.
-  expect(await rows(runId)).toEqual({ checkpoints: 1, largest: 10 })
+  expect(await rows(runId)).toEqual({ checkpoints: 1, largest: 10 + SEAL_BYTES })
   await save(runId, first)
   expect((await rows(runId)).largest).toBeLessThan(2 * 1024 * 1024)
   expect(await host.order(runId, 1, signal())).toMatchObject({ has_checkpoint: true, former: null })
@@ -223,4 +226,20 @@ test('what a host still has of an execution that is over joins the history, and 
   ])
   expect(await host.lateOrder(runId, 1, signal())).toMatchObject({ execution: 1 })
   await expect(host.order(runId, 1, signal())).rejects.toThrow(FencedError)
+})
+
+test('its pieces lie sealed, and are opened with a newer key of the vault as well', async () => {
+  const runId = await heldRun()
+  const words = Buffer.from('words of a workspace '.repeat(100))
+  await save(runId, words)
+  const pieces = await api.db
+    .selectFrom('checkpoint_pieces')
+    .innerJoin('checkpoints', 'checkpoints.id', 'checkpoint_pieces.checkpoint_id')
+    .select('checkpoint_pieces.bytes')
+    .where('run_id', '=', runId)
+    .execute()
+  expect(Buffer.concat(pieces.map(({ bytes }) => bytes)).toString('latin1')).not.toContain('workspace')
+  const { body } = await api.call('POST', '/agent/vault/rotate', { new_key: true })
+  expect(body.sealed).toMatchObject([{ key: body.keys[0] }])
+  expect((await load(runId))?.equals(words)).toBe(true)
 })

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises'
 import type { Request, Router } from 'express'
 import { CheckpointSummary, SUMMARY_BYTES } from '../../domain/checkpoint.ts'
 import { CHECKPOINT_TYPE } from '../../domain/host-api.ts'
+import { contentSeals } from '../../secrets/contents.ts'
 import { findCheckpoint, readCheckpoint, saveCheckpoint } from '../../store/runs/checkpoints.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, invalid, notFound } from '../errors.ts'
@@ -19,8 +20,9 @@ const MARGIN = 1.01
 const MIB = 1024 * 1024
 const NEWLINE = 10
 
-export function checkpointRoutes({ db, config }: ApiDeps): Router {
+export function checkpointRoutes({ db, config, vault }: ApiDeps): Router {
   const router = hostRouter({ db })
+  const seals = contentSeals(vault)
   const limit = config.AMBIENT_CHECKPOINT_MB * MIB * MARGIN
   const history = { count: config.AMBIENT_CHECKPOINTS, bytes: config.AMBIENT_CHECKPOINTS_MB * MIB }
 
@@ -28,7 +30,7 @@ export function checkpointRoutes({ db, config }: ApiDeps): Router {
     const sent = request.is(CHECKPOINT_TYPE) ? await withSummary(request) : { summary: null, content: parts(request) }
     try {
       const content = bounded(sent.content, limit)
-      const { bytes } = await saveCheckpoint(db, executionOf(request), { ...sent, content, late }, history)
+      const { bytes } = await saveCheckpoint(db, executionOf(request), { ...sent, content, late }, history, seals)
       return { bytes }
     } finally {
       // What is still on its way is read, so that the next request can follow it.
@@ -44,7 +46,7 @@ export function checkpointRoutes({ db, config }: ApiDeps): Router {
     const checkpoint = await findCheckpoint(db, ref)
     if (checkpoint === null) throw notFound(`The run ${ref.runId} has no checkpoint.`)
     response.type('application/octet-stream').set('content-length', String(checkpoint.bytes))
-    await pipeline(Readable.from(readCheckpoint(db, checkpoint)), response).catch((error: unknown) => {
+    await pipeline(Readable.from(readCheckpoint(db, checkpoint, seals)), response).catch((error: unknown) => {
       // Whoever asked has gone away.
       if (error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE') return
       throw error

@@ -1,6 +1,8 @@
 // Files between hosts and the object store: what agents hand over, and what people send them.
 import express, { type Router } from 'express'
 import { type AskedInTurn, RefusedFile } from '../../domain/host-api.ts'
+import { stopOfTurn } from '../../store/money/stops.ts'
+import { tellStop } from '../../store/money/tell.ts'
 import { settleWanted, wantedFiles } from '../../store/runs/artifacts.ts'
 import { askOfTurn } from '../../store/runs/asks.ts'
 import { attachmentContent } from '../../store/runs/attachments.ts'
@@ -20,8 +22,9 @@ export function hostArtifactRoutes(deps: ApiDeps): Router {
 
   router.get(`${EXECUTION}/asked`, async (request, response) => {
     const { runId: id } = executionOf(request)
-    const [question, files] = await Promise.all([askOfTurn(db, id), wantedFiles(db, id)])
-    response.json({ question, files, max_file_bytes: maxBytes } satisfies AskedInTurn)
+    const [question, stopped, files] = await Promise.all([askOfTurn(db, id), stopOfTurn(db, id), wantedFiles(db, id)])
+    if (stopped !== null) await tellStop(db, id, stopped.questionId)
+    response.json({ question, stopped, files, max_file_bytes: maxBytes } satisfies AskedInTurn)
   })
 
   router.put(

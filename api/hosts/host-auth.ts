@@ -46,7 +46,6 @@ export function requireHost({
 }: Pick<ApiDeps, 'db' | 'keys'> & { attempts: Attempts }): RequestHandler {
   return async (request, response, next) => {
     const token = bearerToken(request)
-    attempts.refuseTooMany(request)
     const identity = { hostId: request.get(HOST_HEADER) ?? '', secret: request.get(HOST_SECRET_HEADER) ?? '' }
     const asks = { key: isSameKey(token, keys.worker) ? null : token, ...identity }
     const asked = runInPath(request.path)

@@ -1,15 +1,27 @@
 // What a host asks of the server for the builds of environments. A build is its host's own; every route is safe to repeat.
 import type { Request, Response, Router } from 'express'
-import { BuildAsked, BuildLog, BuildOrder, BuildRequest, BuildUsed } from '../../domain/host-api.ts'
+import {
+  BuildAsked,
+  BuildLog,
+  BuildOrder,
+  BuildRequest,
+  BuildUsed,
+  EnvironmentGit,
+  GitCredential,
+} from '../../domain/host-api.ts'
 import { EnvironmentId } from '../../domain/run.ts'
 import { appendBuildLog } from '../../store/builds/build-log.ts'
-import { askForBuild, findBuildOrder, mayBuild, noteUse } from '../../store/builds/builds.ts'
+import { askForBuild, findBuildOrder, mayBuild, noteUse, type StoredBuildOrder } from '../../store/builds/builds.ts'
+import { environmentRepositories, issueHostGitToken } from '../../store/git/tokens.ts'
 import type { ApiDeps } from '../deps.ts'
 import { notFound } from '../errors.ts'
 import { parse, parseBody, pathId } from '../parse.ts'
+import { giveSecretsOfBuild, openedEnvironment } from './given-secrets.ts'
 import { callerOf, forbidden, hostRouter, refuseUnreported } from './host-auth.ts'
+import { brokered } from './host-git.ts'
 
-export function hostBuildRoutes({ db, builds }: Pick<ApiDeps, 'db' | 'builds'>): Router {
+export function hostBuildRoutes(deps: Pick<ApiDeps, 'db' | 'builds' | 'vault' | 'config' | 'log'>): Router {
+  const { db, builds, vault } = deps
   const router = hostRouter({ db })
 
   router.post('/environments/:environmentId/builds', async (request, response) => {
@@ -31,7 +43,28 @@ export function hostBuildRoutes({ db, builds }: Pick<ApiDeps, 'db' | 'builds'>):
   })
 
   router.get('/builds/:buildId', async (request, response) => {
-    response.json(parse(BuildOrder, await orderOf(request, response)))
+    const order = await orderOf(request, response)
+    const isOver = !['QUEUED', 'BUILDING'].includes(order.state)
+    const given = isOver ? {} : await giveSecretsOfBuild({ db, vault }, order)
+    // Of one that is over, the values are gone.
+    const { environment, trouble } = isOver
+      ? { environment: order.environment, trouble: {} }
+      : openedEnvironment(vault, order.environment)
+    const git = isOver ? [] : await brokered(deps, { team: order.team, person: null }, order.environment.repos)
+    response.json(parse(BuildOrder, { ...order, ...given, ...trouble, git, environment }))
+  })
+
+  router.post('/builds/:buildId/git-credential', async (request, response) => {
+    const { build_id: buildId } = await orderOf(request, response)
+    response.json(parse(GitCredential, { git_token: await issueHostGitToken(db, { buildId }) }))
+  })
+
+  router.post('/environments/:environmentId/git-credential', async (request, response) => {
+    const environmentId = await environmentOf(request, response)
+    const found = await environmentRepositories(db, environmentId)
+    const git = found === null ? [] : await brokered(deps, { team: found.team, person: null }, found.repositories)
+    const token = git.length === 0 ? null : await issueHostGitToken(db, { environmentId })
+    response.json(parse(EnvironmentGit, { git_token: token, git }))
   })
 
   router.post('/builds/:buildId/log', async (request, response) => {
@@ -54,7 +87,7 @@ export function hostBuildRoutes({ db, builds }: Pick<ApiDeps, 'db' | 'builds'>):
     return id.data
   }
 
-  async function orderOf(request: Request, response: Response): Promise<BuildOrder> {
+  async function orderOf(request: Request, response: Response): Promise<StoredBuildOrder> {
     refuseUnreported(response)
     const id = pathId(request, 'buildId', 'build')
     const found = await findBuildOrder(db, id)

@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { AgentConfig } from '../../domain/run.ts'
-import { findCredential } from '../../store/runs/credentials.ts'
+import { claimCredential, findCredential } from '../../store/runs/credentials.ts'
 import { beginExecution } from '../../store/runs/executions.ts'
 import { insertMail, promptBody } from '../../store/runs/mail.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
@@ -131,7 +131,24 @@ test('what does not fit is refused by name', async () => {
 test('a credential is handed out, and known by its hash alone', async () => {
   const { runId } = await heldRun()
   const { body } = await api.host('POST', `/runs/${runId}/executions/1/credential`, {})
-  expect(await findCredential(api.db, body.token)).toEqual({ runId, execution: 1 })
+  expect(await findCredential(api.db, body.token)).toMatchObject({ runId, execution: 1, binding: null })
+})
+
+test('a credential whose host tells where it belongs is good nowhere until then', async () => {
+  const { runId } = await heldRun()
+  const path = `/runs/${runId}/executions/1`
+  const { body } = await api.host('POST', `${path}/credential`, { binds: true })
+  expect((await findCredential(api.db, body.token))?.binding).toEqual({ kind: 'nowhere' })
+  const binding = { kind: 'address', address: '172.18.0.7' }
+  expect((await api.host('PUT', `${path}/binding`, binding)).status).toBe(200)
+  expect((await findCredential(api.db, body.token))?.binding).toEqual(binding)
+  expect((await api.host('PUT', `${path}/binding`, { kind: 'everywhere' })).status).toBe(400)
+
+  await api.host('PUT', `${path}/binding`, { kind: 'first' })
+  const claims = await Promise.all(
+    ['10.0.0.1', '10.0.0.2'].map((it) => claimCredential(api.db, { runId, execution: 1 }, it)),
+  )
+  expect(new Set(claims).size).toBe(1)
 })
 
 test('a pool is full when its live hosts hold as many runs as they may', async () => {

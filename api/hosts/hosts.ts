@@ -6,7 +6,11 @@ import {
   BlockedHosts,
   type ClaimAnswer,
   ClaimRequest,
+  CredentialBinding,
+  CredentialRequest,
   ExecutionOrder,
+  GitCredential,
+  GitCredentialRequest,
   HostReport,
   type HostStanding,
   type RunCredential,
@@ -15,12 +19,13 @@ import {
   SweepRequest,
 } from '../../domain/host-api.ts'
 import { hostLimits } from '../../runs/limits.ts'
+import { issueRunGitToken } from '../../store/git/tokens.ts'
 import { buildsToRemove, reportHost, runsToRemove, runsToSave, runsToStop } from '../../store/hosts/hosts.ts'
 import { releaseKept } from '../../store/hosts/workers.ts'
 import { keepLineMoving } from '../../store/queue/admission.ts'
 import { saveBlockedHosts } from '../../store/runs/blocked-hosts.ts'
 import { claimExecution } from '../../store/runs/claims.ts'
-import { issueCredentials, issueToolCredential } from '../../store/runs/credentials.ts'
+import { bindCredential, issueCredentials, issueToolCredential } from '../../store/runs/credentials.ts'
 import { appendEvents, journalPosition } from '../../store/runs/events.ts'
 import { messageText } from '../../store/runs/mail.ts'
 import { PULL_REQUEST_JOURNAL } from '../../store/runs/pull-requests.ts'
@@ -31,12 +36,15 @@ import { TOOLS_JOURNAL } from '../../store/runs/tool-calls.ts'
 import type { ApiDeps } from '../deps.ts'
 import { invalid, notFound } from '../errors.ts'
 import { parse, parseBody, pathId, queryOf, runId } from '../parse.ts'
+import { giveSecrets, openedEnvironment } from './given-secrets.ts'
 import { callerOf, hostRouter, ofAnotherPool, strangerTo } from './host-auth.ts'
+import { brokeredForRun } from './host-git.ts'
 
 /** What is in them, no host may say. */
 const serversJournals: readonly string[] = [STATE_JOURNAL, TOOLS_JOURNAL, PULL_REQUEST_JOURNAL]
 
-export function hostRoutes({ db, config }: ApiDeps): Router {
+export function hostRoutes(deps: ApiDeps): Router {
+  const { db, config, vault } = deps
   const router = hostRouter({ db })
 
   router.put('/hosts/:hostId', async (request, response) => {
@@ -73,8 +81,17 @@ export function hostRoutes({ db, config }: ApiDeps): Router {
 
   router.get('/runs/:runId/executions/:execution', async (request, response) => {
     const late = queryOf(request).get('late') === 'true'
-    const { config: asked, ...order } = await findOrder(db, executionOf(request), { late })
-    response.json(parse(ExecutionOrder, { ...order, ...hostLimits(config, asked) }))
+    const ref = executionOf(request)
+    const { config: asked, ...order } = await findOrder(db, ref, { late })
+    const { environment, trouble } = openedEnvironment(vault, order.environment)
+    // What is late is handed over, and starts nothing.
+    const [given, git] = await Promise.all([
+      late ? {} : giveSecrets({ db, vault }, ref),
+      brokeredForRun(deps, ref.runId, environment.repos),
+    ])
+    response.json(
+      parse(ExecutionOrder, { ...order, ...given, ...trouble, git, environment, ...hostLimits(config, asked) }),
+    )
   })
 
   router.get('/runs/:runId/messages/:messageId', async (request, response) => {
@@ -85,12 +102,24 @@ export function hostRoutes({ db, config }: ApiDeps): Router {
   })
 
   router.post('/runs/:runId/executions/:execution/credential', async (request, response) => {
-    const { token, toolToken } = await issueCredentials(db, executionOf(request))
+    const { binds } = parseBody(CredentialRequest, request)
+    const { token, toolToken } = await issueCredentials(db, executionOf(request), binds ? { kind: 'nowhere' } : null)
     response.json({ token, tool_token: toolToken } satisfies RunCredential)
+  })
+
+  router.put('/runs/:runId/executions/:execution/binding', async (request, response) => {
+    await bindCredential(db, executionOf(request), parseBody(CredentialBinding, request))
+    response.json({})
   })
 
   router.post('/runs/:runId/executions/:execution/tool-credential', async (request, response) => {
     response.json({ tool_token: await issueToolCredential(db, executionOf(request)) })
+  })
+
+  router.post('/runs/:runId/executions/:execution/git-credential', async (request, response) => {
+    const { for_host: forHost, binding } = parseBody(GitCredentialRequest, request)
+    const token = await issueRunGitToken(db, executionOf(request), { forHost, binding })
+    response.json(parse(GitCredential, { git_token: token }))
   })
 
   router.post('/runs/:runId/executions/:execution/events', async (request, response) => {

@@ -25,7 +25,7 @@ export async function startChildRun(
         'Agents start no runs here (AMBIENT_CHILD_DEPTH). Do the work yourself.',
       )
     const parent = await parentRun(tx, run.id)
-    const { run_id: id } = await startRun(tx, settings, bodyOf(parent, args), originOf(parent))
+    const { run_id: id } = await startRun(tx, settings, bodyOf(parent, args), originOf(parent, args))
     await note(tx, {
       caller: { type: parent.created_by_type, uid: parent.created_by, team: parent.team },
       action: 'runs.create',
@@ -43,7 +43,10 @@ export async function startChildRun(
 
 function bodyOf(parent: ParentRun, { prompt, title, agent }: z.infer<typeof StartChildRun>): StartRun {
   const isSame = agent === undefined || agent === parent.agent
-  const { environment_id: _, model_id: __, base_prompt: ___, name: ____, ...config } = parent.config
+  // It draws on its parent's budgets, and has none of its own.
+  const { environment_id: _, model_id: __, base_prompt: ___, name: ____, budget: _____, ...rest } = parent.config
+  // Nor does it work by its parent's skills, any more than by its base prompt: it has a task of its own.
+  const { tree_budget: ______, skill_spec: _______, skills: ________, ...config } = rest
   return {
     prompt,
     title: title ?? null,
@@ -71,7 +74,7 @@ const withoutPushing = (environment: InlineEnvironment): InlineEnvironment => ({
 })
 
 /** Whoever the parent belongs to and works as, its child does. */
-function originOf({ team, ...parent }: ParentRun): RunOrigin {
+function originOf({ team, ...parent }: ParentRun, { agent }: z.infer<typeof StartChildRun>): RunOrigin {
   const { scope, created_by_type, created_by, executor_type, executor } = parent
   return {
     owner: { team, scope, created_by_type, created_by, executor_type, executor, identity: null },
@@ -79,6 +82,10 @@ function originOf({ team, ...parent }: ParentRun): RunOrigin {
     source: 'ORCHESTRATION',
     trace: null,
     environmentId: parent.environment_id,
+    inherited: {
+      source: { type: 'parent_run', uid: parent.id },
+      asked: agent === undefined ? null : { harness: { type: agent } },
+    },
   }
 }
 

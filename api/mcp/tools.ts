@@ -3,6 +3,7 @@ import { type ToolName, tools } from '../../domain/tools.ts'
 import type { CredentialHolder } from '../../secrets/credential.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError } from '../errors.ts'
+import { redactorOfRun } from '../hosts/given-secrets.ts'
 import { parse } from '../parse.ts'
 import { askPerson } from './ask-person.ts'
 import { getChildRun, startChildRun } from './child-runs.ts'
@@ -23,7 +24,9 @@ export async function callTool(
 ): Promise<ToolResult | null> {
   if (!Object.hasOwn(tools, name)) return null
   try {
-    return { content: [{ type: 'text', text: await carryOut(deps, holder, name as ToolName, given) }] }
+    // It is stored, shown, and told to others.
+    const clean = (await redactorOfRun(deps, holder.runId)).value(given)
+    return { content: [{ type: 'text', text: await carryOut(deps, holder, name as ToolName, clean) }] }
   } catch (error) {
     if (!(error instanceof HttpError) || error.status >= 500) throw error
     return { content: [{ type: 'text', text: error.message }], isError: true }

@@ -10,11 +10,12 @@ import {
   PersonChange,
   PersonItem,
   PersonList,
+  RemovedAccount,
   TeamChange,
   TeamItem,
   TeamList,
 } from '../../domain/account.ts'
-import { ApiKeyList, CreatedApiKey, NewApiKey } from '../../domain/api-key.ts'
+import { ApiKeyList, CreatedApiKey, NewApiKey, RevokeKey } from '../../domain/api-key.ts'
 import { IdentityChange, IdentityItem, IdentityList, NewIdentity } from '../../domain/identity.ts'
 import { PAGE_LIMIT } from '../../domain/limits.ts'
 import { NewShare, ShareItem, ShareList } from '../../domain/share.ts'
@@ -72,6 +73,7 @@ const key = {
   scope: 'run',
   created_at: createdAt,
   created_by: profile,
+  made_with: null,
   expires_at: null,
   last_used_at: updatedAt,
 }
@@ -94,6 +96,7 @@ const identity = {
   skills: [],
   memory: { auto_memory: { enabled: false }, attached_stores: [] },
   worker_host: null,
+  profile_uid: null,
   credential_strategy: null,
   agent_type: 'CUSTOM',
   default_runner_uid: '',
@@ -174,6 +177,15 @@ export const accounts: Section = {
       description: 'Only for the operator.',
       body: { schema: TeamChange, example: { run_limit: 50 } },
       answers: { 200: json(TeamItem, { ...team, run_limit: 50 }) },
+    },
+    {
+      method: 'delete',
+      path: '/agent/teams/{team}',
+      id: 'deleteTeam',
+      summary: 'Delete a team',
+      description:
+        'Only for the operator, and not for the first team. Its runs are cancelled as far as they go on, and stay; its schedules, environments, service accounts, webhooks, secrets, credentials and keys go with it.',
+      answers: { 200: json(RemovedAccount, { cancelled_runs: 2, deleted_schedules: 1, revoked_keys: 3 }) },
     },
     {
       method: 'get',
@@ -257,6 +269,15 @@ export const accounts: Section = {
       errors: { 409: 'There is somebody with this address.' },
     },
     {
+      method: 'delete',
+      path: '/agent/people/{person}',
+      id: 'deletePerson',
+      summary: 'Delete a person',
+      description:
+        'Only for the operator. Name and address are forgotten, keys revoked, personal schedules deleted, and personal runs cancelled as far as they go on. What they did for their teams stays, as that of a deleted person; schedules of teams that they changed last are paused. To keep somebody out, disable them instead.',
+      answers: { 200: json(RemovedAccount, { cancelled_runs: 0, deleted_schedules: 1, revoked_keys: 2 }) },
+    },
+    {
       method: 'get',
       path: '/agent/api-keys',
       id: 'listApiKeys',
@@ -288,6 +309,9 @@ export const accounts: Section = {
       path: '/agent/api-keys/{keyUid}',
       id: 'revokeApiKey',
       summary: 'Revoke an API key',
+      description:
+        'Keys that were made with it stay good, so that a key can be exchanged for another; `made_with` names them, and `cascade` revokes them too.',
+      query: RevokeKey,
       answers: { 204: nothing('Nobody gets in with it from now on.') },
     },
   ],
@@ -316,7 +340,7 @@ export const identities: Section = {
       },
       idempotent: true,
       answers: { 201: json(IdentityItem, identity) },
-      errors: { 409: 'There is one of this name.' },
+      errors: { 404: 'A skill that it names is not known.', 409: 'There is one of this name.' },
     },
     {
       method: 'get',

@@ -7,6 +7,7 @@ import { createdAt, messageId, runId } from './examples.ts'
 
 const conversation = {
   conversation_id: runId,
+  request_usage: null,
   steps: [
     {
       id: messageId,

@@ -43,6 +43,17 @@ export const run = {
   is_sandbox_running: true,
   is_run_type_cancellable: true,
   agent_config: { name: 'ci', harness: { type: 'codex' } },
+  agent_skill: null,
+  skills: [],
+  configuration: {
+    sources: {
+      name: { type: 'request' },
+      'harness.agent': { type: 'profile', uid: 'Pr9fT2kWm5Xb8Qc1Ld4Rz7', name: 'reviewer', version: 3 },
+    },
+    profile: { uid: 'Pr9fT2kWm5Xb8Qc1Ld4Rz7', name: 'reviewer', version: 3 },
+    saved_prompt: null,
+    rules: [{ uid: 'Ru3gH6jNv9Ds2Ky5Ae8Bt1', name: 'house style', version: 1 }],
+  },
   environment: {
     repos: [{ url: 'https://github.com/you/project.git', ref: 'main' }],
     setup_commands: ['npm ci'],
@@ -51,7 +62,36 @@ export const run = {
   conversation_id: runId,
   mode: 'normal',
   scores: [],
-  request_usage: null,
+  secrets: [],
+  request_usage: {
+    inference_cost: 12.4,
+    compute_cost: 0.5,
+    platform_cost: 0,
+    inference_cost_usd: 0.124,
+    compute_cost_usd: 0.005,
+    platform_cost_usd: 0,
+    total_tokens: 48_000,
+    inference_cost_breakdown_usd: {
+      input_cost_usd: 0.03,
+      input_cache_read_cost_usd: 0.01,
+      input_cache_write_cost_usd: 0.024,
+      output_cost_usd: 0.06,
+    },
+    usage_by_category: {
+      primary_agent: {
+        platform_usage_usd: 0,
+        direct_api_inference_usage: {
+          'claude-sonnet-5-5': {
+            cost_usd: { input: 0.03, input_cache_read: 0.01, input_cache_write: 0.024, output: 0.06 },
+            token_count: { input: 10_000, input_cache_read: 28_000, input_cache_write: 6_000, output: 4_000 },
+          },
+        },
+      },
+    },
+    compute_seconds: 180,
+    unpriced_calls: 0,
+  },
+  budgets: [{ scope: 'run', limit_usd: 5, spent_usd: 0.129, percent: 2.5 }],
   session_id: null,
   parent_run_id: null,
   root_run_id: runId,

@@ -3,12 +3,17 @@ import { accounts, identities, shares } from './accounts.ts'
 import { artifacts } from './artifacts.ts'
 import { audit } from './audit.ts'
 import { catalogue } from './catalogue.ts'
+import { configuration } from './configuration.ts'
 import { conversations } from './conversations.ts'
 import type { Section } from './declaration.ts'
 import { environments } from './environments.ts'
+import { gitCredentials } from './git.ts'
+import { mcpServers } from './mcp-servers.ts'
+import { moneySection } from './money.ts'
 import { outside } from './outside.ts'
 import { runs } from './runs.ts'
 import { schedules } from './schedules.ts'
+import { secrets, vault } from './secrets.ts'
 import { server } from './server.ts'
 import { signIn } from './sign-in.ts'
 import { transcript } from './transcript.ts'
@@ -21,7 +26,12 @@ export const sections: readonly Section[] = [
   artifacts,
   catalogue,
   environments,
+  mcpServers,
+  gitCredentials,
+  ...configuration,
   schedules,
+  moneySection,
+  secrets,
   workers,
   ...outside,
   server,
@@ -30,4 +40,5 @@ export const sections: readonly Section[] = [
   identities,
   signIn,
   audit,
+  vault,
 ]

@@ -35,7 +35,7 @@ const start = {
   idempotent: true,
   answers: { 200: json(StartRunResponse, { run_id: runId, task_id: runId, state: 'QUEUED', at_capacity: false }) },
   errors: {
-    404: '`config.environment_id` names no environment of the team.',
+    404: '`config.environment_id` names no environment of the team; or `skill` no skill of its environments.',
     409: '`parent_run_id` was cancelled with its children, or `fork_from` has no checkpoint yet, or no longer.',
     422: 'A field of the Oz API that this server does not serve, an image where no host has containers, or an Idempotency-Key that was used for another body.',
   },
@@ -114,6 +114,7 @@ export const runs: Section = {
         200: json(FollowUpResponse, { run_id: runId, message_id: messageId, state: 'INPROGRESS' }, 'It is accepted.'),
       },
       errors: {
+        409: 'The run is over, and its conversation goes on in another run that is not.',
         422: 'A field of the Oz API that this server does not serve, or an Idempotency-Key that was used for another body.',
       },
     },

@@ -30,6 +30,7 @@ const schedule = {
   id: 'a4Q8mTn1bXw5rLc7Hy2dZk',
   enabled: true,
   mode: 'normal',
+  saved_prompt: null,
   created_at: createdAt,
   updated_at: updatedAt,
   agent_uid: null,
@@ -49,6 +50,11 @@ const schedule = {
   jitter_seconds: 0,
   pause_after_failures: null,
   failures_in_a_row: 0,
+  spent: {
+    total: { credits: 52, usd: 0.52 },
+    inference: { credits: 50, usd: 0.5 },
+    compute: { credits: 2, usd: 0.02 },
+  },
   paused_reason: null,
 }
 
@@ -76,7 +82,8 @@ export const schedules: Section = {
       idempotent: true,
       answers: { 201: json(ScheduleItem, schedule) },
       errors: {
-        404: '`agent_config.environment_id` names no environment.',
+        404: '`agent_config.environment_id` names no environment, or a skill is not known.',
+        409: 'The name is taken.',
         422: 'It asks for something that runs of this server cannot have, or the Idempotency-Key was used for another body.',
       },
     },
@@ -96,7 +103,7 @@ export const schedules: Section = {
         'A field that is left out is as if it had never been given. Failures are counted anew, and `enabled: true` resumes it.',
       body: { schema: UpdateSchedule, example: { ...body, enabled: true } },
       answers: { 200: json(ScheduleItem, schedule) },
-      errors: { 422: 'It asks for something that runs of this server cannot have.' },
+      errors: { 409: 'The name is taken.', 422: 'It asks for something that runs of this server cannot have.' },
     },
     {
       method: 'delete',

@@ -3,6 +3,7 @@ import { Health } from '../../domain/health.ts'
 import { Harnesses } from '../../domain/run.ts'
 import { SkillList, SkillQuery } from '../../domain/skill.ts'
 import { json, type Section } from './declaration.ts'
+import { createdAt } from './examples.ts'
 
 export const server: Section = {
   name: 'The server',
@@ -13,8 +14,29 @@ export const server: Section = {
       path: '/agent',
       id: 'listSkills',
       summary: 'List skills that runs can be started with',
+      description:
+        'Those in the repositories of the stored environments of the team, as hosts have read them last. A run names one as `skill`.',
       query: SkillQuery,
-      answers: { 200: json(SkillList, { agents: [] }) },
+      answers: {
+        200: json(SkillList, {
+          agents: [
+            {
+              name: 'deploy',
+              variants: [
+                {
+                  id: 'you/project:.agents/skills/deploy/SKILL.md',
+                  description: 'Deploys the project to staging or to production.',
+                  base_prompt: 'Run `scripts/deploy.sh` with the place that is asked for, and watch its health check.',
+                  source: { owner: 'you', name: 'project', skill_path: '.agents/skills/deploy/SKILL.md' },
+                  environments: [{ uid: 'Hq3vB0cXWn7rT2mKd8yLpE', name: 'project' }],
+                  last_run_timestamp: createdAt,
+                  revision: 'a6f1c2d4e5b60718293a4b5c6d7e8f9001122334',
+                },
+              ],
+            },
+          ],
+        }),
+      },
     },
     {
       method: 'get',

@@ -1,9 +1,11 @@
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ambient } from '../../cli/testing/command.ts'
 import { createFileStore } from '../../objects/files.ts'
 import { dropContents } from '../../objects/upkeep.ts'
+import { openEnvironment } from '../../secrets/inline.ts'
 import { lockRun } from '../../store/locking.ts'
 import { issueCredentials } from '../../store/runs/credentials.ts'
 import { acceptMail } from '../../store/runs/mail.ts'
@@ -114,6 +116,24 @@ test('a text that an agent hands over is on its run, and everybody who may see t
   expect((await api.call('GET', '/agent/runs?artifact_type=PULL_REQUEST')).body.runs).toEqual([])
 })
 
+test('the command line lists what a run has handed over, and writes its content', async () => {
+  const { id, tool } = await working({ title: 'Reports' })
+  await tool('report_artifact', { type: 'file', file_name: 'report.csv', content: 'a,b\n', title: 'The figures' })
+  await tool('report_artifact', { type: 'external_reference', url: 'https://t.example/7', reference_type: 'ticket' })
+  const cli = async (...args: string[]) => {
+    const done = await ambient(args, { url: api.url, env: { AMBIENT_API_KEY: api.key } })
+    expect({ args, ...done }).toMatchObject({ code: 0 })
+    return done.stdout
+  }
+  const [, uid = ''] = /^(\w{22}) +FILE +The figures +4 B /m.exec(await cli('artifacts', 'list', id)) ?? []
+  expect(await cli('artifacts', 'get', uid)).toBe('a,b\n')
+  await cli('artifacts', 'get', uid, '--output', join(data, 'out.csv'))
+  expect(await readFile(join(data, 'out.csv'), 'utf8')).toBe('a,b\n')
+  expect(await cli('runs', 'show', id)).toMatch(
+    new RegExp(`^Artifact +FILE {2}${uid} {2}The figures\nArtifact +EXTERNAL_REFERENCE .*https://t.example/7$`, 'm'),
+  )
+})
+
 test('a link is good for the thing and the time that it was made for, and nothing else', async () => {
   const { id, tool } = await working()
   await tool('report_artifact', { type: 'file', content: '<script>x</script>', file_name: 'page.html' })
@@ -184,6 +204,8 @@ test('a run is found by a URL that is long in the form in which it is looked up'
 
 test('a file of the workspace is fetched by its host, once; one that cannot be had is taken back, and told', async () => {
   const { id, tool } = await working()
+  const hook = { name: 'h', url: 'http://127.0.0.1:9/', events: ['run.artifact'] }
+  expect((await api.call('POST', '/agent/webhooks', hook)).status).toBe(201)
   await tool('report_artifact', { type: 'screenshot', path: 'shot.png', description: 'The page' })
   await tool('report_artifact', { type: 'file', path: '/etc/shadow' })
   const { files, max_file_bytes: max } = await asked(id)
@@ -210,6 +232,13 @@ test('a file of the workspace is fetched by its host, once; one that cannot be h
   expect(body.data).toMatchObject({ content_type: 'image/png', description: 'The page' })
   expect(await (await fetch(body.data.download_url)).text()).toBe('png')
   expect(await artifactsOf(id)).toHaveLength(1)
+  // Nobody was told of what there never was.
+  const told = await api.db
+    .selectFrom('webhook_deliveries')
+    .select(['event', 'data'])
+    .where('run_id', '=', id)
+    .execute()
+  expect(told).toMatchObject([{ event: 'run.artifact', data: { artifact_uid: shot.artifact_uid } }])
   const { events } = (await api.call('GET', `/agent/runs/${id}/events?kind=warning`)).body
   expect(events).toMatchObject([
     { data: { code: 'artifact_not_taken', message: expect.stringContaining('/etc/shadow was reported') } },
@@ -350,7 +379,8 @@ test('a child has no more rights than its parent, and there is an end to childre
     .select('environment')
     .where('id', '=', childId)
     .executeTakeFirstOrThrow()
-  expect(stored.environment?.env).toEqual({ TOKEN: 'of the parent' })
+  if (stored.environment === null) throw new Error('the child has no environment')
+  expect(openEnvironment(api.vault, stored.environment).env).toEqual({ TOKEN: 'of the parent' })
 
   // What holds for the parent by its host alone, holds for the child wherever it is.
   await api.db.updateTable('runs').set({ policy: null, host_id: HOST.id }).where('id', '=', id).execute()

@@ -79,7 +79,7 @@ describe('a conversation', () => {
     )
     const { conversation_id, steps } = await conversation(`runs/${runId}/conversation`)
     expect(conversation_id).toBe(runId)
-    expect(await conversation(`conversations/${runId}`)).toEqual({ conversation_id, steps })
+    expect(await conversation(`conversations/${runId}`)).toEqual({ conversation_id, request_usage: null, steps })
     const [setup, first, second] = steps
     expect(steps).toHaveLength(3)
     expect(setup?.messages.at(-1)).toMatchObject({
@@ -243,6 +243,42 @@ describe('a conversation that goes on in a new run', () => {
     await checkpoint(first)
     const answers = await Promise.all([1, 2, 3].map((number) => goOn(first, { prompt: `More ${number}` })))
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 409, 409])
+  })
+
+  test('goes on in a follow-up or in a new run, and never in both', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const first = await endedRun()
+      await checkpoint(first)
+      const [followUp, run] = await Promise.all([
+        api.call('POST', `/agent/runs/${first}/followups`, { message: 'More' }),
+        goOn(first, { prompt: 'More' }),
+      ])
+      expect([followUp.status, run.status].sort()).toEqual([200, 409])
+    }
+  })
+
+  test('goes on where it is, as long as that is not over', async () => {
+    const first = await endedRun()
+    await checkpoint(first)
+    const { body } = await goOn(first)
+    const say = (message: string) => api.call('POST', `/agent/runs/${first}/followups`, { message })
+    expect(await say('More')).toMatchObject({ status: 409, body: { detail: expect.stringContaining(body.run_id) } })
+    await api.db.updateTable('mail').set({ accepted_at: new Date() }).where('run_id', '=', body.run_id).execute()
+    await recordState(api.db, { runId: body.run_id, execution: 1, key: 'end', state: 'SUCCEEDED' })
+    expect((await say('More')).status).toBe(200)
+    // And the other way round.
+    expect(await goOn(first)).toMatchObject({ status: 409, body: { detail: expect.stringContaining(first) } })
+  })
+
+  test('takes a follow-up without a message where what was said is kept', async () => {
+    const first = await endedRun()
+    const say = (message?: string) => api.call('POST', `/agent/runs/${first}/followups`, { message })
+    expect(await say()).toMatchObject({ status: 400, body: { detail: expect.stringContaining('nothing is kept') } })
+    await checkpoint(first)
+    const { status, body } = await say(' ')
+    expect({ status, state: body.state }).toEqual({ status: 200, state: 'QUEUED' })
+    expect(await messageText(api.db, first, body.message_id)).toMatchObject({ text: 'Go on with what you were doing.' })
+    expect(await say()).toMatchObject({ status: 400, body: { detail: expect.stringContaining('going on') } })
   })
 
   test('is refused where there is none, or nothing to go on from', async () => {

@@ -1,17 +1,17 @@
 // What was said in a run, or in a conversation of several: as steps, and as it was written down.
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { type Request, type Response, Router } from 'express'
 import { ConversationReader, type Piece } from '../../domain/conversation.ts'
 import type { Role } from '../../domain/permission.ts'
 import type { Queryable } from '../../store/database.ts'
+import { usageTogether } from '../../store/money/usage.ts'
 import { findConversation } from '../../store/runs/conversations.ts'
-import { readEvents } from '../../store/runs/events.ts'
+import { readAllEvents } from '../../store/runs/events.ts'
 import { callerOf, roleIn } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, notFound } from '../errors.ts'
 import { absolute, isSigned, signLink } from '../links.ts'
 import { onlyMethods, pathId, queryOf } from '../parse.ts'
+import { pipeUnlessGone } from '../send.ts'
 import { runById, runFor, visibleTo } from './run-access.ts'
 
 export function conversationRoutes(deps: ApiDeps): Router {
@@ -103,44 +103,25 @@ function sendConversation(
   return send(response, 'application/json', conversationOf(db, id, runIds))
 }
 
-/** However long it is, only the piece that is being sent is held. */
 async function send(response: Response, type: string, pieces: AsyncGenerator<string>): Promise<void> {
   response.type(type)
-  try {
-    await pipeline(Readable.from(pieces), response)
-  } catch (error) {
-    // Whoever asked has gone away.
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE') return
-    throw error
-  }
-}
-
-/** Events of one read: some are large. */
-const PAGE = 100
-
-async function* eventsOf(db: Queryable, runId: string) {
-  for (let after = 0; ; ) {
-    const events = await readEvents(db, runId, after, PAGE)
-    yield* events
-    const last = events.at(-1)
-    if (last === undefined || events.length < PAGE) return
-    after = last.sequence
-  }
+  await pipeUnlessGone(pieces, response)
 }
 
 /** One event a line. */
 async function* transcriptOf(db: Queryable, runIds: readonly string[]): AsyncGenerator<string> {
   for (const runId of runIds)
-    for await (const event of eventsOf(db, runId)) yield `${JSON.stringify({ run_id: runId, ...event })}\n`
+    for await (const event of readAllEvents(db, runId)) yield `${JSON.stringify({ run_id: runId, ...event })}\n`
 }
 
 /** A ConversationResponse, written as it is read. */
 async function* conversationOf(db: Queryable, id: string, runIds: readonly string[]): AsyncGenerator<string> {
   const write = writer()
-  yield `{"conversation_id":${JSON.stringify(id)},"steps":[`
+  const usage = await usageTogether(db, runIds)
+  yield `{"conversation_id":${JSON.stringify(id)},"request_usage":${JSON.stringify(usage)},"steps":[`
   for (const runId of runIds) {
     const reader = new ConversationReader(runId)
-    for await (const event of eventsOf(db, runId)) for (const piece of reader.read(event)) yield write(piece)
+    for await (const event of readAllEvents(db, runId)) for (const piece of reader.read(event)) yield write(piece)
     for (const piece of reader.end(null)) yield write(piece)
   }
   yield ']}'

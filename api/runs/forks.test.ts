@@ -245,3 +245,17 @@ test('what cannot be forked is refused, and why', async () => {
     agent_config: { harness: { type: 'oz', agent: 'command', command: ['true'] } },
   })
 })
+
+test('takes its configuration from the run that it comes from, says so, and takes no profile beside it', async () => {
+  const runId = await heldRun()
+  await save(runId, 'work')
+  const forkId = await forked(runId, {}, { config: { permission_policy: 'ask' } })
+  const { agent_config: config, configuration } = (await api.call('GET', `/agent/runs/${forkId}`)).body
+  expect(config).toMatchObject({ base_prompt: 'Be brief.', permission_policy: 'ask' })
+  expect(configuration).toMatchObject({
+    sources: { base_prompt: { type: 'forked_run', uid: runId }, permission_policy: { type: 'request' } },
+    profile: null,
+  })
+  const { body } = await fork(runId, {}, { config: { profile: 'any' } })
+  expect(body.detail).toContain('config.profile: this run takes over the configuration')
+})

@@ -9,8 +9,7 @@ import { withEnvironmentLimits } from '../../runs/limits.ts'
 import { environmentConfig } from '../../store/builds/environments.ts'
 import type { Tx } from '../../store/database.ts'
 import { holdCheckpoint } from '../../store/runs/checkpoint-history.ts'
-import { findConversation, lockConversation } from '../../store/runs/conversations.ts'
-import { transcriptEnd } from '../../store/runs/events.ts'
+import { atWorkIn, findConversation, lockConversation } from '../../store/runs/conversations.ts'
 import { type ForkSource, findForkSource } from '../../store/runs/forks.ts'
 import type { Visibility } from '../../store/runs/run-access.ts'
 import type { ForkOrigin } from '../../store/runs/runs.ts'
@@ -86,22 +85,25 @@ export async function lastOfConversation(
   const runs = await findConversation(tx, id, visibility)
   const last = runs.at(-1)
   if (last === undefined) throw invalid(`conversation_id: there is no conversation ${id}`)
-  if (!(await transcriptEnd(tx, last.id))?.isOver)
+  const atWork = await atWorkIn(tx, id)
+  if (atWork !== null)
     throw new HttpError(
       409,
       'conflict',
-      `conversation_id: its run ${last.id} is not over. Send that one a follow-up, or wait for its end.`,
+      `conversation_id: its run ${atWork} is not over. Send that one a follow-up, or wait for its end.`,
     )
   return { run_id: (runs.findLast(({ checkpoints }) => checkpoints > 0) ?? last).id }
 }
 
-const GO_ON = 'Go on with what you were doing.'
+export const GO_ON = 'Go on with what you were doing.'
 
-/** Whoever goes on with a conversation may have nothing to add. */
+/** Whoever goes on with a conversation, or names a skill, may have nothing to add. */
 export function withPrompt(body: unknown): unknown {
-  const { conversation_id: conversation, prompt, ...rest } = fieldsOf(body)
+  const { conversation_id: conversation, prompt, saved_prompt: saved, ...rest } = fieldsOf(body)
   const isBlank = prompt == null || (typeof prompt === 'string' && prompt.trim() === '')
-  return conversation && isBlank ? { ...rest, conversation_id: conversation, prompt: GO_ON } : body
+  if (conversation && isBlank && saved == null) return { ...rest, conversation_id: conversation, prompt: GO_ON }
+  const { skill_spec: spec, skills } = fieldsOf(rest.config)
+  return isBlank && (rest.skill || spec || skills) ? { ...fieldsOf(body), prompt: undefined } : body
 }
 
 /** Another agent takes over neither model nor command. */

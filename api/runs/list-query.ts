@@ -20,7 +20,7 @@ export interface ListQuery {
 }
 
 /** Filters of the Oz API on things that runs of this server do not have: what is asked for cannot be found. */
-const foreignFilters = ['skill', 'skill_spec', 'automation_id', 'factory_uid']
+const foreignFilters = ['automation_id', 'factory_uid']
 
 /** Oz's coarser words for states. */
 const taskStatuses: Record<string, readonly RunState[]> = {
@@ -59,6 +59,7 @@ export function parseListQuery(query: URLSearchParams, caller: Caller): ListQuer
     metadata: metadataOf(query),
     environment: environmentOf(query),
     schedule: given(query, 'schedule_id'),
+    skills: ['skill', 'skill_spec'].flatMap((name) => given(query, name) ?? []),
     artifactTypes: artifactTypesOf(query),
   }
   return {

@@ -3,11 +3,14 @@ import { type Request, type Response, Router } from 'express'
 import type { z } from 'zod'
 import { Answer, Cancel, type CancelResponse, FollowUp } from '../../domain/run.ts'
 import { isTerminal } from '../../domain/state.ts'
+import { refuseMoreWithoutMoney } from '../../runs/money.ts'
 import { modeOf } from '../../runs/start.ts'
 import { note } from '../../store/audit.ts'
+import type { Tx } from '../../store/database.ts'
 import { lockRun } from '../../store/locking.ts'
 import { attach } from '../../store/runs/attachments.ts'
 import { cancelTree } from '../../store/runs/cascade.ts'
+import { atWorkIn, lockConversationOf, restOf } from '../../store/runs/conversations.ts'
 import { hasWaitingMessage, insertMail, pendingCancel, promptBody } from '../../store/runs/mail.ts'
 import { type AnswerOutcome, answerQuestion, type GivenAnswer } from '../../store/runs/questions.ts'
 import { runExists, touchRun } from '../../store/runs/runs.ts'
@@ -18,6 +21,7 @@ import { HttpError, invalid, notFound } from '../errors.ts'
 import { once } from '../once.ts'
 import { onlyMethods, parseBody } from '../parse.ts'
 import { keepAttachments } from './attachments.ts'
+import { GO_ON } from './forks.ts'
 import { reachIn, runFor } from './run-access.ts'
 import { heedFollowUpFields, refuseUnknown } from './unknown-fields.ts'
 import { fieldsOf, refuseUnsupported } from './unsupported.ts'
@@ -73,8 +77,12 @@ export function messageRoutes(deps: ApiDeps): Router {
       const { message, delivery, mode, ...sent } = parseBody(FollowUp, request)
       const attachments = await keepAttachments(deps, sent)
       const answer = await once(deps, request, response, `POST /agent/runs/${id}/followups`, async (tx) => {
+        await lockConversationOf(tx, id)
         const run = await lockRun(tx, id)
-        const prompt = promptBody(message, delivery, attachments.length, modeOf({ mode }, run.agent))
+        const isOver = isTerminal(run.state) && !(await hasWaitingMessage(tx, id))
+        if (isOver) await refuseMoreWithoutMoney(tx, deps.config, id)
+        const text = await textOf(tx, id, isOver, message)
+        const prompt = promptBody(text, delivery, attachments.length, modeOf({ mode }, run.agent))
         const messageId = await insertMail(tx, id, 'prompt', prompt, traceOf(response))
         await attach(tx, { runId: id, mailId: messageId }, attachments)
         await touchRun(tx, id)
@@ -127,6 +135,27 @@ export function messageRoutes(deps: ApiDeps): Router {
   return router
 }
 
+/**
+ * What the agent is told; a run that has ended goes on, unless its conversation does so elsewhere.
+ * @throws {HttpError} 409 where it does; 400 for a message that is missing where one is needed.
+ */
+async function textOf(tx: Tx, id: string, isOver: boolean, message: string | null | undefined): Promise<string> {
+  const isBlank = message == null || message.trim() === ''
+  if (!isOver && isBlank) throw invalid('message: must not be empty while the run is going on')
+  if (!isOver) return message ?? ''
+  const { conversationId, isSaved } = await restOf(tx, id)
+  const atWork = await atWorkIn(tx, conversationId, id)
+  if (atWork !== null)
+    throw new HttpError(
+      409,
+      'conflict',
+      `The conversation goes on in the run ${atWork}, which is not over. Send that one the message, or wait for its end.`,
+    )
+  if (isBlank && !isSaved)
+    throw invalid('message: must not be empty: nothing is kept of the run that it could go on with')
+  return isBlank ? GO_ON : (message ?? '')
+}
+
 /** In words, or by an option. */
 function answerOf({ option_id: option, text }: z.infer<typeof Answer>): GivenAnswer {
   if (option != null && text != null) throw invalid('text: cannot be given together with option_id')
@@ -149,6 +178,12 @@ function accepted(outcome: AnswerOutcome): Extract<AnswerOutcome, { kind: 'answe
       throw invalid('text: the question wants one of its options, by option_id')
     case 'already_answered':
       throw new HttpError(409, 'conflict', 'The question has been answered already, or is no longer open.')
+    case 'about_money':
+      throw new HttpError(
+        409,
+        'conflict',
+        'The run waits for more to spend: raise its budget (POST /agent/runs/{run_id}/budget, or PUT /agent/budgets/{uid}), give the team credits, or cancel the run.',
+      )
     case 'unknown_option': {
       const options = outcome.options.map(({ optionId, name }) => `${optionId} (${name})`)
       throw invalid(`option_id: must be ${outcome.words ? 'allow, deny or ' : ''}one of: ${options.join(', ')}`)

@@ -1,6 +1,8 @@
 // Who is let near one run: the one place that says so.
 import type { Request, Response } from 'express'
+import type { Profile } from '../../domain/account.ts'
 import { type Action, isSame, may, type ShareLevel, type Standing } from '../../domain/permission.ts'
+import type { RunItem } from '../../domain/run.ts'
 import type { Reach } from '../../store/runs/cascade.ts'
 import { findStanding, type Reader, type RunStanding, type Visibility } from '../../store/runs/run-access.ts'
 import { type Caller, callerOf, refused, roleIn, teamsOf } from '../access/caller.ts'
@@ -64,6 +66,23 @@ export function reachIn(caller: Caller, team: string): Reach {
   if (role === 'admin') return 'all'
   return role === null ? 'itself' : { own, ofTeam: may('runs.cancel', { ...caller, role }) }
 }
+
+/** Whether a link alone lets the caller see a run of this team. */
+export const isByLinkAlone = (response: Response, team: string): boolean =>
+  response.locals.link !== undefined && response.locals.link !== null && roleIn(callerOf(response), team) === null
+
+/** A run as strangers are shown it: nobody's e-mail address, which many also have as their name. */
+export const withoutAddresses = <T extends Pick<RunItem, 'creator' | 'executor'>>(run: T): T => ({
+  ...run,
+  ...(run.creator && { creator: withoutAddress(run.creator) }),
+  ...(run.executor && { executor: withoutAddress(run.executor) }),
+})
+
+const withoutAddress = (profile: Profile): Profile => ({
+  ...profile,
+  email: null,
+  display_name: profile.display_name?.includes('@') ? null : profile.display_name,
+})
 
 /** As whom runs are shared with the caller. */
 export const readerOf = (caller: Caller): Reader => ({

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { RunItem } from '../../domain/run.ts'
 import type { Statistics } from '../../domain/statistics.ts'
 import { insertMail, promptBody } from '../../store/runs/mail.ts'
+import { fillSearch } from '../../store/runs/run-search.ts'
 import { recordStates } from '../../store/runs/states.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 import { givenRun } from '../../test/support/runs.ts'
@@ -11,7 +12,9 @@ beforeAll(async () => {
   api = await startTestApi()
   await api.db
     .insertInto('teams')
-    .values(['pages', 'search', 'times', 'states', 'figures', 'other'].map((name) => ({ name, run_limit: 10 })))
+    .values(
+      ['pages', 'search', 'times', 'states', 'figures', 'older', 'other'].map((name) => ({ name, run_limit: 10 })),
+    )
     .execute()
 })
 afterAll(() => api.close())
@@ -86,6 +89,15 @@ describe('a list that is paged through', () => {
     expect(await ids('other', 'q=task')).toEqual([own])
     expect(await ids('search', `q=${own}`)).toEqual([])
   })
+})
+
+test('a run that an older server has written is found once the upkeep has seen it', async () => {
+  const runId = await given('older', { title: 'Rotate the certificates' })
+  await api.db.deleteFrom('run_search').where('run_id', '=', runId).execute()
+  expect(await ids('older', 'q=certificates')).toEqual([])
+  expect(await fillSearch(api.db)).toBe(1)
+  expect(await ids('older', 'q=certificates')).toEqual([runId])
+  expect(await fillSearch(api.db)).toBe(0)
 })
 
 test('runs are found by words in any order, by ids and URLs, and with a word that is spelled wrongly', async () => {
@@ -188,7 +200,7 @@ describe('statistics', () => {
     expect(total.run_time_seconds?.p50).toBeLessThan(103)
     expect(total.queue_wait_seconds?.p95).toBeLessThan(60)
     expect(total.failure_reasons).toEqual([{ code: 'setup_command_failed', phase: 'setup', runs: 1 }])
-    expect(total).toMatchObject({ total_tokens: null, cost_usd: null })
+    expect(total).toMatchObject({ total_tokens: 0, cost_usd: 0 })
     expect(groups).toMatchObject([
       { key: 'API', runs: 3, succeeded: 2, failed: 1 },
       { key: 'CLI', runs: 2, cancelled: 1, going_on: 1 },

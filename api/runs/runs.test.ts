@@ -35,8 +35,7 @@ describe('starting a run', () => {
   })
 
   test.each([
-    ['skill', { skill: 'owner/repo:name' }],
-    ['config.mcp_servers', { config: { mcp_servers: { files: { command: 'x' } } } }],
+    ['memory_stores', { config: { memory_stores: [{ uid: 'x', access: 'read_only', instructions: 'x' }] } }],
     ['mode', { mode: 'plan', config: { harness: { type: 'command', command: ['true'] } } }],
   ])('refuses %s, which it could only ignore', async (field, body) => {
     const { status, body: problem } = await api.call('POST', '/agent/runs', { prompt: 'Do it', ...body })

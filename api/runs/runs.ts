@@ -3,8 +3,11 @@ import { type Request, type Response, Router } from 'express'
 import type { z } from 'zod'
 import type { Config } from '../../config.ts'
 import { StartRun, type StartRunResponse } from '../../domain/run.ts'
-import { ownerOf, withIdentity } from '../../runs/owner.ts'
+import { ownerOf } from '../../runs/owner.ts'
+import { withSkills } from '../../runs/skills.ts'
 import { startRun } from '../../runs/start.ts'
+import { sealEnvironment } from '../../secrets/inline.ts'
+import { configToKeep } from '../../secrets/mcp-values.ts'
 import { note } from '../../store/audit.ts'
 import type { Tx } from '../../store/database.ts'
 import type { NewAttachment } from '../../store/runs/attachments.ts'
@@ -22,7 +25,7 @@ import { onlyMethods, parseBody, queryOf } from '../parse.ts'
 import { keepAttachments } from './attachments.ts'
 import { completeFork, lastOfConversation, withPrompt } from './forks.ts'
 import { cursorOf, parseListQuery } from './list-query.ts'
-import { runFor, visibleTo } from './run-access.ts'
+import { isByLinkAlone, runFor, visibleTo, withoutAddresses } from './run-access.ts'
 import { heedRunFields } from './unknown-fields.ts'
 import { refuseUnsupported } from './unsupported.ts'
 
@@ -43,7 +46,7 @@ export function runRoutes(deps: ApiDeps): Router {
     refuseUnsupported(request.body)
     const warnings = heedRunFields(request.body)
     request.body = withPrompt(request.body)
-    const body = parseBody(StartRun, request)
+    const body = sealed(deps, callerOf(response).team, withSkills(parseBody(StartRun, request)))
     const shared = body.config?.session_sharing?.public_access ?? null
     const attachments = await keepAttachments(deps, body)
     const answer = await door(() =>
@@ -82,15 +85,22 @@ export function runRoutes(deps: ApiDeps): Router {
   router
     .route('/runs/:runId')
     .get(async (request, response) => {
-      const { id } = await runFor(deps, request, response, 'runs.view')
+      const { id, team } = await runFor(deps, request, response, 'runs.view')
       const run = await findRun(deps.db, id)
       if (!run) throw notFound(`There is no run ${id}.`)
-      response.json(run)
+      response.json(isByLinkAlone(response, team) ? withoutAddresses(run) : run)
     })
     .all(onlyMethods('GET'))
 
   return router
 }
+
+/** Values of variables and of MCP servers are sealed before anything of the request is kept. */
+const sealed = ({ vault }: ApiDeps, team: string, body: StartRun): StartRun => ({
+  ...body,
+  ...(body.config && { config: configToKeep(vault, team, body.config) }),
+  ...(body.environment && { environment: sealEnvironment(vault, body.environment) }),
+})
 
 /** A fork is a run like any other, once it is completed from the one that it comes from. */
 async function startAsked(
@@ -105,9 +115,14 @@ async function startAsked(
   const origin = { ...from, owner, visibility, source: sourceOf(request) }
   const { conversation_id: conversationId } = body
   const forkFrom = conversationId ? await lastOfConversation(tx, conversationId, visibility, body) : body.fork_from
-  if (!forkFrom) return await startRun(tx, settings, withIdentity(body, owner.identity), origin)
+  if (!forkFrom) return await startRun(tx, settings, body, origin)
   const fork = await completeFork(tx, settings, visibility, body, forkFrom, request.body)
-  return await startRun(tx, settings, fork.body, { ...origin, fork, conversationId: conversationId ?? undefined })
+  return await startRun(tx, settings, fork.body, {
+    ...origin,
+    fork,
+    conversationId: conversationId ?? undefined,
+    inherited: { source: { type: 'forked_run', uid: fork.origin.from.run_id }, asked: body.config ?? null },
+  })
 }
 
 /** The sources that official clients know. */

@@ -30,7 +30,7 @@ test.each([
   [{ environment: { setup_comands: ['x'] } }, 'environment.setup_comands: is not known here. Is setup_commands meant?'],
   [
     { environment: { repos: [{ url: 'https://git.example/a', branch: 'b' }] } },
-    'environment.repos.0.branch: is not known here. There are url, ref, path, depth, submodules, lfs, push_branch or pull_request.',
+    'environment.repos.0.branch: is not known here. There are url, ref, path, depth, submodules, lfs, push_branch, push_branches or pull_request.',
   ],
 ])('%j is refused: it would change what the run may do, and no other API has it', async (body, detail) => {
   expect(await post(body)).toMatchObject({ status: 400, body: { detail } })
@@ -56,6 +56,7 @@ test('any other field that is not known is left out, and told', async () => {
 })
 
 test('what the official SDK sends is accepted as it is', async () => {
+  await api.call('POST', '/agent/secrets', { name: 'CLAUDE_KEY', value: 'sk-ant-1', scope: 'team' })
   const oz = new OzAPI({ apiKey: api.key, baseURL: `${api.url}/api/v1` })
   const { run_id } = await oz.agent.run({
     prompt: 'Do it',
@@ -71,7 +72,7 @@ test('what the official SDK sends is accepted as it is', async () => {
       // Fields of clients that are newer than the one that is installed here.
       ...{
         harness: { type: 'claude' },
-        harness_auth_secrets: { claude_auth_secret_name: 'k' },
+        harness_auth_secrets: { claude_auth_secret_name: 'CLAUDE_KEY' },
         session_sharing: { public_access: 'VIEWER' },
         credential_strategy: 'CREATOR',
         runner_id: 'r',

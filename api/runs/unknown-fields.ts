@@ -1,9 +1,11 @@
 // Fields of a request that nobody here knows. Dropping them without a word would let a slip of the fingers change what a
 // run may do; refusing them all would shut out clients that are newer than this server.
+
 import type { z } from 'zod'
 import { ForkFrom } from '../../domain/checkpoint.ts'
 import { EgressRule } from '../../domain/egress.ts'
 import { EnvironmentConfig, StartBuild } from '../../domain/environment.ts'
+import { GitCredentialConfig, GitHubApp } from '../../domain/git-credential.ts'
 import { either } from '../../domain/issue-words.ts'
 import { nearest } from '../../domain/nearest.ts'
 import { PullRequestAsk } from '../../domain/pull-request.ts'
@@ -23,6 +25,11 @@ const ownFields: Readonly<Record<string, string>> = {
   max_transcript_mb: 'config',
   max_disk_gb: 'config',
   commit_identity: 'config',
+  budget: 'config',
+  tree_budget: 'config',
+  profile: 'config',
+  profile_version: 'config',
+  saved_prompt: 'the body itself',
   environment: 'the body itself',
   // Oz's own, and all the same: a run that goes on without it would work elsewhere than it was meant to.
   environment_id: 'config',
@@ -104,6 +111,13 @@ export function heedWebhookFields(body: unknown): void {
   const top = fieldsOf(body)
   refuseUnknown('', top, WebhookConfig)
   refuseUnknown('filter', fieldsOf(top.filter), WebhookFilter)
+}
+
+/** For the body of a git credential: a token under a name that is not known would be none. */
+export function heedGitCredentialFields(body: unknown): void {
+  const top = fieldsOf(body)
+  refuseUnknown('', top, GitCredentialConfig)
+  refuseUnknown('github_app', fieldsOf(top.github_app), GitHubApp)
 }
 
 function refuseUnknownRepositoryFields(place: string, given: unknown): void {

@@ -13,8 +13,8 @@ export const fieldsOf = (value: unknown): Record<string, unknown> =>
 
 /** Refused where something is given; empty, they ask for nothing. */
 export const unsupported = {
-  top: ['skill'],
-  config: ['skill_spec', 'skills', 'mcp_servers', 'memory_stores', 'secrets'],
+  top: [],
+  config: ['memory_stores'],
 } as const
 
 /** @throws {HttpError} 422 that names the fields. */

@@ -82,7 +82,8 @@ export function createScheduleKeeper({ db, clock, dispatcher, config, log }: Sch
   let ended = 0
   const waiting = new Set<() => void>()
   let accountedAt = 0
-  let lookedAt = Date.now()
+  // Temporal may have come back without its data while no server was there.
+  let lookedAt = 0
 
   /** Each is tried for itself; while Temporal is away, the others need not be. */
   async function each<T>(all: readonly T[], what: string, work: (one: T) => Promise<void>): Promise<boolean> {

@@ -1,5 +1,6 @@
 // Over a real database, a real Temporal server, and a worker for the slots. What runs do, the test says.
 import type { Worker } from '@temporalio/worker'
+import { sql } from 'kysely'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { makeScheduleActivities } from '../../activities/schedules.ts'
 import { ambient } from '../../cli/testing/command.ts'
@@ -38,8 +39,10 @@ async function rest(): Promise<void> {
 
 const base = '/agent/schedules'
 const daily = { name: 'daily', cron_schedule: '0 9 * * *', prompt: 'Look at it' }
+let number = 0
 const made = async (more: Record<string, unknown> = {}) => {
-  const { status, body } = await api.call('POST', base, { ...daily, ...more })
+  number += 1
+  const { status, body } = await api.call('POST', base, { ...daily, name: `daily ${number}`, ...more })
   expect({ status, body }).toMatchObject({ status: 201 })
   return body
 }
@@ -108,7 +111,7 @@ test.each([
   [{ time_zone: 'Europe/Atlantis' }, 400, /time_zone: must be a time zone/],
   [{ prompt: undefined }, 400, /prompt: is required/],
   [{ agent_config: { environment_id: 'A'.repeat(22) } }, 404, /agent_config\.environment_id: there is no environment/],
-  [{ agent_config: { skills: ['a/b:c'] } }, 422, /agent_config\.skills/],
+  [{ agent_config: { skills: ['a/b:c'] } }, 404, /no environment of the team has the repository a\/b/],
   [{ overlap_policy: 'terminate' }, 400, /overlap_policy/],
 ])('%j is refused, and nothing is made', async (more, status, detail) => {
   const before = (await api.call('GET', base)).body.schedules.length
@@ -143,6 +146,22 @@ test('where both days are given, either of them will do, as with cron', async ()
   const days = times.map((time: string) => new Date(time))
   for (const day of days) expect(day.getUTCDay() === 5 || day.getUTCDate() === 13).toBe(true)
   expect(days.some((day: Date) => day.getUTCDate() === 13 && day.getUTCDay() !== 5)).toBe(true)
+})
+
+test('a saved prompt is the task of its runs as it is when each begins', async () => {
+  const text = 'Update {{what}}'
+  const saved = (await api.call('POST', '/agent/prompts', { name: 'update', text, arguments: [{ name: 'what' }] })).body
+  const use = { name: 'update', arguments: { what: 'all' } }
+  const item = await made({ prompt: undefined, saved_prompt: use })
+  expect(item).toMatchObject({ prompt: '', saved_prompt: use })
+  await api.call('PUT', `/agent/prompts/${saved.uid}`, { ...saved, text: 'Mend {{what}}' })
+  await api.call('POST', `${base}/${item.id}/run`)
+  expect(await runsOf(item.id)).toMatchObject([
+    { prompt: 'Mend all', configuration: { saved_prompt: { uid: saved.uid, version: 2 } } },
+  ])
+  expect((await api.call('PUT', `${base}/${item.id}`, item)).body.saved_prompt).toEqual(use)
+  const refused = await api.call('POST', base, { ...daily, prompt: undefined, saved_prompt: { name: 'update' } })
+  expect(refused.body.detail).toBe('saved_prompt.arguments.what: is required')
 })
 
 test('a run that is asked for now begins at once, and names its schedule as it was', async () => {
@@ -302,6 +321,78 @@ test('each slot of the clock makes one run; one whose time comes while another g
   expect(times).toEqual(times.map((_: number, at: number) => times[0] - at))
 })
 
+test('with buffer_one a single run comes after the one that goes on, however many times have passed', async () => {
+  const { id } = await made({ overlap_policy: 'buffer_one' })
+  await everySecond(id)
+  await expect.poll(async () => (await runsOf(id)).length).toBe(1)
+  const [first] = await runsOf(id)
+  const { schedule } = temporal.client()
+  const skipped = async () =>
+    (await schedule.getHandle(temporalScheduleId(id)).describe()).info.numActionsSkippedOverlap
+  await expect.poll(skipped).toBeGreaterThanOrEqual(2)
+  expect(await runsOf(id)).toHaveLength(1)
+  await end(first.run_id, 'SUCCEEDED')
+  await expect.poll(async () => (await runsOf(id)).length).toBe(2)
+  // Its time is that of the first one that had to wait, and those after it are given up.
+  const started = (await slots(id)).filter(({ run }: { run: object | null }) => run !== null)
+  const times = started.map(({ scheduled_time: time }: { scheduled_time: string }) => Date.parse(time))
+  expect(times[0] - times[1]).toBe(1_000)
+  await api.call('DELETE', `${base}/${id}`)
+})
+
+test('a time at which nobody was there, for longer than the catch-up window, is told as missed, once', async () => {
+  const { id } = await made({ cron_schedule: '0 * * * *', catchup_window_seconds: 10 })
+  const hour = 3_600_000
+  const last = Math.floor((Date.now() - 60_000) / hour) * hour
+  const times = [last, last - hour].map((time) => new Date(time))
+  await api.db
+    .updateTable('schedules')
+    .set({ accounted_to: new Date(last - hour - 1), upcoming: sql`${[times[1]?.toISOString()]}::timestamptz[]` })
+    .where('id', '=', id)
+    .execute()
+  // As another server does that begins now.
+  const keeper = api.anotherKeeper()
+  await expect.poll(async () => (await slots(id)).length).toBe(2)
+  await keeper.settled(5_000)
+  await keeper.close()
+  expect(await slots(id)).toEqual(
+    times.map((time) => ({
+      scheduled_time: time.toISOString(),
+      ...{ kind: 'scheduled', outcome: 'missed', run: null },
+      reason: expect.stringContaining('longer after it than the catch-up window (10 s)'),
+    })),
+  )
+  expect(await runsOf(id)).toEqual([])
+})
+
+test('a name is taken once for the team, and once for each person; the audit log says what was done to which', async () => {
+  const { id, name } = await made()
+  const again = await api.call('POST', base, { ...daily, name })
+  expect(again).toMatchObject({ status: 409, body: { detail: `name: There is a schedule "${name}" already.` } })
+  const other = await made()
+  const whole = { ...daily, enabled: true }
+  expect((await api.call('PUT', `${base}/${other.id}`, { ...whole, name })).status).toBe(409)
+  await made({ name, team: false })
+  expect((await api.call('PUT', `${base}/${id}`, { ...whole, name })).status).toBe(200)
+  for (const word of ['pause', 'resume', 'run'])
+    expect((await api.call('POST', `${base}/${id}/${word}`)).status).toBe(200)
+  const from = '2026-01-05T09:00:00Z'
+  expect((await api.call('POST', `${base}/${id}/backfill`, { from, to: from })).status).toBe(202)
+  await api.call('DELETE', `${base}/${id}`)
+  const { entries } = (await api.call('GET', `/agent/audit-log?thing=${id}`)).body
+  expect(entries.map(({ action, detail }: { action: string; detail: object }) => [action, detail]).reverse()).toEqual([
+    ['schedules.create', { name, enabled: true }],
+    ['schedules.update', { name, enabled: true }],
+    ['schedules.pause', { name, enabled: false }],
+    ['schedules.resume', { name, enabled: true }],
+    ['schedules.run', { name, run: expect.any(String) }],
+    ['schedules.backfill', { name, times: 1 }],
+    ['schedules.delete', { name, enabled: false }],
+  ])
+  // Its name is free again.
+  await made({ name })
+})
+
 test('a slot that begins while it is being looked at goes on', async () => {
   const { id } = await made()
   const slot = new Date('2026-01-05T01:00:00Z')
@@ -342,6 +433,9 @@ test('a schedule that Temporal has lost is made again, and knows of the run that
   await expect.poll(async () => (await handle.describe().catch(() => null))?.info.runningActions.length).toBe(1)
   await end(runId, 'SUCCEEDED')
   await expect.poll(async () => (await handle.describe()).info.runningActions.length).toBe(0)
+  // Whoever looks first finds it out.
+  await handle.delete()
+  expect((await api.call('GET', `${base}/${id}/upcoming`)).body.times).toHaveLength(10)
 })
 
 test('the command line makes a schedule, changes, shows and runs it, makes up for what it missed, and deletes it', async () => {
@@ -361,6 +455,13 @@ test('the command line makes a schedule, changes, shows and runs it, makes up fo
     '2026-01-05T00:00:00.000Z\n',
   )
   await expect.poll(async () => (await runsOf(id)).length).toBe(2)
+  await cli('create', 'backup', '--cron', '0 2 * * *', '--agent', 'command', '--', './backup.sh', '--all files')
+  expect((await api.call('GET', base)).body.schedules).toContainEqual(
+    expect.objectContaining({
+      ...{ name: 'backup', prompt: "./backup.sh '--all files'" },
+      agent_config: { harness: expect.objectContaining({ command: ['./backup.sh', '--all files'] }) },
+    }),
+  )
   expect(await cli('list')).toMatch(/line +\w{22} +0 9 \* \* \* Asia\/Tokyo +on +in /)
   expect(await cli('show', 'line')).toContain(`manual    SUCCEEDED  ${runId.slice(0, 8)}`)
   expect(await cli('delete', 'line')).toBe('line is deleted. Its runs stay.\n')

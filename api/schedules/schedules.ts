@@ -16,10 +16,13 @@ import {
   UpdateSchedule,
 } from '../../domain/schedule.ts'
 import { refuseUnstartable, startScheduled } from '../../runs/scheduled.ts'
+import { BY_SKILL, skillsTogether } from '../../runs/skills.ts'
+import { configToKeep } from '../../secrets/mcp-values.ts'
 import { note } from '../../store/audit.ts'
 import type { Queryable, Tx } from '../../store/database.ts'
 import { serveSchedule, serveSchedules } from '../../store/schedules/schedule-items.ts'
 import { insertBackfill, listSlots, manualSlot, startedSlots, writeSlot } from '../../store/schedules/schedule-slots.ts'
+import { markLost } from '../../store/schedules/schedule-upkeep.ts'
 import {
   deleteSchedule,
   findSchedule,
@@ -28,6 +31,7 @@ import {
   lockSchedule,
   noteSpawn,
   replaceSchedule,
+  ScheduleNameTakenError,
   type ScheduleRow,
   type ScheduleViewer,
   setScheduleEnabled,
@@ -49,7 +53,7 @@ const EARLIEST = new Date('2000-01-01T00:00:00Z')
 const FAR_MS = 30 * 365 * 24 * 60 * 60 * 1000
 
 export function scheduleRoutes(deps: ApiDeps): Router {
-  const { db, config: settings, schedules } = deps
+  const { db, config: settings, schedules, vault } = deps
   const router = Router()
 
   router
@@ -62,12 +66,12 @@ export function scheduleRoutes(deps: ApiDeps): Router {
     .post(permit('schedules.manage'), async (request, response) => {
       const caller = callerOf(response)
       const { warnings } = heed(request)
-      const body = promptGiven(parseBody(CreateSchedule, request))
+      const body = kept(caller, promptGiven(parseBody(CreateSchedule, request)), null)
       const owner = body.team === false ? caller.uid : null
       const answer = await once(deps, request, response, 'POST /agent/schedules', async (tx) => {
-        const schedule = await insertSchedule(tx, { team: caller.team, owner, by: caller }, body)
+        const schedule = await insertSchedule(tx, { team: caller.team, owner, by: caller }, body).catch(refuseTaken)
         await inScheduleWords(() => refuseUnstartable(tx, settings, schedule))
-        await noteChange(tx, caller, schedule)
+        await noteChange(tx, caller, 'schedules.create', schedule)
         return { status: 201, response: { ...(await serveSchedule(tx, schedule)), ...warnings } }
       })
       const made = answer.response as ScheduleItem
@@ -86,9 +90,12 @@ export function scheduleRoutes(deps: ApiDeps): Router {
       const { warnings } = heed(request)
       const body = promptGiven(parseBody(UpdateSchedule, request))
       const item = await db.transaction().execute(async (tx) => {
-        const schedule = orMissing(id, await replaceSchedule(tx, viewerOf(caller), id, body, caller))
+        const stored = orMissing(id, await findSchedule(tx, viewerOf(caller), id))
+        const fields = kept(caller, body, stored)
+        const replaced = await replaceSchedule(tx, viewerOf(caller), id, fields, caller).catch(refuseTaken)
+        const schedule = orMissing(id, replaced)
         await inScheduleWords(() => refuseUnstartable(tx, settings, schedule))
-        await noteChange(tx, caller, schedule)
+        await noteChange(tx, caller, 'schedules.update', schedule)
         return serveSchedule(tx, schedule)
       })
       response.json({ ...(await settled(caller, id, item)), ...warnings })
@@ -97,8 +104,9 @@ export function scheduleRoutes(deps: ApiDeps): Router {
       const caller = callerOf(response)
       const id = scheduleId(request)
       await db.transaction().execute(async (tx) => {
+        const { name } = orMissing(id, await findSchedule(tx, viewerOf(caller), id))
         if (!(await deleteSchedule(tx, viewerOf(caller), id, caller))) throw missing(id)
-        await note(tx, { caller, action: 'schedules.manage', thing: thingOf(caller, id), detail: { deleted: true } })
+        await noteChange(tx, caller, 'schedules.delete', { id, name, enabled: false })
       })
       schedules.nudge()
       response.json({ success: true })
@@ -116,7 +124,7 @@ export function scheduleRoutes(deps: ApiDeps): Router {
         const id = scheduleId(request)
         const item = await db.transaction().execute(async (tx) => {
           const schedule = orMissing(id, await setScheduleEnabled(tx, viewerOf(caller), id, on, caller))
-          await noteChange(tx, caller, schedule)
+          await noteChange(tx, caller, `schedules.${word}`, schedule)
           return serveSchedule(tx, schedule)
         })
         response.json(await settled(caller, id, item))
@@ -160,9 +168,9 @@ export function scheduleRoutes(deps: ApiDeps): Router {
           await insertBackfill(tx, { ...stretch, scheduleId: schedule.id, overlap: asked.overlap_policy })
         await note(tx, {
           caller,
-          action: 'schedules.manage',
+          action: 'schedules.backfill',
           thing: thingOf(caller, schedule.id),
-          detail: { backfill: missed?.length ?? 0 },
+          detail: { name: schedule.name, times: missed?.length ?? 0 },
         })
         return {
           status: 202,
@@ -211,6 +219,16 @@ export function scheduleRoutes(deps: ApiDeps): Router {
     return orMissing(id, await findSchedule(from, viewerOf(callerOf(response)), id))
   }
 
+  /** With the values of its MCP servers sealed. */
+  function kept<T extends Pick<CreateSchedule, 'agent_config'>>(
+    { team }: Caller,
+    body: T,
+    stored: ScheduleRow | null,
+  ): T {
+    const options = { stored: stored?.agent_config, place: 'agent_config' }
+    return body.agent_config ? { ...body, agent_config: configToKeep(vault, team, body.agent_config, options) } : body
+  }
+
   /** The schedule, once Temporal knows of the change or a moment is over. */
   async function settled(caller: Caller, id: string, otherwise: ScheduleItem): Promise<ScheduleItem> {
     await schedules.settled(SETTLED_MS)
@@ -225,7 +243,10 @@ export function scheduleRoutes(deps: ApiDeps): Router {
     const started = await inScheduleWords(() => startScheduled(tx, settings, schedule))
     await writeSlot(tx, { scheduleId: id, slot, kind: 'manual', outcome: 'started', runId: started.run_id })
     await noteSpawn(tx, id, null)
-    await note(tx, { caller, action: 'runs.create', thing: { type: 'run', uid: started.run_id, team: caller.team } })
+    const thing = { type: 'run', uid: started.run_id, team: caller.team }
+    await note(tx, { caller, action: 'runs.create', thing, detail: { schedule: id } })
+    const detail = { name: schedule.name, run: started.run_id }
+    await note(tx, { caller, action: 'schedules.run', thing: thingOf(caller, id), detail })
     return { ...started, scheduled_time: slot.toISOString() }
   }
 
@@ -233,7 +254,13 @@ export function scheduleRoutes(deps: ApiDeps): Router {
   async function timesOf({ id }: ScheduleRow, from: Date, to: Date): Promise<Date[]> {
     await schedules.settled(SETTLED_MS)
     try {
-      return await deps.scheduleClock.times(id, from, to)
+      return await deps.scheduleClock.times(id, from, to).catch(async (error: unknown) => {
+        if (!(error instanceof ScheduleNotFoundError)) throw error
+        // Temporal has lost it, with all its data as a rule: it is told anew.
+        await markLost(db, id)
+        await schedules.settled(SETTLED_MS)
+        return await deps.scheduleClock.times(id, from, to)
+      })
     } catch (error) {
       if (!isAway(error) && !(error instanceof ScheduleNotFoundError)) throw error
       throw new HttpError(503, 'resource_unavailable', 'Temporal does not answer. Try again in a moment.', {
@@ -242,9 +269,18 @@ export function scheduleRoutes(deps: ApiDeps): Router {
     }
   }
 
-  async function noteChange(tx: Tx, caller: Caller, { id, name, enabled }: ScheduleRow): Promise<void> {
-    await note(tx, { caller, action: 'schedules.manage', thing: thingOf(caller, id), detail: { name, enabled } })
+  async function noteChange(
+    tx: Tx,
+    caller: Caller,
+    action: string,
+    { id, name, enabled }: Pick<ScheduleRow, 'id' | 'name' | 'enabled'>,
+  ): Promise<void> {
+    await note(tx, { caller, action, thing: thingOf(caller, id), detail: { name, enabled } })
   }
+}
+
+function refuseTaken(error: unknown): never {
+  throw error instanceof ScheduleNameTakenError ? new HttpError(409, 'conflict', `name: ${error.message}`) : error
 }
 
 const thingOf = ({ team }: Caller, uid: string) => ({ type: 'schedule', uid, team })
@@ -253,16 +289,21 @@ const thingOf = ({ team }: Caller, uid: string) => ({ type: 'schedule', uid, tea
 const viewerOf = ({ team, uid, role }: Caller): ScheduleViewer => ({ team, uid, seesAll: role === 'admin' })
 
 function heed(request: Request): { warnings: { warnings?: string[] } } {
-  const { mode, agent_config: config } = fieldsOf(request.body)
+  const { mode, agent_config: config, prompt, saved_prompt: saved } = fieldsOf(request.body)
+  // As it is shown, where a saved one is the task.
+  if (prompt === '' && saved != null) request.body = { ...request.body, prompt: null }
   refuseInScheduleWords(() => refuseUnsupported({ mode, config }))
   const warnings = refuseInScheduleWords(() => heedScheduleFields(request.body))
   return { warnings: warnings.length > 0 ? { warnings } : {} }
 }
 
-/** Skills, which may stand in place of a prompt in Oz, are refused before. */
-function promptGiven<T extends { prompt?: string | null | undefined }>(body: T): T {
-  if (body.prompt == null) throw invalid('prompt: is required')
-  return body
+/** Skills may stand in place of a prompt, and so may a saved one. */
+function promptGiven<T extends Pick<CreateSchedule, 'prompt' | 'saved_prompt' | 'agent_config'>>(body: T): T {
+  if (body.prompt && body.saved_prompt) throw invalid('saved_prompt: cannot be given together with prompt')
+  if (body.prompt != null || body.saved_prompt != null) return body
+  const { skills } = skillsTogether(body.agent_config ?? {})
+  if (skills == null || skills.length === 0) throw invalid('prompt: is required')
+  return { ...body, prompt: BY_SKILL }
 }
 
 /** What is wrong with the run that it would make, in the words of the schedule's own fields. */

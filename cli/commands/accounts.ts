@@ -1,6 +1,6 @@
 // `ambient whoami`, `teams`, `members`, `people`, `keys` and `shares`.
 import { typed } from '../../config.ts'
-import type { MemberItem, PersonItem, TeamItem } from '../../domain/account.ts'
+import type { MemberItem, PersonItem, RemovedAccount, TeamItem } from '../../domain/account.ts'
 import type { ApiKeyItem } from '../../domain/api-key.ts'
 import { type Role, roles, type Scope, type ShareLevel } from '../../domain/permission.ts'
 import type { ShareItem } from '../../domain/share.ts'
@@ -9,7 +9,7 @@ import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findRun } from '../input.ts'
 import { table } from '../render/table.ts'
-import { clean, duration } from '../render/text.ts'
+import { clean, duration, plural } from '../render/text.ts'
 import { createScreen, type Screen } from '../screen.ts'
 
 export interface JsonOption {
@@ -179,12 +179,36 @@ export async function people(options: PeopleOptions): Promise<ExitCode> {
 export async function setDisabled(given: string, disabled: boolean, options: PeopleOptions): Promise<ExitCode> {
   const screen = createScreen()
   const api = connect()
-  const person = (await allPeople(api)).find(({ uid, email }) => uid === given || email === given.toLowerCase())
-  if (!person) throw usageError(`There is nobody ${given}.`, `The people: ${typed} people`)
+  const person = await findPerson(api, given)
   const changed = await api.accounts.changePerson(person.uid, { disabled })
   const text = `${clean(changed.email)} ${disabled ? 'is kept out' : 'is let in'} from now on.\n`
   return print(screen, options, changed, text)
 }
+
+async function findPerson(api: Api, given: string): Promise<PersonItem> {
+  const person = (await allPeople(api)).find(({ uid, email }) => uid === given || email === given.toLowerCase())
+  if (!person) throw usageError(`There is nobody ${given}.`, `The people: ${typed} people`)
+  return person
+}
+
+export async function deletePerson(given: string, options: PeopleOptions): Promise<ExitCode> {
+  const screen = createScreen()
+  const api = connect()
+  const { uid, email } = await findPerson(api, given)
+  const removed = await api.accounts.deletePerson(uid)
+  return print(screen, options, removed, `${clean(email)} is forgotten. ${withIt(removed)}\n`)
+}
+
+export async function deleteTeam(given: string, options: JsonOption): Promise<ExitCode> {
+  const screen = createScreen()
+  const api = connect()
+  const { uid, name } = await findTeam(api, given)
+  const removed = await api.accounts.deleteTeam(uid)
+  return print(screen, options, removed, `${clean(name)} is deleted. ${withIt(removed)}\n`)
+}
+
+const withIt = ({ cancelled_runs: runs, deleted_schedules: schedules, revoked_keys: keys }: RemovedAccount) =>
+  `Cancelled: ${plural(runs, 'run')}. Deleted: ${plural(schedules, 'schedule')}. Revoked: ${plural(keys, 'key')}.`
 
 export interface KeyOptions extends JsonOption {
   all?: boolean
@@ -239,10 +263,18 @@ export async function createKey(name: string, options: KeyOptions): Promise<Exit
 
 const inDays = (days: number) => new Date(Date.now() + days * DAY_MS).toISOString()
 
-export async function revokeKey(uid: string): Promise<ExitCode> {
+export async function revokeKey(uid: string, cascade: boolean): Promise<ExitCode> {
   const screen = createScreen()
-  await connect().accounts.revokeKey(uid)
-  screen.write('The key is revoked.\n')
+  const api = connect()
+  await api.accounts.revokeKey(uid, { cascade })
+  screen.write(cascade ? 'The key is revoked, and so are those that were made with it.\n' : 'The key is revoked.\n')
+  if (cascade) return exitCodes.succeeded
+  const all = (await api.accounts.me()).type === 'operator'
+  const made = (await api.accounts.keys({ all })).filter((key) => key.made_with === uid)
+  if (made.length > 0)
+    screen.note(
+      `Made with it, and still good: ${made.map((key) => `${key.uid} (${clean(key.name)})`).join(', ')}. Revoke them likewise where it was not you who made them.`,
+    )
   return exitCodes.succeeded
 }
 

@@ -5,7 +5,7 @@ import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { follow } from '../follow.ts'
 import { findRun, readPrompt } from '../input.ts'
-import type { Question } from '../render/question.ts'
+import { answerHint, type Question } from '../render/question.ts'
 import { plainStyle } from '../render/style.ts'
 import { questionLines } from '../render/summary.ts'
 import { plural } from '../render/text.ts'
@@ -62,9 +62,10 @@ export async function answer(
   }
   if (chosen === null) {
     if (run.questions.length === 0) throw usageError('The run asks nothing.', `Its state is ${run.state}.`)
+    const [example, more] = answerHint(question ?? { options: [] })
     throw usageError(
       `Which answer?\n${questionLines(run, plainStyle, { isShown: false }).join('\n')}`,
-      `${typed} answer ${runId.slice(0, 8)} allow, or deny, or one of the options`,
+      `${typed} answer ${runId.slice(0, 8)} ${example} (${more})`,
     )
   }
   await api.answer(runId, chosen, options.question ?? question?.question_id)

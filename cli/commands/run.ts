@@ -1,15 +1,17 @@
 // `ambient run`: starts a run, follows it, and brings its work home.
 import { callerVariable, typed } from '../../config.ts'
+import type { McpServer } from '../../domain/mcp-server.ts'
 import type { CommitIdentity } from '../../domain/run.ts'
 import { checkBranchName, refuseCheckedOut } from '../bring-home.ts'
 import { connect, isLocal } from '../connect.ts'
 import { usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
 import { gitOrNull } from '../git.ts'
-import { quoted, readConcurrency, readEnv, readMetadata, readPrompt } from '../input.ts'
+import { quoted, readConcurrency, readEnv, readMetadata, readPrompt, savedPromptOf } from '../input.ts'
 import { type NamedRepository, nameRepository } from '../repositories.ts'
 import { createScreen } from '../screen.ts'
 import { begin } from './begin.ts'
+import { namedServers } from './mcp-servers.ts'
 
 export interface RunOptions {
   file?: string
@@ -35,10 +37,20 @@ export interface RunOptions {
   maxRun?: number
   maxTranscript?: number
   maxDisk?: number
+  budget?: number
+  treeBudget?: number
+  mcp?: string[]
+  secret?: string[]
+  /** False: none. */
+  secrets?: boolean
   pool?: string
   priority?: number
   concurrency?: string
   basePrompt?: string
+  profile?: string
+  savedPrompt?: string
+  arg?: string[]
+  skill?: string[]
   metadata?: string[]
   personal?: boolean
   as?: string
@@ -73,7 +85,8 @@ export async function run(argument: string | undefined, options: RunOptions, com
   }
   const environmentId =
     options.environment === undefined ? undefined : (await findEnvironment(api, options.environment)).uid
-  const body = runRequest(prompt, { ...options, environmentId, author }, repositories, command)
+  const mcpServers = options.mcp && (await namedServers(api, options.mcp))
+  const body = runRequest(prompt, { ...options, environmentId, author, mcpServers }, repositories, command)
   return begin(api, screen, body, { ...options, following })
 }
 
@@ -95,7 +108,16 @@ export function willFollow(
   return options.follow ?? (needsEnd || options.json === true || isTerminal)
 }
 
-async function promptOf(argument: string | undefined, options: RunOptions, command: string[]): Promise<string> {
+async function promptOf(
+  argument: string | undefined,
+  options: RunOptions,
+  command: string[],
+): Promise<string | undefined> {
+  if (options.savedPrompt !== undefined) {
+    if (argument !== undefined || options.file !== undefined)
+      throw usageError('A prompt and --saved-prompt cannot be given together.')
+    return undefined
+  }
   if (options.agent === 'command') {
     if (command.length === 0)
       throw usageError(
@@ -111,6 +133,7 @@ async function promptOf(argument: string | undefined, options: RunOptions, comma
     return command[0] ?? ''
   }
   const prompt = await readPrompt(argument, options.file)
+  if (prompt === null && options.skill !== undefined) return undefined
   if (prompt === null) throw usageError('What shall the agent do?', `${typed} run "Fix the failing test" --repo .`)
   return prompt
 }
@@ -196,16 +219,21 @@ async function refuseBranch(branch: string, repositories: readonly NamedReposito
 }
 
 export function runRequest(
-  prompt: string,
+  prompt: string | undefined,
   {
     author,
     ...options
-  }: Omit<RunOptions, 'author'> & { environmentId?: string | undefined; author?: CommitIdentity | undefined },
+  }: Omit<RunOptions, 'author'> & {
+    environmentId?: string | undefined
+    author?: CommitIdentity | undefined
+    mcpServers?: Record<string, McpServer> | undefined
+  },
   repositories: readonly NamedRepository[],
   command: string[],
 ) {
   return {
     prompt,
+    saved_prompt: savedPromptOf(options),
     title: options.title,
     config: {
       harness: {
@@ -220,9 +248,15 @@ export function runRequest(
       max_run_minutes: options.maxRun,
       max_transcript_mb: options.maxTranscript,
       max_disk_gb: options.maxDisk,
+      budget: options.budget === undefined ? undefined : { usd: options.budget },
+      tree_budget: options.treeBudget === undefined ? undefined : { usd: options.treeBudget },
       worker_host: options.pool,
       base_prompt: options.basePrompt,
+      profile: options.profile,
+      skills: options.skill,
       environment_id: options.environmentId,
+      mcp_servers: options.mcpServers,
+      secrets: options.secrets === false ? [] : options.secret,
       commit_identity: author,
     },
     environment:

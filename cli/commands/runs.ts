@@ -1,11 +1,15 @@
 // `ambient runs`, `ambient runs show`.
 import { typed } from '../../config.ts'
+import type { ValueSource } from '../../domain/configuration.ts'
+import { usdText } from '../../domain/money-text.ts'
 import type { RunItem } from '../../domain/run.ts'
 import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
-import { type ExitCode, exitCodes } from '../exit.ts'
+import { CliError, type ExitCode, exitCodes } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
 import { findRun, quoted } from '../input.ts'
+import { artifactLabel, artifactUid } from '../render/artifact.ts'
+import { budgetBar } from '../render/budget.ts'
 import type { Style } from '../render/style.ts'
 import { addToTotals, noTotals, renderSummary, runTime, shortId, type Totals } from '../render/summary.ts'
 import { table } from '../render/table.ts'
@@ -94,8 +98,8 @@ export async function show(given: string, options: { json?: boolean }): Promise<
     screen.write(`${JSON.stringify(run)}\n`)
     return exitCodes.succeeded
   }
-  const totals = await totalsOf(api, run.run_id)
-  screen.write(renderRun(run, screen.style) + renderSummary(run, totals, screen.style))
+  const [totals, environment] = await Promise.all([totalsOf(api, run.run_id), environmentName(api, run)])
+  screen.write(renderRun(run, screen.style, environment) + renderSummary(run, totals, screen.style))
   return exitCodes.succeeded
 }
 
@@ -112,9 +116,33 @@ async function totalsOf(api: Api, runId: string): Promise<Totals> {
   }
 }
 
+/** Null where it names none, or one that is gone, or is another team's. */
+async function environmentName(api: Api, { agent_config: config }: RunItem): Promise<string | null> {
+  const uid = config.environment_id
+  if (typeof uid !== 'string' || uid === '') return null
+  try {
+    return (await api.environments.get(uid)).config.name
+  } catch (error) {
+    if (error instanceof CliError) return null
+    throw error
+  }
+}
+
 const nameOf = ({ email, display_name: name, uid }: RunItem['creator']) => email ?? name ?? uid
 
-export function renderRun(run: RunItem, style: Style): string {
+/** In money, by its parts, and in credits. */
+function costOf({ request_usage: usage, demo }: RunItem): string | null {
+  if (usage === null) return null
+  const models = demo ? 'a scripted model, which costs nothing' : `${usdText(usage.inference_cost_usd)} for models`
+  const total = usdText(usage.inference_cost_usd + usage.compute_cost_usd)
+  const credits = Math.round((usage.inference_cost + usage.compute_cost) * 100) / 100
+  const unpriced =
+    usage.unpriced_calls > 0 && !demo ? `; ${plural(usage.unpriced_calls, 'model call')} without a price` : ''
+  return `${total} (${models}, ${usdText(usage.compute_cost_usd)} for compute), ${credits} credits${unpriced}`
+}
+
+/** `environmentName`: of the stored environment, where it is known. */
+export function renderRun(run: RunItem, style: Style, environmentName: string | null = null): string {
   const { colours } = style
   const config = run.agent_config as {
     harness?: { model_id?: unknown }
@@ -137,6 +165,7 @@ export function renderRun(run: RunItem, style: Style): string {
     ['Works as', run.executor.uid === run.creator.uid ? null : nameOf(run.executor)],
     ['Seen by', run.scope.type === 'User' ? 'whoever made it, and the admins of the team' : null],
     ['Agent', agentOf(run)],
+    ['Skill', run.agent_skill && `${run.agent_skill.full_path} at ${run.agent_skill.revision.slice(0, 12)}`],
     ['Model', config.harness?.model_id],
     ['Permissions', config.permission_policy],
     ['Pool', config.worker_host],
@@ -146,7 +175,12 @@ export function renderRun(run: RunItem, style: Style): string {
     ],
     ['Priority', run.priority === 0 ? null : run.priority],
     ['Concurrency', run.concurrency && `${run.concurrency.limit} at once of ${run.concurrency.group}`],
-    ['Environment', run.agent_config.environment_id],
+    [
+      'Environment',
+      environmentName === null
+        ? run.agent_config.environment_id
+        : `${environmentName} (${run.agent_config.environment_id})`,
+    ],
     ['Image', environment.image],
     ...(environment.repos ?? []).map((repo): [string, unknown] => [
       'Repository',
@@ -163,6 +197,15 @@ export function renderRun(run: RunItem, style: Style): string {
     ['Created', run.created_at],
     ['Started', run.started_at],
     ['Finished', run.finished_at],
+    ...run.artifacts.map((artifact): [string, unknown] => [
+      'Artifact',
+      [artifact.artifact_type, artifactUid(artifact), oneLine(artifactLabel(artifact), 80)].filter(Boolean).join('  '),
+    ]),
+    ['Cost', costOf(run)],
+    ...run.budgets.map((budget): [string, unknown] => [
+      budget.scope === 'run' ? 'Budget' : 'Tree budget',
+      budgetBar(budget),
+    ]),
     ['Execution', run.execution > 1 ? run.execution : null],
     ['Events', run.last_event_sequence],
     ...Object.entries(run.metadata).map(([key, value]): [string, unknown] => ['Metadata', `${key}=${value}`]),
@@ -170,9 +213,43 @@ export function renderRun(run: RunItem, style: Style): string {
   return facts
     .filter(([, value]) => value !== null && value !== undefined && value !== '')
     .map(([name, value]) => `${colours.dim(name.padEnd(12))}${clean(String(value))}\n`)
+    .concat(configurationTable(run, style))
     .concat(promptText(run.prompt, style))
     .join('')
 }
+
+/** What the run was configured with, and where that came from. */
+function configurationTable({ agent_config: config, configuration }: RunItem, { colours }: Style): string {
+  if (configuration === null) return ''
+  const { sources, profile, saved_prompt: saved, rules } = configuration
+  const used = [
+    ...(profile ? [['profile', `${profile.name}, version ${profile.version}`]] : []),
+    ...(saved ? [['saved prompt', `${saved.name}, version ${saved.version}`]] : []),
+    ...rules.map(({ name, version }) => ['rule', `${name}, version ${version}`]),
+  ]
+  const rows = [
+    ...used.map(([what = '', which = '']) => [what, clean(which), '']),
+    ...Object.entries(sources).map(([field, source]) => [
+      field,
+      clean(valueAt(config, field)),
+      clean(sourceText(source)),
+    ]),
+  ]
+  return rows.length === 0 ? '' : `\n${table(['CONFIGURATION', 'VALUE', 'FROM'], rows, colours.dim)}`
+}
+
+/** `harness.agent` is the `agent` of the `harness`. */
+function valueAt(config: Record<string, unknown>, field: string): string {
+  const value = field
+    .split('.')
+    .reduce<unknown>((of, name) => (of as Record<string, unknown> | null | undefined)?.[name], config)
+  return oneLine(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''), 60)
+}
+
+const sourceText = ({ type, name, version, uid }: ValueSource): string =>
+  [type.replace('_', ' '), name ?? uid?.slice(0, 8), version === undefined ? null : `version ${version}`]
+    .filter(Boolean)
+    .join(' ')
 
 const PROMPT_LINES = 20
 

@@ -2,13 +2,14 @@
 import { readFile } from 'node:fs/promises'
 import { text as readAll } from 'node:stream/consumers'
 import { typed } from '../../config.ts'
+import { usdText } from '../../domain/money-text.ts'
 import { nearest } from '../../domain/nearest.ts'
 import type { OverlapPolicy, ScheduleItem, ScheduleSlot } from '../../domain/schedule.ts'
 import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
-import { readMetadata } from '../input.ts'
+import { quoted, readMetadata, savedPromptOf } from '../input.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
 import { clean, duration, oneLine } from '../render/text.ts'
@@ -20,6 +21,10 @@ export interface ScheduleOptions {
   cron?: string
   timeZone?: string
   prompt?: string
+  savedPrompt?: string
+  arg?: string[]
+  profile?: string
+  skill?: string[]
   environment?: string
   agent?: string
   model?: string
@@ -77,6 +82,11 @@ export async function show(given: string, { json, limit }: JsonOption & { limit:
   return exitCodes.succeeded
 }
 
+function savedText({ name, uid, version, arguments: values }: NonNullable<ScheduleItem['saved_prompt']>): string {
+  const given = Object.entries(values).map(([argument, value]) => `${argument}=${oneLine(value, 60)}`)
+  return [name ?? uid, version && `version ${version}`, ...given].filter(Boolean).join(', ')
+}
+
 export function renderSchedule(item: ScheduleItem, slots: readonly ScheduleSlot[], style: Style): string {
   const after = item.pause_after_failures
   const facts: [string, unknown][] = [
@@ -87,12 +97,15 @@ export function renderSchedule(item: ScheduleItem, slots: readonly ScheduleSlot[
     ['Next', item.history.next_run],
     ['Last', item.history.last_ran],
     ['Prompt', oneLine(item.prompt, 200)],
+    ['Saved', item.saved_prompt && savedText(item.saved_prompt)],
     ['Environment', item.environment?.name],
+    ['Profile', item.agent_config?.profile],
     ['Agent', item.agent_uid],
     ['Overlap', item.overlap_policy],
     ['Catch-up', duration(item.catchup_window_seconds * 1_000)],
     ['Jitter', item.jitter_seconds === 0 ? null : `up to ${duration(item.jitter_seconds * 1_000)}`],
     ['Pauses', after === null ? null : after === 0 ? 'never by itself' : `after ${after} failures in a row`],
+    ['Spent', item.spent.total.usd === 0 ? null : usdText(item.spent.total.usd)],
     ['Failures', item.failures_in_a_row === 0 ? null : `${item.failures_in_a_row} in a row`],
     ['Error', item.last_spawn_error],
     ['Made by', item.created_by.display_name],
@@ -115,29 +128,44 @@ function renderSlots(slots: readonly ScheduleSlot[], { colours }: Style): string
   return table(['TIME', 'WHY', 'OUTCOME', 'RUN'], rows, colours.dim)
 }
 
-export async function create(name: string | undefined, options: ScheduleOptions): Promise<ExitCode> {
+export async function create(
+  name: string | undefined,
+  options: ScheduleOptions,
+  command: readonly string[],
+): Promise<ExitCode> {
   const screen = createScreen()
   const api = connect()
   const base = options.file === undefined ? {} : await readBody(options.file)
-  const body = await withOptions(api, base, name === undefined ? options : { ...options, name })
+  const named = name === undefined ? options : { ...options, name }
+  const body = await withOptions(api, base, named, command)
+  // A command needs no task: what it is given is its own.
+  if (body.prompt === undefined && body.saved_prompt === undefined && command.length > 0)
+    body.prompt = command.map(quoted).join(' ')
+  const { skills, skill_spec: spec } = (body.agent_config ?? {}) as Body
+  const hasOther = body.saved_prompt != null || spec != null || (Array.isArray(skills) && skills.length > 0)
   for (const [field, option] of [
     ['name', 'a name'],
     ['cron_schedule', 'its times: --cron "0 9 * * *"'],
-    ['prompt', 'a task: --prompt'],
+    ['prompt', 'a task: --prompt, --saved-prompt, or --skill'],
   ] as const)
-    if (body[field] === undefined) throw usageError(`A schedule needs ${option}.`)
+    if (body[field] === undefined && !(field === 'prompt' && hasOther)) throw usageError(`A schedule needs ${option}.`)
   const item = await api.schedules.create({ ...body, ...(options.personal && { team: false }) })
   return tell(screen, item, options, 'is made')
 }
 
-export async function update(given: string, options: ScheduleOptions): Promise<ExitCode> {
+export async function update(given: string, options: ScheduleOptions, command: readonly string[]): Promise<ExitCode> {
   const screen = createScreen()
   const api = connect()
   const item = await findSchedule(api, given)
   const { id, enabled } = item
   const base =
     options.file === undefined ? bodyOf(item) : { name: item.name, enabled, ...(await readBody(options.file)) }
-  return tell(screen, await api.schedules.replace(id, await withOptions(api, base, options)), options, 'is changed')
+  return tell(
+    screen,
+    await api.schedules.replace(id, await withOptions(api, base, options, command)),
+    options,
+    'is changed',
+  )
 }
 
 export async function setEnabled(given: string, on: boolean, options: JsonOption): Promise<ExitCode> {
@@ -218,10 +246,11 @@ type Body = Record<string, unknown>
 
 /** What of a schedule can be set, as it is now. */
 function bodyOf(item: ScheduleItem): Body {
-  const { name, cron_schedule, prompt, mode, enabled, agent_uid, agent_config, metadata } = item
+  const { name, cron_schedule, prompt, saved_prompt, mode, enabled, agent_uid, agent_config, metadata } = item
   const { time_zone, overlap_policy, catchup_window_seconds, jitter_seconds, pause_after_failures } = item
   return {
-    ...{ name, cron_schedule, prompt, mode, enabled, agent_uid, agent_config, metadata },
+    ...{ name, cron_schedule, mode, enabled, agent_uid, agent_config, metadata },
+    ...(saved_prompt ? { saved_prompt } : { prompt }),
     ...{ time_zone, overlap_policy, catchup_window_seconds, jitter_seconds, pause_after_failures },
   }
 }
@@ -242,22 +271,40 @@ const cannotRead = (path: string) => (error: NodeJS.ErrnoException) => {
 }
 
 /** What the options name takes the place of what is in the body; the rest stays. */
-async function withOptions(api: Api, base: Body, options: ScheduleOptions): Promise<Body> {
+async function withOptions(api: Api, base: Body, options: ScheduleOptions, command: readonly string[]): Promise<Body> {
+  const former = (base.agent_config as { harness?: { type?: unknown; command?: unknown } } | null)?.harness
+  const agent = options.agent ?? former?.type
+  if (command.length > 0 && agent !== 'command')
+    throw usageError('What stands after -- is the command of --agent command.')
+  if (options.agent === 'command' && command.length === 0 && former?.command === undefined)
+    throw usageError('--agent command needs the command after two dashes: -- ./backup.sh --all')
   const environment = options.environment
   const config: Body = {
     environment_id:
       environment === undefined ? undefined : environment === '' ? '' : (await findEnvironment(api, environment)).uid,
-    harness: options.agent === undefined ? undefined : { type: options.agent },
+    harness:
+      options.agent === undefined && command.length === 0
+        ? undefined
+        : {
+            type: agent,
+            ...(agent === 'command' && { command: command.length > 0 ? command : former?.command }),
+          },
     model_id: options.model,
+    profile: options.profile,
+    ...(options.skill && { skills: options.skill, skill_spec: null }),
   }
   const named = given(config)
+  const { prompt: _prompt, saved_prompt: _saved, ...rest } = base
+  const hasTask = options.prompt !== undefined || options.savedPrompt !== undefined
   return {
-    ...base,
+    // One takes the place of the other.
+    ...(hasTask ? rest : base),
     ...given({
       name: options.name,
       cron_schedule: options.cron,
       time_zone: options.timeZone,
       prompt: options.prompt,
+      saved_prompt: savedPromptOf(options),
       agent_uid: options.as,
       overlap_policy: options.overlap,
       catchup_window_seconds: options.catchUp,

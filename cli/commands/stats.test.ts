@@ -14,8 +14,8 @@ const figures = (runs: number): RunFigures => ({
   run_time_seconds: { p50: 61, p95: 3_600 },
   queue_wait_seconds: null,
   failure_reasons: [{ code: 'setup_command_failed', phase: 'setup', runs: 1 }],
-  total_tokens: null,
-  cost_usd: null,
+  total_tokens: 1_000,
+  cost_usd: 1.5,
 })
 
 test('statistics are shown by what was asked for, with the others, the whole, and why runs failed', () => {
@@ -45,8 +45,9 @@ test('statistics are shown by what was asked for, with the others, the whole, an
     '0',
     '1 min 1 s',
     '1 h',
+    '$1.50',
   ])
-  expect(lines).toContainEqual(['(others)', '4', '75.0 %', '3', '1', '0', '0', '0', '1 min 1 s', '1 h'])
-  expect(lines).toContainEqual(['all', '10', '90.0 %', '9', '1', '0', '0', '0', '1 min 1 s', '1 h'])
+  expect(lines).toContainEqual(['(others)', '4', '75.0 %', '3', '1', '0', '0', '0', '1 min 1 s', '1 h', '$1.50'])
+  expect(lines).toContainEqual(['all', '10', '90.0 %', '9', '1', '0', '0', '0', '1 min 1 s', '1 h', '$1.50'])
   expect(lines).toContainEqual(['1', 'setup_command_failed', 'setup'])
 })

@@ -1,4 +1,6 @@
 // `ambient stats`: what the runs of the team came to.
+
+import { usdText } from '../../domain/money-text.ts'
 import type { RunFigures, Statistics } from '../../domain/statistics.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
@@ -40,7 +42,7 @@ export function renderStatistics(statistics: Statistics, { colours }: Style): st
   ]
   const head = `${plural(total.runs, 'run')} from ${dayOf(start, zone)} to ${dayOf(end, zone)} (${zone})\n\n`
   const rows = table(
-    ['', ...countHeads, 'TIME P50', 'P95', 'WAIT P50', 'P95'],
+    ['', ...countHeads, 'TIME P50', 'P95', 'WAIT P50', 'P95', 'COST'],
     [...lines, ['all', total] as const].map(([name, figures]) => rowOf(name, figures)),
     colours.dim,
   )
@@ -60,6 +62,7 @@ function rowOf(name: string, figures: RunFigures): string[] {
     ),
     ...[figures.errors, figures.cancelled, figures.going_on].map(String),
     ...[seconds(time?.p50), seconds(time?.p95), seconds(wait?.p50), seconds(wait?.p95)],
+    usdText(figures.cost_usd),
   ]
 }
 

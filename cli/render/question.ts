@@ -54,6 +54,19 @@ export function optionLines({ options }: Pick<Question, 'options'>, style: Style
   )
 }
 
+/** What may be typed as its answer: an example, and what else there is. */
+export function answerHint({
+  options,
+  free_text: takesWords,
+}: Pick<Question, 'options' | 'free_text'>): [string, string] {
+  if (takesWords) return ['"…"', options.length === 0 ? 'in words' : 'in words, or one of the options']
+  const [first] = options
+  // Only what asks whether something may be done knows the words for yes and no.
+  if (first && options.some(({ kind }) => kind === 'answer'))
+    return [visible(first.option_id), 'or another of the options']
+  return ['allow', 'or deny, or one of the options']
+}
+
 function commandOf(input: unknown): string | null {
   const { command } = (input ?? {}) as { command?: unknown }
   if (typeof command === 'string' && command !== '') return command

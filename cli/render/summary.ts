@@ -2,10 +2,11 @@
 
 import { typed } from '../../config.ts'
 import type { RunEvent } from '../../domain/event.ts'
+import { usdText } from '../../domain/money-text.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal } from '../../domain/state.ts'
 import { stateColour, stateWords } from '../render.ts'
-import { optionLines, questionText } from './question.ts'
+import { answerHint, optionLines, questionText } from './question.ts'
 import { lineWidth, type Style } from './style.ts'
 import { clean, duration, oneLine, parseIsoDuration, plural } from './text.ts'
 
@@ -17,6 +18,8 @@ export interface Totals {
   commits: number
   /** What became of branches that were to be pushed. */
   pushed: { path: string; branch: string; outcome: string }[]
+  /** What of a repository could not be told, or is not in the result. */
+  notes: { path: string; note: string }[]
   tokens: number
   cost: { amount: number; currency: string } | null
   /** The transcript was not read from its beginning: tokens are those of a part of it. */
@@ -42,6 +45,7 @@ export const noTotals: Totals = {
   deletions: 0,
   commits: 0,
   pushed: [],
+  notes: [],
   tokens: 0,
   cost: null,
   isPart: false,
@@ -68,6 +72,7 @@ export function addToTotals(totals: Totals, { kind, data }: RunEvent): Totals {
       insertions: sum('insertions'),
       deletions: sum('deletions'),
       commits: sum('commits'),
+      notes: repos.flatMap(({ path, note }) => (typeof note === 'string' ? [{ path: String(path), note }] : [])),
       pushed: repos.flatMap(({ path, push }) => {
         const { branch, outcome } = (push ?? {}) as Record<string, unknown>
         return branch === undefined ? [] : [{ path: String(path), branch: String(branch), outcome: String(outcome) }]
@@ -113,6 +118,7 @@ export function renderSummary(
   const lines = [
     `${colour(`${mark} ${words.charAt(0).toUpperCase()}${words.slice(1)}`)}${facts === '' ? '' : colours.dim(` · ${facts}`)}`,
     ...failureLines(run, totals, style),
+    ...totals.notes.map(({ path, note }) => `  ${clean(path)}: ${clean(note)}`),
     ...totals.pushed.map(({ path, branch, outcome }) =>
       outcome === 'pushed'
         ? `  ${clean(path)}: pushed to ${colours.bold(clean(branch))}`
@@ -132,7 +138,7 @@ function factsOf(run: RunItem, totals: Totals, now: number): string {
   const time = runTime(run, now)
   const tokens = totals.tokens > 0 ? plural(totals.tokens, 'token') : null
   // What an agent reckons a scripted model to cost, nobody pays.
-  const cost = totals.cost && totals.cost.amount > 0 && !run.demo ? money(totals.cost) : null
+  const cost = run.demo ? null : costText(run, totals)
   const ofPart = [totals.isPart ? tokens : null]
   const ofAll = [
     time === null ? null : duration(time),
@@ -150,6 +156,13 @@ export function changesText(totals: Pick<Totals, 'filesChanged' | 'insertions' |
   if (!totals.filesChanged && totals.commits === 0) return 'no files changed'
   const commits = totals.commits > 0 ? `, ${plural(totals.commits, 'commit')}` : ''
   return `${plural(totals.filesChanged ?? 0, 'file')} changed +${totals.insertions} −${totals.deletions}${commits}`
+}
+
+/** As the server has charged it; of one that charges nothing, as the agent reckons. */
+function costText({ request_usage: usage }: RunItem, totals: Totals): string | null {
+  const charged = usage ? usage.inference_cost_usd + usage.compute_cost_usd : 0
+  if (charged > 0) return usdText(charged)
+  return totals.cost && totals.cost.amount > 0 ? money(totals.cost) : null
 }
 
 const money = ({ amount, currency }: { amount: number; currency: string }) =>
@@ -201,7 +214,14 @@ export function questionLines(
 function nextLines(run: RunItem, totals: Totals, style: Style, { bringsHome }: Surroundings): string[] {
   const id = shortId(run)
   const next: [string, string][] = []
-  if (run.questions.length > 0) next.push([`answer ${id} allow`, 'or deny, or one of the options'])
+  const [question] = run.questions
+  if (question?.about === 'budget')
+    next.push([`budgets show ${id}`, 'see what stops it, and raise it with budgets raise or change'])
+  else if (question?.about === 'credits') next.push(['credits', 'see what the team has; credits grant gives it more'])
+  else if (question) {
+    const [example, more] = answerHint(question)
+    next.push([`answer ${id} ${example}`, more])
+  }
   if (totals.filesChanged || totals.commits > 0) {
     next.push([`diff ${id}`, 'see the changes'])
     if (!bringsHome) next.push([`apply ${id} --branch`, 'bring them home as a branch'])

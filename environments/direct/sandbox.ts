@@ -1,7 +1,7 @@
 // One sandbox on the bare machine: a directory, a namespace where there may be one, and the process tree in it.
 import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readlink, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Logger } from 'pino'
 import { RunFailureError } from '../../domain/failure.ts'
@@ -9,7 +9,7 @@ import type { Journal, ProcessExit } from '../../domain/journal.ts'
 import { isErrno } from '../errno.ts'
 import { fileJournal } from '../file-journal.ts'
 import { PROCESS_GATE, wrapped } from '../gate.ts'
-import type { JobSpec, ProgramSpec, Sandbox, SandboxSpec } from '../host.ts'
+import type { CallsFrom, JobSpec, ProgramSpec, Sandbox, SandboxSpec } from '../host.ts'
 import { within } from '../inside-directory.ts'
 import { createJobDirectory, JOB_OUTPUT_BYTES, jobPaths, readExit, readMark } from '../job-directory.ts'
 import { firstProcess, holdNamespace, namespaceHolder } from '../namespace.ts'
@@ -88,6 +88,7 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
     owner: machine.owner,
     isRunning,
     image: async () => null,
+    callsFrom: () => callsFrom(agent),
 
     startAgent: (program) =>
       locks.start(runId, async () => {
@@ -139,6 +140,14 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
         })
       }),
   }
+}
+
+/** Without a namespace of its own a sandbox's processes are like all others of the machine. */
+async function callsFrom(agent: AgentPaths): Promise<CallsFrom> {
+  const holder = await namespaceHolder(agent.namespace)
+  const inside = holder === null ? null : await firstProcess(holder)
+  const id = inside === null ? null : await readlink(`/proc/${inside}/ns/pid`).catch(() => null) // It may just end.
+  return id === null ? { kind: 'machine' } : { kind: 'namespace', id }
 }
 
 async function isSandboxRunning(agent: AgentPaths): Promise<boolean> {

@@ -11,6 +11,8 @@ import { promisify } from 'node:util'
 import Docker from 'dockerode'
 import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { loadConfig } from '../../config.ts'
+import { createHost } from '../create-host.ts'
 import type { Host, Sandbox } from '../host.ts'
 import { publicRules } from './firewall.ts'
 import { createGuard } from './guard.ts'
@@ -320,6 +322,20 @@ describe.skipIf(process.getuid?.() !== 0)('the network of sandboxes', () => {
 
       for (const [, runId] of runs.splice(0)) await later.remove(runId)
       await expect(docker.getContainer(network).inspect()).rejects.toThrow('404')
+      await expect(docker.getNetwork(network).inspect()).rejects.toThrow('404')
+    })
+
+    test('leaves nothing on a machine that works without containers from then on', async () => {
+      const host = await hostOf(PUBLIC, 'switched/runs')
+      const sandbox = await open(host, [OUTSIDE])
+      const info = await docker.getContainer(`ambient-${sandbox.runId}-1`).inspect()
+      const network = Object.keys(info.NetworkSettings.Networks)[0] ?? ''
+      const startDirect = () =>
+        createHost(loadConfig({ AMBIENT_HOST: 'direct', AMBIENT_DATA: join(directory, 'switched') }), log)
+      await startDirect()
+      await expect(docker.getContainer(network).inspect()).rejects.toThrow('404')
+      await docker.getContainer(`ambient-${sandbox.runId}-1`).remove({ force: true })
+      await startDirect()
       await expect(docker.getNetwork(network).inspect()).rejects.toThrow('404')
     })
   })

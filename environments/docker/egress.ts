@@ -1,4 +1,5 @@
 // What sandboxes reach: the network of the host's policy, closed by the packet filter, and the restricted one.
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
@@ -6,6 +7,7 @@ import type Docker from 'dockerode'
 import type { Logger } from 'pino'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { BlockedHost } from '../egress/blocked.ts'
+import type { CallsFrom } from '../host.ts'
 import type { Owner } from '../run-directory.ts'
 import { askFor } from './daemon.ts'
 import { publicRules } from './firewall.ts'
@@ -25,6 +27,8 @@ export interface Egress {
   buildNetwork(): Promise<string>
   /** After it was started. */
   admit(container: Docker.Container, runId: string, generation: number, allow: readonly string[]): Promise<void>
+  /** From where the model gateway sees the calls of a sandbox come. */
+  callsFrom(container: Docker.Container): Promise<CallsFrom>
   /** Where restricted sandboxes find the model gateway. */
   restrictedGateway(): Promise<string>
   dismiss(runId: string): Promise<void>
@@ -110,6 +114,13 @@ export async function createEgress(options: {
       return builds.name
     },
     admit: (container, runId, generation, allow) => restricted.admit(container, { run_id: runId, generation, allow }),
+    async callsFrom(container) {
+      const pass = await restricted.passOf(container)
+      if (pass !== null) return { kind: 'pass', hash: createHash('sha256').update(pass).digest('hex') }
+      const info = await askFor('workspace', () => container.inspect())
+      const addresses = Object.values(info?.NetworkSettings.Networks ?? {}).map((network) => network?.IPAddress)
+      return { kind: 'address', address: addresses.find((address) => address) ?? '' }
+    },
     restrictedGateway: async () => (await (way ?? restrictedWay(null))).gateway,
     dismiss: (runId) => restricted.dismiss(runId),
     forget: (runId) => restricted.forget(runId),

@@ -213,6 +213,7 @@ function sandbox(daemon: Daemon, runId: string, generation: number, { container,
     },
     job: (spec) => daemon.locks.start(runId, () => startJob(daemon.docker, container, paths, owner, spec)),
     hasJob: (id) => hasJob(paths, id),
+    callsFrom: () => daemon.egress.callsFrom(container),
     async isRunning() {
       const info = await askFor('turn', () => container.inspect())
       return info?.State.Running === true

@@ -1,6 +1,6 @@
 // The network of sandboxes whose environment names the hosts they may reach: no way out but a proxy, which runs in a
 // container of its own, outlives this process, and is there for as long as there are such sandboxes.
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -38,7 +38,9 @@ export interface RestrictedNetwork {
   /** Sees that network, rules and proxy are there, and stay: for the sandbox that is being made of this run, where there is one. */
   open(runId: string | null): Promise<Way>
   /** Lets a sandbox that has started reach these hosts. */
-  admit(container: Docker.Container, note: SandboxNote): Promise<void>
+  admit(container: Docker.Container, note: Omit<SandboxNote, 'pass'>): Promise<void>
+  /** By which the relay tells the model gateway that such a sandbox asks; null: it was never let through. */
+  passOf(container: Docker.Container): Promise<string | null>
   /** The run's sandboxes have ended. After the last one of all, nothing of the network stays. */
   dismiss(runId: string): Promise<void>
   /** Forgets what was refused to the run. */
@@ -131,6 +133,11 @@ export function createRestrictedNetwork(options: {
     return JSON.parse(await readFile(join(notes, file), 'utf8')) as SandboxNote
   }
 
+  async function noteAt(path: string): Promise<SandboxNote | null> {
+    const text = await readFile(path, 'utf8').catch(() => null) // Nobody has the address.
+    return text === null ? null : (JSON.parse(text) as SandboxNote)
+  }
+
   /** Takes back what was let through for sandboxes that are gone: another may get their address. */
   async function forgetGone(): Promise<void> {
     const files = await admitted()
@@ -157,12 +164,20 @@ export function createRestrictedNetwork(options: {
         // Without one it has ended already: there is nobody to let through.
         if (address) {
           const file = sandboxFile(directory, address)
-          await writeFile(`${file}.new`, JSON.stringify(note), { mode: 0o600 })
+          const before = await noteAt(file)
+          const isSame = before?.run_id === note.run_id && before.generation === note.generation
+          const pass = (isSame ? before.pass : undefined) ?? randomBytes(24).toString('base64url')
+          await writeFile(`${file}.new`, JSON.stringify({ ...note, pass } satisfies SandboxNote), { mode: 0o600 })
           await giveTo(`${file}.new`, owner)
           await rename(`${file}.new`, file)
         }
         expected.delete(note.run_id)
       }),
+    async passOf(container) {
+      const info = await askFor('workspace', () => container.inspect())
+      const address = info?.NetworkSettings.Networks[name]?.IPAddress
+      return address ? ((await noteAt(sandboxFile(directory, address)))?.pass ?? null) : null
+    },
     async dismiss(runId) {
       expected.delete(runId)
       if (!(await exists(mark))) return
@@ -189,6 +204,28 @@ export function createRestrictedNetwork(options: {
         else if (await exists(mark)) await down()
       }),
   }
+}
+
+/**
+ * For a host that has worked with containers and does so no longer: its proxy
+ * would stay for good, started again with the daemon. @returns whether there was
+ * anything to remove.
+ */
+export async function removeRestrictedNetwork(docker: Docker, runsDirectory: string): Promise<boolean> {
+  const mark = join(runsDirectory, '.egress', 'in-use')
+  if (!(await exists(mark))) return false
+  const name = `ambient-egress-${shortHash(runsDirectory)}`
+  await removeProxy(docker, name)
+  await rm(join(runsDirectory, '.egress', 'ports.json'), { force: true })
+  try {
+    await askFor('dispose', () => docker.getNetwork(name).remove())
+  } catch (error) {
+    // A sandbox is still in it, which reaches nothing without the proxy: the next start tries again.
+    if (statusOf(error) === 403) return true
+    throw error
+  }
+  await rm(mark, { force: true })
+  return true
 }
 
 /** The proxy's program where its container finds it. @returns its path. */

@@ -26,9 +26,13 @@ export interface SandboxNote {
   run_id: string
   generation: number
   allow: readonly string[]
+  /** The relay adds it to what the sandbox asks of the model gateway, which so knows where it comes from. */
+  pass: string
 }
 
 export const sandboxFile = (directory: string, address: string) => join(directory, 'sandboxes', `${address}.json`)
 
-export const blockedFile = (directory: string, { run_id: runId, generation }: Omit<SandboxNote, 'allow'>) =>
-  join(directory, 'blocked', `${runId}-${generation}.json`)
+export const blockedFile = (
+  directory: string,
+  { run_id: runId, generation }: Pick<SandboxNote, 'run_id' | 'generation'>,
+) => join(directory, 'blocked', `${runId}-${generation}.json`)

@@ -53,7 +53,7 @@ const former = await readFile(portsFile, 'utf8').then(
 await mkdir(join(directory, 'blocked'), { recursive: true })
 const proxy = createProxy({ sandboxAt, ranges: settings.ranges })
 const target = settings.gateway === null ? null : new URL(settings.gateway)
-const relay = createRelay({ target, isSandbox: async (address) => (await noteAt(address)) !== null })
+const relay = createRelay({ target, passOf: async (address) => (await noteAt(address))?.pass ?? null })
 const ports: Ports = { proxy: await listen(proxy, former.proxy), gateway: await listen(relay, former.gateway) }
 await writeFile(`${portsFile}.new`, JSON.stringify({ ...ports, ready: settings.version } satisfies Ports))
 await rename(`${portsFile}.new`, portsFile)

@@ -175,17 +175,22 @@ test('the relay passes a sandbox on to the gateway, chunk by chunk, and nobody e
   const gateway = await listen(
     http.createServer(async (request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' })
-      response.write(`${request.url} ${request.headers['x-api-key']} ${await text(request)}\n`)
+      const { 'x-api-key': key, 'x-ambient-pass': pass } = request.headers
+      response.write(`${request.url} ${key} ${pass} ${await text(request)}\n`)
       await goOn.promise
       response.end('end\n')
     }),
   )
   const target = new URL(`http://127.0.0.1:${gateway}/base`)
-  const relay = await listen(createRelay({ target, isSandbox: async () => isSandbox }))
+  const relay = await listen(createRelay({ target, passOf: async () => (isSandbox ? 'its-pass' : null) }))
   const url = `http://127.0.0.1:${relay}/anthropic/v1/messages?beta=true`
-  const response = await fetch(url, { method: 'POST', headers: { 'x-api-key': 'token' }, body: 'question' })
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'x-api-key': 'token', 'X-Ambient-Pass': 'made up' },
+    body: 'question',
+  })
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
-  expect((await reader?.read())?.value).toBe('/base/anthropic/v1/messages?beta=true token question\n')
+  expect((await reader?.read())?.value).toBe('/base/anthropic/v1/messages?beta=true token its-pass question\n')
   goOn.resolve()
   expect((await reader?.read())?.value).toBe('end\n')
   isSandbox = false

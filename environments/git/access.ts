@@ -4,6 +4,8 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { RunFailureError } from '../../domain/failure.ts'
+import { brokerUrl } from '../../domain/git-url.ts'
+import type { BrokeredRepository } from '../../domain/host-api.ts'
 import { withoutCredentials } from '../../domain/run.ts'
 import { isErrno } from '../errno.ts'
 import { type Credentials, type GitOptions, globalConfig } from './git.ts'
@@ -21,6 +23,16 @@ export interface GitAccess {
   knownHosts: string
   /** Largest file that git may write, in bytes: what a server sends is one. */
   fileBytes: number | undefined
+  /** What is reached through the git broker; absent: nothing. */
+  broker?: BrokerAccess
+}
+
+/** The git broker, as far as it is for the repositories of one run, build or environment. */
+export interface BrokerAccess {
+  /** The address of the gateway. */
+  gateway: string
+  token: string
+  repositories: readonly BrokeredRepository[]
 }
 
 export interface GitAccessSettings {
@@ -72,17 +84,28 @@ export interface Remote {
   credentials: Credentials | null
   /** Those of them that came with the request. */
   given: Credentials | null
+  /** Where the git broker has it; null: it is reached by itself. */
+  via: string | null
 }
 
 /**
  * The URL's own credentials come first, then those that the request gave for
- * the repository it is part of, on the same server, then those of the host's file.
+ * the repository it is part of, on the same server, then what is stored on the
+ * server, then the host's file, then the server's settings.
  * @throws {RunFailureError} internal_error when that file cannot be read.
  */
 export async function remoteOf(url: string, access: GitAccess, parent: Remote | null = null): Promise<Remote> {
   const shown = withoutCredentials(url)
   const given = credentialsIn(url) ?? (parent?.given && isOn(shown, parent.given) ? parent.given : null)
-  return { url: shown, given, credentials: given ?? (await knownCredentials(shown, access)) }
+  const direct = { url: shown, given, via: null }
+  if (given !== null) return { ...direct, credentials: given }
+  const brokered = access.broker?.repositories.find(({ url: each, by }) => each === shown && by !== 'url')
+  const known = brokered?.by === 'stored' ? null : await knownCredentials(shown, access)
+  if (known !== null || brokered === undefined || access.broker === undefined) return { ...direct, credentials: known }
+  const { gateway, token } = access.broker
+  const { protocol, host } = new URL(gateway)
+  const credentials = { username: 'ambient', password: token, protocol: protocol.replace(':', ''), host }
+  return { ...direct, credentials, via: brokerUrl(gateway, brokered.place) }
 }
 
 const isOn = (url: string, { protocol, host }: Credentials) =>
@@ -90,10 +113,17 @@ const isOn = (url: string, { protocol, host }: Credentials) =>
 
 /** What every call of git is made with that speaks to this server. */
 export const gitOptions = (
-  { credentials }: Remote,
+  { credentials, url, via }: Remote,
   { config, ssh, fileBytes }: GitAccess,
   rest: Pick<GitOptions, 'cwd' | 'signal'> & Partial<GitOptions>,
-): GitOptions => ({ config, ssh, credentials, fileBytes, ...rest })
+): GitOptions => ({
+  config,
+  ssh,
+  credentials,
+  fileBytes,
+  ...(via !== null && { instead: { of: url, by: via } }),
+  ...rest,
+})
 
 function credentialsIn(url: string): Credentials | null {
   const match = /^(https?):\/\/([^/?#:]*)(?::([^/?#]*))?@([^/?#@]+)/.exec(url)

@@ -32,7 +32,7 @@ const troubles = ({ knownHosts }: GitAccess): Trouble[] => [
     said: /authentication failed|could not read (username|password)|permission denied|access denied|\b40[13]\b/i,
     message: 'access to it was denied',
     nextStep:
-      'Give access to it: a token in the URL, a line for it in the AMBIENT_GIT_CREDENTIALS of the host, or for ssh the key of its AMBIENT_GIT_SSH_KEY.',
+      'Give access to it: a git credential of your team (`ambient git-credentials create`), a token in the URL, a line for it in the AMBIENT_GIT_CREDENTIALS of the host, or for ssh the key of its AMBIENT_GIT_SSH_KEY.',
   },
   {
     said: /repository .*not found|does not appear to be a git repository|returned error: 404|(project|repository) .*(could not be found|does not exist)/i,

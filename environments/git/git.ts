@@ -17,6 +17,8 @@ export interface GitOptions {
   config: string
   /** For the credential helper; never on a command line, where every process of the machine sees it. */
   credentials: Credentials | null
+  /** An address that another one is reached by: repositories go by their own names, also where the git broker has them. */
+  instead?: { of: string; by: string } | undefined
   /** The command that stands for ssh. */
   ssh: string
   signal: AbortSignal
@@ -27,6 +29,8 @@ export interface GitOptions {
   maxOutput?: number
   /** Written to its stdin. */
   input?: string
+  /** How its output is read; absent: as UTF-8. `latin1` has a character for each byte. */
+  encoding?: 'latin1'
   /** Largest file that it may write, in bytes. */
   fileBytes?: number | undefined
 }
@@ -100,8 +104,10 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   options.signal.throwIfAborted()
   const settings = options.credentials
     ? [...SETTINGS, 'credential.helper=', `credential.helper=${CREDENTIAL_HELPER}`]
-    : SETTINGS
+    : [...SETTINGS]
   const blocks = options.fileBytes === undefined ? '' : String(Math.ceil(options.fileBytes / BLOCK_BYTES))
+  const { instead } = options
+  if (instead) settings.push(`url.${instead.by}.insteadOf=${instead.of}`)
   const words = [...settings.flatMap((setting) => ['-c', setting]), ...args]
   const child = spawn('/bin/sh', ['-c', LIMITED, 'git', blocks, ...words], {
     cwd: options.cwd,
@@ -124,7 +130,7 @@ export async function git(args: readonly string[], options: GitOptions): Promise
   const { stdin, stdout: said, stderr: complained } = streamsOf(child)
   stdin.on('error', () => {}) // It may end without having read.
   stdin.end(options.input ?? '')
-  said.setEncoding('utf8').on('data', (text: string) => {
+  said.setEncoding(options.encoding ?? 'utf8').on('data', (text: string) => {
     if (stdout.length + text.length <= (options.maxOutput ?? STDOUT_CHARS)) stdout += text
     else isTooMuch = true
   })

@@ -100,6 +100,13 @@ result_tree() {
   g write-tree
   unset GIT_INDEX_FILE
 }
+# A submodule is a repository of its own, which nobody asked to have pushed.
+note_submodules() {
+  moved=$(g diff --raw --abbrev=12 --no-renames --ignore-submodules=none "$start" "$end" |
+    sed -n "s/^:[0-7]* 160000 [0-9a-f]* \\([0-9a-f]*\\) [A-Z][0-9]*$tab\\(.*\\)/\\2 at \\1/p" |
+    head -n 10 | cut -b 1-200 | paste -s -d , -)
+  [ -z "$moved" ] || echo "note commits in submodules are neither pushed nor in the diff; where their servers lack them, push them from there: $moved" >>"$facts"
+}
 collect() {
   cd "$workspace/$path" 2>/dev/null && g rev-parse --git-dir >/dev/null || { echo 'note it is not there any more' >>"$facts"; return; }
   empty=$(g hash-object -w -t tree /dev/null)
@@ -121,6 +128,7 @@ collect() {
   [ -z "$head" ] || g log --max-count=501 --format='%H%x1f%an%x1f%aI%x1f%s' "$head" $since | cut -b 1-8000 >"$files/$number.log"
   echo "stat $(g diff --shortstat -M --no-ext-diff --no-textconv "$start" "$end")" >>"$facts"
   g diff --binary -M --no-ext-diff --no-textconv --submodule=short "$start" "$end" | head -c "$limit" >"$files/$number.patch"
+  note_submodules
   result=$head
   tree=$(result_tree)
   if [ "$tree" != "$(g rev-parse --verify --quiet "\${head:-none}^{tree}" || echo "$empty")" ]; then

@@ -220,6 +220,15 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect([result?.commits, result?.note]).toEqual([[], expect.stringContaining('list of commits')])
   })
 
+  test('commits in a submodule are told of: they are in no diff, and nobody pushes them', async () => {
+    await begin(`git clone -q "$PWD" ../part; git -c protocol.file.allow=always submodule add -q "$PWD/../part" part
+      git commit -q -m part`)
+    await work('cd part; echo mine >mine; git add mine; git commit -q -m mine')
+    const { note, patch } = await collect()
+    expect(note).toMatch(/^commits in submodules are neither pushed nor in the diff; .*: part at [0-9a-f]{12}$/)
+    expect(text(patch)).toContain('Subproject commit')
+  })
+
   test('a repository that is gone, and one whose history was thrown away, are still told of', async () => {
     await begin()
     await work('rm -rf .git; git init -q; echo a >fresh; git add fresh; git commit -q -m again')

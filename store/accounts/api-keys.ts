@@ -111,12 +111,14 @@ export interface NewKey {
   scope: Scope
   expiresAt: Date | null
   createdBy: Principal
+  /** The key of whoever makes it; null where they have none. */
+  madeWith: string | null
 }
 
 /** A new key. It is returned here and never again. */
 export async function createApiKey(tx: Tx, asked: NewKey): Promise<{ key: string; item: ApiKeyItem }> {
   const key = `wk-${randomBytes(32).toString('base64url')}`
-  const { owner, name, team, scope, expiresAt, createdBy } = asked
+  const { owner, name, team, scope, expiresAt, createdBy, madeWith } = asked
   const row = await tx
     .insertInto('api_keys')
     .values({
@@ -131,6 +133,7 @@ export async function createApiKey(tx: Tx, asked: NewKey): Promise<{ key: string
       expires_at: expiresAt,
       created_by_type: createdBy.type,
       created_by: createdBy.uid,
+      made_with: madeWith,
     })
     .returning(served)
     .executeTakeFirstOrThrow()
@@ -139,8 +142,11 @@ export async function createApiKey(tx: Tx, asked: NewKey): Promise<{ key: string
   return { key, item }
 }
 
-/** Which keys are meant: somebody's own, or all that a team's admins see to; the operator also those that are good for more than the team. */
-export type KeySelection = { person: string; teams: readonly string[] | null } | { team: string; withUnbound: boolean }
+/** Which keys are meant: somebody's own, or all that a team's admins see to; the operator also those that are good for more than the team; or any. */
+export type KeySelection =
+  | { person: string; teams: readonly string[] | null }
+  | { team: string; withUnbound: boolean }
+  | 'any'
 
 /** Those that are not revoked, the oldest first. Expired ones are among them. */
 export async function listApiKeys(db: Queryable, which: KeySelection): Promise<ApiKeyItem[]> {
@@ -171,8 +177,26 @@ export async function revokeApiKey(tx: Tx, uid: string, which: KeySelection): Pr
   return item ?? null
 }
 
+/** The keys that were made with this one, and with those, and are still good. */
+export async function keysMadeWith(tx: Tx, uid: string): Promise<string[]> {
+  const { rows } = await sql<{ uid: string }>`
+    with recursive made (uid) as (
+      select uid from api_keys where made_with = ${uid}
+      union
+      select api_keys.uid from api_keys join made on api_keys.made_with = made.uid
+    )
+    select uid from made where exists (
+      select from api_keys where api_keys.uid = made.uid and revoked_at is null
+        and (expires_at is null or expires_at > now())
+    )
+    order by uid
+  `.execute(tx)
+  return rows.map((row) => row.uid)
+}
+
 /** Whoever has a key of one team sees of their own keys only that team's. */
 function selected(which: KeySelection) {
+  if (which === 'any') return sql`true`
   if ('person' in which) {
     const own = sql`api_keys.person = ${which.person}`
     return which.teams === null ? own : sql`(${own} and api_keys.team = any(${which.teams}::text[]))`
@@ -203,6 +227,7 @@ const served = [
   'scope',
   'created_by_type',
   'created_by',
+  'made_with',
   'created_at',
   'expires_at',
   'last_used_at',
@@ -226,6 +251,7 @@ async function serve(db: Queryable, rows: readonly KeyRow[]): Promise<ApiKeyItem
     scope: row.scope,
     created_at: row.created_at.toISOString(),
     created_by: profileIn(profiles, makerOf(row)),
+    made_with: row.made_with,
     expires_at: row.expires_at?.toISOString() ?? null,
     last_used_at: row.last_used_at?.toISOString() ?? null,
   }))

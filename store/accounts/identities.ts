@@ -2,11 +2,12 @@
 import { type Selectable, sql } from 'kysely'
 import { asServed } from '../../domain/harness.ts'
 import type { IdentityConfig, IdentityItem } from '../../domain/identity.ts'
+import { shownServers } from '../../domain/mcp-server.ts'
 import type { Principal } from '../../domain/permission.ts'
-import { HIDDEN } from '../../domain/run.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { jsonb } from '../json.ts'
 import type { IdentitiesTable } from '../schema.ts'
+import { deleteSecretsOf } from '../secrets/secrets.ts'
 import { isTaken } from '../taken.ts'
 import { newUid } from '../uid.ts'
 import { revokeKeysOf } from './api-keys.ts'
@@ -25,6 +26,9 @@ export interface StoredIdentity {
   config: IdentityConfig
   onBehalfOf: boolean
 }
+
+/** One as runs begin with it. */
+export type RunIdentity = StoredIdentity & { uid: string; isDefault: boolean }
 
 /** @throws {IdentityNameTakenError} */
 export async function insertIdentity(
@@ -77,13 +81,14 @@ export async function changeIdentity(
   return serve(row)
 }
 
-/** Its keys end with it. Runs that it carried out go on, and name it. */
+/** Its keys and secrets end with it. Runs that it carried out go on, and name it. */
 export async function deleteIdentity(tx: Tx, team: string, uid: string): Promise<'deleted' | 'default' | 'unknown'> {
   const row = await select(tx, team).where('uid', '=', uid).forNoKeyUpdate().executeTakeFirst()
   if (!row) return 'unknown'
   if (row.is_default) return 'default'
   await tx.updateTable('identities').set({ deleted_at: sql`now()` }).where('uid', '=', uid).execute()
   await revokeKeysOf(tx, { agent: uid })
+  await deleteSecretsOf(tx, 'agent', uid)
   return 'deleted'
 }
 
@@ -94,14 +99,18 @@ export async function findIdentity(db: Queryable, team: string, uid: string): Pr
 }
 
 /** As it is kept: with what is never shown. Absent uid: the one that every team has. Null when there is none. */
-export async function identityForRun(
-  db: Queryable,
-  team: string,
-  uid: string | null,
-): Promise<(StoredIdentity & { uid: string }) | null> {
+export async function identityForRun(db: Queryable, team: string, uid: string | null): Promise<RunIdentity | null> {
   const all = select(db, team)
   const row = await (uid === null ? all.where('is_default', '=', true) : all.where('uid', '=', uid)).executeTakeFirst()
-  return row ? { uid: row.uid, name: row.name, config: row.config, onBehalfOf: row.on_behalf_of_enabled } : null
+  if (!row) return null
+  const { name, config, on_behalf_of_enabled: onBehalfOf, is_default: isDefault } = row
+  return { uid: row.uid, name, config, onBehalfOf, isDefault }
+}
+
+/** The names of the team's service accounts whose runs have this profile. */
+export async function identitiesWithProfile(db: Queryable, team: string, profile: string): Promise<string[]> {
+  const rows = await select(db, team).where(sql`config ->> 'profile_uid'`, '=', profile).orderBy('name').execute()
+  return rows.map(({ name }) => name)
 }
 
 /** The one that every team has first, then by name. */
@@ -150,7 +159,7 @@ function serve(row: Pick<Selectable<IdentitiesTable>, (typeof served)[number]>):
     harness: config.harness ? asServed(config.harness) : null,
     harness_auth_secrets: config.harness_auth_secrets ?? null,
     inference_providers: config.inference_providers ?? null,
-    mcp_servers: withoutValues(config.mcp_servers ?? {}),
+    mcp_servers: shownServers(config.mcp_servers ?? {}),
     secrets: config.secrets ?? [],
     skills: config.skills ?? [],
     memory: {
@@ -158,6 +167,7 @@ function serve(row: Pick<Selectable<IdentitiesTable>, (typeof served)[number]>):
       attached_stores: config.memory_stores ?? [],
     },
     worker_host: config.worker_host ?? null,
+    profile_uid: config.profile_uid ?? null,
     credential_strategy: config.credential_strategy ?? null,
     agent_type: config.agent_type ?? 'CUSTOM',
     // Never null: clients of the Oz API refuse it.
@@ -169,14 +179,3 @@ function serve(row: Pick<Selectable<IdentitiesTable>, (typeof served)[number]>):
     updated_at: row.updated_at.toISOString(),
   }
 }
-
-/** Variables and headers of an MCP server are where its passwords are. */
-const withoutValues = (servers: IdentityItem['mcp_servers']): IdentityItem['mcp_servers'] =>
-  Object.fromEntries(
-    Object.entries(servers).map(([name, { env, headers, ...server }]) => [
-      name,
-      { ...server, ...(env && { env: hidden(env) }), ...(headers && { headers: hidden(headers) }) },
-    ]),
-  )
-
-const hidden = (values: Record<string, string>) => Object.fromEntries(Object.keys(values).map((name) => [name, HIDDEN]))

@@ -82,7 +82,7 @@ export interface PeopleQuery {
 export async function listPeople(db: Queryable, { teams, after, limit }: PeopleQuery): Promise<PersonItem[]> {
   const { rows } = await sql<PersonRow>`
     select people.*, ${teamsOf(teams)} as teams from people
-    where ${after === null ? sql`true` : sql`email > ${after}`}
+    where deleted_at is null and ${after === null ? sql`true` : sql`email > ${after}`}
       and ${teams === null ? sql`true` : sql`uid in (select person from members where team = any(${teams}::text[]))`}
     order by email
     limit ${limit}
@@ -98,7 +98,7 @@ export async function findPerson(
 ): Promise<PersonItem | null> {
   const { rows } = await sql<PersonRow>`
     select people.*, ${teamsOf(teams)} as teams from people
-    where uid = ${uid}
+    where uid = ${uid} and deleted_at is null
       and ${teams === null ? sql`true` : sql`uid in (select person from members where team = any(${teams}::text[]))`}
   `.execute(db)
   return rows[0] ? serve(rows[0]) : null
@@ -128,6 +128,7 @@ export async function changePerson(
       ...(disabled !== undefined && { disabled_at: disabled ? sql`coalesce(disabled_at, now())` : null }),
     })
     .where('uid', '=', uid)
+    .where('deleted_at', 'is', null)
     .executeTakeFirst()
     .catch((error: unknown) => {
       throw email !== undefined && isTaken(error) ? new EmailTakenError(email) : error

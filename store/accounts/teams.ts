@@ -18,7 +18,8 @@ export async function setRunLimit(db: Queryable, runLimit: number): Promise<void
 }
 
 export async function teamExists(db: Queryable, uid: string): Promise<boolean> {
-  return (await db.selectFrom('teams').select('name').where('name', '=', uid).executeTakeFirst()) !== undefined
+  const team = db.selectFrom('teams').select('name').where('name', '=', uid).where('deleted_at', 'is', null)
+  return (await team.executeTakeFirst()) !== undefined
 }
 
 /** Of these, or of all; each as whoever asks is in it. By name. */
@@ -28,7 +29,7 @@ export async function listTeams(
 ): Promise<TeamItem[]> {
   const roles = which === 'all' ? null : new Map(which.map(({ team, role }) => [team, role]))
   if (roles?.size === 0) return []
-  let select = db.selectFrom('teams').select(served)
+  let select = db.selectFrom('teams').select(served).where('deleted_at', 'is', null)
   if (roles !== null) select = select.where('name', 'in', [...roles.keys()])
   const rows = await select.orderBy('display_name').orderBy('name').execute()
   return rows.map((row) => serve(row, roles?.get(row.name) ?? 'admin'))
@@ -79,6 +80,7 @@ export async function changeTeam(
       ...(runLimit !== undefined && { run_limit: runLimit ?? standard, has_own_limit: runLimit !== null }),
     })
     .where('name', '=', uid)
+    .where('deleted_at', 'is', null)
     .returning(served)
     .executeTakeFirst()
   if (!row) return null

@@ -59,7 +59,7 @@ export async function askForBuild(
     if (made) return made.id
     const goingOn = await tx
       .selectFrom('builds')
-      .select(['id', 'config'])
+      .select(['id', 'config', 'cancel_asked_at', 'again_with_force'])
       .where('environment_id', '=', environmentId)
       .where('host_id', '=', hostId)
       .where('finished_at', 'is', null)
@@ -67,6 +67,13 @@ export async function askForBuild(
       .executeTakeFirst()
     // It has ended meanwhile.
     if (!goingOn) continue
+    // What somebody asks for is not over with what somebody has cancelled: it is begun when that has ended.
+    if ((reason === 'manual' || reason === 'push') && goingOn.cancel_asked_at !== null)
+      await tx
+        .updateTable('builds')
+        .set({ again_with_force: force || goingOn.again_with_force === true })
+        .where('id', '=', goingOn.id)
+        .execute()
     // Asked again: it may have been begun for a change that came after the first look.
     const now = await tx.selectFrom('environments').select('config').where('id', '=', environmentId).executeTakeFirst()
     if (now && !isDeepStrictEqual(contentOf(goingOn.config), contentOf(now.config))) await cancel(tx, [goingOn.id])
@@ -169,7 +176,7 @@ export async function recordBuild(
   return db.transaction().execute(async (tx) => {
     const build = await tx
       .selectFrom('builds')
-      .select(['environment_id', 'host_id', 'config', 'cancel_asked_at'])
+      .select(['environment_id', 'host_id', 'config', 'cancel_asked_at', 'again_with_force'])
       .where('id', '=', buildId)
       .where('finished_at', 'is', null)
       .forNoKeyUpdate()
@@ -194,11 +201,13 @@ export async function recordBuild(
       .select(['config', 'updated_at'])
       .where('id', '=', build.environment_id)
       .executeTakeFirstOrThrow()
-    const { cancel_asked_at: cancelledAt } = build
+    const { cancel_asked_at: cancelledAt, environment_id: environmentId, host_id: hostId } = build
+    if (build.again_with_force !== null)
+      await askForBuild(tx, { environmentId, hostId, reason: 'manual', force: build.again_with_force })
     // Cancelled for a change that was taken back before this end.
     const isWantedAgain = state === 'CANCELLED' && cancelledAt !== null && environment.updated_at > cancelledAt
     if (isWantedAgain || !isDeepStrictEqual(contentOf(environment.config), contentOf(build.config)))
-      await askForBuild(tx, { environmentId: build.environment_id, hostId: build.host_id, reason: 'changed' })
+      await askForBuild(tx, { environmentId, hostId, reason: 'changed' })
     return { state, ...recorded }
   })
 }
@@ -208,8 +217,14 @@ const endStates = { ready: 'READY', failed: 'FAILED', cancelled: 'CANCELLED' } a
   BuildState
 >
 
+/** Secrets are opened where they are given, and nowhere else. */
+export type StoredBuildOrder = Omit<BuildOrder, 'git' | 'secrets' | 'secrets_trouble'>
+
 /** What a host needs to build, with whose host that is. Null when there is no such build. */
-export async function findBuildOrder(db: Queryable, id: string): Promise<{ hostId: string; order: BuildOrder } | null> {
+export async function findBuildOrder(
+  db: Queryable,
+  id: string,
+): Promise<{ hostId: string; order: StoredBuildOrder } | null> {
   const row = await db
     .selectFrom('builds')
     .innerJoin('environments', 'environments.id', 'builds.environment_id')

@@ -9,6 +9,7 @@ import { jsonb } from '../json.ts'
 import { lockLine } from '../locking.ts'
 import { moveLine } from '../queue/admission.ts'
 import type { EnvironmentsTable } from '../schema.ts'
+import { deleteSecretsOf } from '../secrets/secrets.ts'
 import { isTaken } from '../taken.ts'
 import { newUid } from '../uid.ts'
 import { newestBuilds } from './build-list.ts'
@@ -102,6 +103,7 @@ export async function deleteEnvironment(tx: Tx, team: string, id: string): Promi
     .set({ deleted_at: sql`now()`, config: jsonb(withoutSecrets(stored.config)) })
     .where('id', '=', id)
     .execute()
+  await deleteSecretsOf(tx, 'environment', id)
   await heedChange(tx, { id, before: stored.config, after: null, pool: null })
   await letIn(tx)
   return true

@@ -1,7 +1,6 @@
 // Indexes for lists of very many runs, what they are searched by, what statistics are made of, conversations, scores.
 // Safe while older workers run: what they write is kept up by triggers. Whatever is written waits until the indexes are made.
 import { type Kysely, sql } from 'kysely'
-import { fillSearch } from '../runs/run-search.ts'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   // As long as it takes. Whoever writes takes a run's lock first, so nobody who waits here holds what a later step needs.
@@ -144,4 +143,69 @@ async function makeStatistics(db: Kysely<unknown>): Promise<void> {
       when (old.state <> new.state and (old.state in ${ended} or new.state in ${ended}))
       execute function note_run_end();
   `.execute(db)
+}
+
+interface Searchable {
+  id: string
+  team: string
+  title: string
+  prompt: string
+  metadata: Readonly<Record<string, string>>
+}
+
+const PAGE = 500
+
+/** What runs are searched by, for those that are there. Written out here, as it was then: how it is made may change. */
+async function fillSearch(db: Kysely<unknown>): Promise<void> {
+  for (let after: string | null = null; ; ) {
+    const { rows }: { rows: Searchable[] } = await sql<Searchable>`
+      select id, team, title, prompt, metadata from runs
+      where ${after}::uuid is null or id > ${after}::uuid
+      order by id limit ${PAGE}
+    `.execute(db)
+    const last = rows.at(-1)
+    if (last === undefined) return
+    const words = rows.map((run) => JSON.stringify(termsOf(run)))
+    await sql`
+      insert into run_search (run_id, words)
+      select id, array_to_tsvector(array(select distinct jsonb_array_elements_text(terms::jsonb)))
+      from unnest(${rows.map(({ id }) => id)}::uuid[], ${words}::text[]) as filled (id, terms)
+      on conflict do nothing
+    `.execute(db)
+    after = last.id
+  }
+}
+
+const termsOf = ({ team, title, prompt, metadata }: Searchable): string[] => [
+  `=team=${team}`,
+  ...Object.entries(metadata).map(([key, value]) => `=meta=${key}=${value}`),
+  ...wordsOf(`${title}\n${prompt}`),
+]
+
+const SEARCHED_CHARS = 64 * 1024
+const WORD_CHARS = 64
+
+const dense =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u
+
+const hump = /(?<=[\p{Ll}\p{N}])(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}\p{Ll})/u
+
+const plain = (token: string): string => [...token.toLowerCase()].slice(0, WORD_CHARS).join('')
+
+function wordsOf(text: string): Set<string> {
+  const words = new Set<string>()
+  const tokens =
+    text
+      .slice(0, SEARCHED_CHARS)
+      .toWellFormed()
+      .normalize('NFKC')
+      .match(/[\p{L}\p{M}\p{N}]+/gu) ?? []
+  for (const token of tokens) {
+    words.add(plain(token))
+    for (const part of token.split(hump)) words.add(plain(part))
+    if (!dense.test(token)) continue
+    const characters = [...token.toLowerCase()]
+    for (const [at, character] of characters.slice(1).entries()) words.add(`${characters[at]}${character}`)
+  }
+  return words
 }

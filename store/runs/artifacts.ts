@@ -49,13 +49,18 @@ export async function reportArtifact(tx: Tx, run: Pick<LockedRun, 'id' | 'execut
     )
     .returning(['uid', sql<boolean>`xmax = 0`.as('isNew')])
     .executeTakeFirstOrThrow()
-  if (row.isNew) await tellOutside(tx, run.id, { ...artifact, uid: row.uid, data })
+  // A file that its host has still to bring may yet be refused.
+  if (row.isNew && artifact.wantedPath == null) await tellOutside(tx, run.id, { ...artifact, uid: row.uid, data })
   await tx.updateTable('runs').set({ updated_at: sql`now()` }).where('id', '=', run.id).execute()
   return row.uid
 }
 
 /** A run is found by the URLs that it has made, and webhooks are told. */
-async function tellOutside(tx: Tx, runId: string, artifact: NewArtifact & { uid: string }): Promise<void> {
+async function tellOutside(
+  tx: Tx,
+  runId: string,
+  artifact: Pick<NewArtifact, 'type' | 'data'> & { uid: string },
+): Promise<void> {
   const { uid, type, data } = artifact
   const isLink = type === 'PULL_REQUEST' || type === 'EXTERNAL_REFERENCE'
   if (isLink && typeof data.url === 'string') await noteReference(tx, runId, data.url)
@@ -170,12 +175,13 @@ export async function settleWanted(
       ])
       return
     }
-    const size = artifact.type === 'FILE' ? { size_bytes: outcome.bytes } : {}
+    const data = { ...artifact.data, ...(artifact.type === 'FILE' ? { size_bytes: outcome.bytes } : {}) }
     await tx
       .updateTable('artifacts')
-      .set({ content_uid: outcome.contentUid, wanted_path: null, data: jsonb({ ...artifact.data, ...size }) })
+      .set({ content_uid: outcome.contentUid, wanted_path: null, data: jsonb(data) })
       .where('uid', '=', uid)
       .execute()
+    await tellOutside(tx, runId, { ...artifact, data })
     await tx.updateTable('runs').set({ updated_at: sql`now()` }).where('id', '=', runId).execute()
   })
 }

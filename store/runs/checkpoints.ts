@@ -16,6 +16,13 @@ export interface StoredCheckpoint {
   bytes: number
 }
 
+/** What seals the pieces of checkpoints: whole workspaces, with whatever agents have put into files. */
+export interface ContentSeals {
+  /** Null: they are kept as they are. */
+  begin(id: string): { sealedKey: Buffer; seal(number: number, bytes: Buffer): Buffer } | null
+  open(id: string, sealedKey: Buffer): (number: number, sealed: Buffer) => Buffer
+}
+
 export interface NewCheckpoint {
   content: AsyncIterable<Buffer>
   /** Null: of a host that is older than summaries. */
@@ -34,19 +41,24 @@ export async function saveCheckpoint(
   { runId, execution }: ExecutionRef,
   { content, summary, late }: NewCheckpoint,
   limits: HistoryLimits,
+  seals: ContentSeals,
 ): Promise<StoredCheckpoint> {
   const id = randomUUID()
+  const sealing = seals.begin(id)
   const lock = async (tx: Tx) => {
     const run = await lockRun(tx, runId)
     if (!late) refuseOlder(run, execution)
   }
   await db.transaction().execute(async (tx) => {
     await lock(tx)
-    await tx.insertInto('checkpoints').values({ id, run_id: runId, execution, late, completed_at: null }).execute()
+    await tx
+      .insertInto('checkpoints')
+      .values({ id, run_id: runId, execution, late, completed_at: null, sealed_key: sealing?.sealedKey ?? null })
+      .execute()
   })
   let bytes: number
   try {
-    bytes = await storePieces(db, id, content)
+    bytes = await storePieces(db, id, content, sealing?.seal)
     await db.transaction().execute(async (tx) => {
       await lock(tx)
       const whole = {
@@ -94,7 +106,12 @@ async function nextNumber(tx: Tx, runId: string, late: boolean): Promise<number>
   return checkpoints
 }
 
-async function storePieces(db: Db, id: string, content: AsyncIterable<Buffer>): Promise<number> {
+async function storePieces(
+  db: Db,
+  id: string,
+  content: AsyncIterable<Buffer>,
+  seal: (number: number, bytes: Buffer) => Buffer = (_, bytes) => bytes,
+): Promise<number> {
   let bytes = 0
   let number = 0
   let waiting: Buffer[] = []
@@ -104,7 +121,7 @@ async function storePieces(db: Db, id: string, content: AsyncIterable<Buffer>): 
     bytes += size
     await db
       .insertInto('checkpoint_pieces')
-      .values({ checkpoint_id: id, number, bytes: Buffer.concat(waiting) })
+      .values({ checkpoint_id: id, number, bytes: seal(number, Buffer.concat(waiting)) })
       .execute()
     waiting = []
     size = 0
@@ -150,7 +167,13 @@ export async function findCheckpoint(
 }
 
 /** A checkpoint's content, a piece at a time. @throws when it was removed meanwhile. */
-export async function* readCheckpoint(db: Queryable, { id, bytes }: StoredCheckpoint): AsyncGenerator<Buffer> {
+export async function* readCheckpoint(
+  db: Queryable,
+  { id, bytes }: StoredCheckpoint,
+  seals: ContentSeals,
+): AsyncGenerator<Buffer> {
+  const row = await db.selectFrom('checkpoints').select('sealed_key').where('id', '=', id).executeTakeFirst()
+  const open = row?.sealed_key ? seals.open(id, row.sealed_key) : (_: number, piece: Buffer) => piece
   let left = bytes
   for (let number = 1; left > 0; number++) {
     const piece = await db
@@ -160,7 +183,8 @@ export async function* readCheckpoint(db: Queryable, { id, bytes }: StoredCheckp
       .where('number', '=', number)
       .executeTakeFirst()
     if (!piece) throw new Error(`the checkpoint ${id} was removed while it was read`)
-    left -= piece.bytes.length
-    yield piece.bytes
+    const content = open(number, piece.bytes)
+    left -= content.length
+    yield content
   }
 }

@@ -1,46 +1,113 @@
 // The credentials by which a run's sandbox reaches the model gateway. Only their hashes are kept.
 import { randomBytes } from 'node:crypto'
+import { sql } from 'kysely'
+import type { ProviderName } from '../../domain/harness.ts'
+import type { CredentialBinding } from '../../domain/host-api.ts'
+import type { HarnessAuthSecrets } from '../../domain/run.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { Db, Queryable, Tx } from '../database.ts'
+import { revokeGitTokens } from '../git/tokens.ts'
+import { jsonb } from '../json.ts'
 import { lockRun, refuseOlder } from '../locking.ts'
 import { hashOfSecret } from '../secret-hash.ts'
 
 /**
  * A new credential of an execution, in place of the one it had; and one for the
- * tools of its agent, beside those it had.
+ * tools of its agent, beside those it had. `binding`: from where it may be used,
+ * until the host says more.
  * @throws {FencedError} when a newer execution has begun.
  */
 export async function issueCredentials(
   db: Db,
   { runId, execution }: ExecutionRef,
+  binding: CredentialBinding | null = null,
 ): Promise<{ token: string; toolToken: string }> {
   const token = `amb_${randomBytes(32).toString('base64url')}`
+  const credential = { token_hash: hashOfSecret(token), binding: binding === null ? null : jsonb(binding) }
   return await db.transaction().execute(async (tx) => {
     refuseOlder(await lockRun(tx, runId), execution)
     await tx
       .insertInto('run_credentials')
-      .values({ run_id: runId, execution, token_hash: hashOfSecret(token) })
-      .onConflict((conflict) =>
-        conflict.columns(['run_id', 'execution']).doUpdateSet({ token_hash: hashOfSecret(token) }),
-      )
+      .values({ run_id: runId, execution, ...credential })
+      .onConflict((conflict) => conflict.columns(['run_id', 'execution']).doUpdateSet(credential))
       .execute()
     return { token, toolToken: await insertToolCredential(tx, { runId, execution }) }
   })
 }
 
-/** Whose credential this is; null when it is nobody's, or no longer. */
-export async function findCredential(db: Queryable, token: string): Promise<ExecutionRef | null> {
+/** Whose credential this is, and from where it is good; null when it is nobody's, or no longer. */
+export async function findCredential(db: Queryable, token: string): Promise<FoundCredential | null> {
   const row = await db
     .selectFrom('run_credentials')
-    .select(['run_id as runId', 'execution'])
+    .innerJoin('runs', 'runs.id', 'run_credentials.run_id')
+    .select(['run_credentials.run_id as runId', 'run_credentials.execution', 'runs.team', 'run_credentials.binding'])
+    .select(sql<HarnessAuthSecrets | null>`runs.config -> 'harness_auth_secrets'`.as('auth'))
     .where('token_hash', '=', hashOfSecret(token))
     .executeTakeFirst()
-  return row ?? null
+  if (!row) return null
+  const { auth, ...found } = row
+  const { claude_auth_secret_name: claude, codex_auth_secret_name: codex } = auth ?? {}
+  return { ...found, keys: { ...(claude && { anthropic: claude }), ...(codex && { openai: codex }) } }
+}
+
+export interface FoundCredential extends ExecutionRef {
+  team: string
+  binding: CredentialBinding | null
+  /** Names of the secrets that are the run's keys. */
+  keys: Partial<Record<ProviderName, string>>
+}
+
+/** From where the execution's credential may be used. @throws {FencedError} when a newer execution has begun. */
+export async function bindCredential(
+  db: Db,
+  { runId, execution }: ExecutionRef,
+  binding: CredentialBinding,
+): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    refuseOlder(await lockRun(tx, runId), execution)
+    await tx
+      .updateTable('run_credentials')
+      .set({ binding: jsonb(binding) })
+      .where('run_id', '=', runId)
+      .where('execution', '=', execution)
+      .execute()
+  })
+}
+
+/** Binds a credential to the address that uses it first. @returns the one that it is bound to; empty: to none. */
+export async function claimCredential(db: Queryable, ref: ExecutionRef, address: string): Promise<string> {
+  const bound = jsonb<CredentialBinding>({ kind: 'address', address })
+  await db
+    .updateTable('run_credentials')
+    .set({ binding: bound })
+    .where('run_id', '=', ref.runId)
+    .where('execution', '=', ref.execution)
+    .where(sql<string>`binding ->> 'kind'`, '=', 'first')
+    .execute()
+  const row = await db
+    .selectFrom('run_credentials')
+    .select('binding')
+    .where('run_id', '=', ref.runId)
+    .where('execution', '=', ref.execution)
+    .executeTakeFirst()
+  return row?.binding?.kind === 'address' ? row.binding.address : ''
+}
+
+/** Where the credentials of an execution may be used; null: anywhere. */
+export async function bindingOf(db: Queryable, { runId, execution }: ExecutionRef): Promise<CredentialBinding | null> {
+  const row = await db
+    .selectFrom('run_credentials')
+    .select('binding')
+    .where('run_id', '=', runId)
+    .where('execution', '=', execution)
+    .executeTakeFirst()
+  return row?.binding ?? null
 }
 
 export async function revokeCredentials(tx: Tx, runId: string): Promise<void> {
   await tx.deleteFrom('run_credentials').where('run_id', '=', runId).execute()
   await tx.deleteFrom('tool_credentials').where('run_id', '=', runId).execute()
+  await revokeGitTokens(tx, runId)
 }
 
 /**

@@ -54,6 +54,14 @@ test('migrations may be run by several processes at once, and again', async () =
     '0014_artifacts',
     '0015_outside',
     '0016_lists',
+    '0017_secrets',
+    '0018_models',
+    '0019_money',
+    '0020_git',
+    '0021_configuration',
+    '0022_mcp_servers',
+    '0023_skills',
+    '0024_loose_ends',
   ])
   expect(await migrate((databases[0] as Database).db)).toEqual([])
   await Promise.all(databases.map((each) => each.close()))

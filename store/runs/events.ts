@@ -87,6 +87,20 @@ export interface TranscriptEnd {
   isOver: boolean
 }
 
+/** Events of one read: some are large. */
+const PAGE = 100
+
+/** All events of a run in their order, however many there are. */
+export async function* readAllEvents(db: Queryable, runId: string): AsyncGenerator<RunEvent> {
+  for (let after = 0; ; ) {
+    const events = await readEvents(db, runId, after, PAGE)
+    yield* events
+    const last = events.at(-1)
+    if (last === undefined || events.length < PAGE) return
+    after = last.sequence
+  }
+}
+
 /** Null when there is no such run. */
 export async function transcriptEnd(db: Queryable, runId: string): Promise<TranscriptEnd | null> {
   const row = await db

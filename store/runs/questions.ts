@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import type { RunItem } from '../../domain/run.ts'
 import type { AgentQuestion } from '../../workflows/contract.ts'
 import type { Queryable, Tx } from '../database.ts'
+import { stopReasons } from '../money/stops.ts'
 import { findAsk } from './asks.ts'
 import { insertMail, promptBody } from './mail.ts'
 
@@ -14,6 +15,8 @@ export type AnswerOutcome =
   | { kind: 'several_open'; questionIds: string[] }
   | { kind: 'unknown_question' }
   | { kind: 'already_answered' }
+  /** What is asked is for more to spend. */
+  | { kind: 'about_money' }
   | { kind: 'no_free_text' }
   /** `words`: it may be answered by a word for an option. */
   | { kind: 'unknown_option'; options: Options; words: boolean }
@@ -46,6 +49,7 @@ export async function answerQuestion(
   if (!question) return { kind: 'unknown_question' }
   if (question.answer_id !== null || question.closed_at !== null) return { kind: 'already_answered' }
   const questionId = question.question_id
+  if ((await stopReasons(tx, [questionId])).size > 0) return { kind: 'about_money' }
   const ask = await findAsk(tx, runId, questionId)
   if ('text' in answer && !ask?.freeText) return { kind: 'no_free_text' }
   const optionId = 'text' in answer ? null : chooseOption(question.options, answer.option)
@@ -118,7 +122,8 @@ export async function openQuestions(
       join.onRef('asks.run_id', '=', 'questions.run_id').onRef('asks.uid', '=', 'questions.question_id'),
     )
     .select(['questions.run_id', 'questions.question_id', 'questions.title', 'questions.options', 'asked.data'])
-    .select('asks.free_text')
+    .leftJoin('budget_stops', 'budget_stops.uid', 'questions.question_id')
+    .select(['asks.free_text', 'budget_stops.reason'])
     .where('questions.run_id', 'in', runIds)
     .where('questions.closed_at', 'is', null)
     .where('questions.answer_id', 'is', null)
@@ -134,6 +139,7 @@ export async function openQuestions(
       tool_call: isRecord(toolCall) ? toolCall : null,
       options,
       ...(row.free_text !== null && { free_text: row.free_text }),
+      ...(row.reason !== null && { about: row.reason }),
     }
     open.set(row.run_id, [...questions, question])
   }

@@ -1,6 +1,7 @@
 // The filter of a list, as searches that each have an index which serves them.
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
 import { isTerminal, type RunState, terminalStates } from '../../domain/state.ts'
+import { worksBy } from '../skills/run-skills.ts'
 import { messageWaits } from './mail.ts'
 import { isSharedWith, isVisible } from './run-access.ts'
 import type { RunFilter, RunOrder } from './run-list.ts'
@@ -52,6 +53,8 @@ function conditionsOf(filter: RunFilter, order: RunOrder): Condition[] {
     all.push(sql`exists (
       select from artifacts where artifacts.run_id = runs.id and artifacts.type = any(${filter.artifactTypes}::text[])
     )`)
+  const team = sharedWith === undefined ? visible.team : null
+  for (const name of filter.skills ?? []) all.push(worksBy(team, name))
   if (filter.schedule !== undefined)
     all.push(sql`runs.schedule is not null and runs.schedule ->> 'schedule_id' = ${filter.schedule}`)
   return all

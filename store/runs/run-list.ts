@@ -35,6 +35,8 @@ export interface RunFilter {
   /** Null: only runs that named none. */
   environment?: string | null | undefined
   schedule?: string | undefined
+  /** Names of skills; runs that work by all of them. */
+  skills?: readonly string[] | undefined
   /** Runs that have handed over one of these. */
   artifactTypes?: readonly ArtifactType[] | undefined
 }

@@ -1,5 +1,5 @@
 // What runs are searched by: the words of each, with its team and metadata, in one inverted index.
-import { type Kysely, type RawBuilder, sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import { nearest } from '../../domain/nearest.ts'
 import { type Wanted, wordsOf } from '../../domain/search.ts'
 import type { Queryable, Tx } from '../database.ts'
@@ -11,16 +11,18 @@ export interface Searchable {
   title: string
   prompt: string
   metadata: Readonly<Record<string, string>>
+  /** What it works by. */
+  skills?: readonly string[]
 }
 
 /** No word begins so: what people look for never meets these. */
 const teamTerm = (team: string) => `=team=${team}`
 const metadataTerm = (key: string, value: string) => `=meta=${key}=${value}`
 
-const termsOf = ({ team, title, prompt, metadata }: Searchable): string[] => [
+const termsOf = ({ team, title, prompt, metadata, skills = [] }: Searchable): string[] => [
   teamTerm(team),
   ...Object.entries(metadata).map(([key, value]) => metadataTerm(key, value)),
-  ...wordsOf(`${title}\n${prompt}`),
+  ...wordsOf([title, prompt, ...skills].join('\n')),
 ]
 
 /** Within the transaction that writes the run. */
@@ -114,18 +116,24 @@ export async function respelled(db: Queryable, terms: readonly Term[]): Promise<
 
 const MISSPELLED_LETTERS = 2
 
+/** Runs of one step: each is short, so that it holds nobody up. */
 const PAGE = 500
 
-/** Makes what runs are searched by, for runs that were written before there was such a thing. */
-export async function fillSearch(db: Kysely<unknown>): Promise<void> {
+/**
+ * Makes what runs are searched by, for those that have been written by a server
+ * of before there was such a thing. Answers with how many there were.
+ */
+export async function fillSearch(db: Queryable): Promise<number> {
+  let filled = 0
   for (let after: string | null = null; ; ) {
     const { rows }: { rows: Searchable[] } = await sql<Searchable>`
       select id, team, title, prompt, metadata from runs
-      where ${after}::uuid is null or id > ${after}::uuid
+      where (${after}::uuid is null or id > ${after}::uuid)
+        and not exists (select from run_search where run_search.run_id = runs.id)
       order by id limit ${PAGE}
     `.execute(db)
     const last = rows.at(-1)
-    if (last === undefined) return
+    if (last === undefined) return filled
     const words = rows.map((run) => JSON.stringify(termsOf(run)))
     await sql`
       insert into run_search (run_id, words)
@@ -133,6 +141,7 @@ export async function fillSearch(db: Kysely<unknown>): Promise<void> {
       from unnest(${rows.map(({ id }) => id)}::uuid[], ${words}::text[]) as filled (id, terms)
       on conflict do nothing
     `.execute(db)
+    filled += rows.length
     after = last.id
   }
 }

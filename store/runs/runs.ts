@@ -6,18 +6,30 @@ import type { ForkedFrom } from '../../domain/checkpoint.ts'
 import { failureCodes } from '../../domain/failure.ts'
 import { asServed, defaultPolicy } from '../../domain/harness.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
+import {
+  MCP_START_SECONDS,
+  type McpServerOrder,
+  type McpServers,
+  typeOf,
+  withShownServers,
+} from '../../domain/mcp-server.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { Concurrency } from '../../domain/queue.ts'
 import { type AgentConfig, type InlineEnvironment, type RunItem, withoutSecrets } from '../../domain/run.ts'
+import type { PinnedSkill } from '../../domain/skill.ts'
 import { isTerminal } from '../../domain/state.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import { profileIn, profilesOf } from '../accounts/principals.ts'
+import { textOfRules } from '../configuration/for-run.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { isLive } from '../hosts/hosts.ts'
 import { jsonb, storableText } from '../json.ts'
 import { RunNotFoundError, refuseOlder } from '../locking.ts'
+import { moneyOf } from '../money/usage.ts'
 import { queuePlaces } from '../queue/queue.ts'
 import type { RunsTable, Schema } from '../schema.ts'
+import { usedSecrets } from '../secrets/run-secrets.ts'
+import { insertRunSkills, servedSkills, skillsColumn } from '../skills/run-skills.ts'
 import { artifactsOf } from './artifacts.ts'
 import { attach, type NewAttachment } from './attachments.ts'
 import { blockedHosts } from './blocked-hosts.ts'
@@ -60,9 +72,11 @@ export type NewRun = Pick<
   | 'executor_type'
   | 'executor'
 > &
-  Partial<Pick<Selectable<RunsTable>, 'schedule' | 'mode' | 'conversation_id'>> & {
+  Partial<Pick<Selectable<RunsTable>, 'schedule' | 'mode' | 'conversation_id' | 'configuration'>> & {
     parent: { id: string; rootRunId: string } | null
     fork?: ForkOrigin
+    /** What it works by, and what is at hand for it. */
+    skills?: readonly PinnedSkill[]
     /** Files that come with the prompt. */
     attachments?: readonly NewAttachment[] | undefined
   }
@@ -87,7 +101,7 @@ export interface ForkOrigin {
 /** Writes the run, its first message and its first state. Returns its id. */
 export async function insertRun(
   tx: Tx,
-  { parent, fork, schedule = null, attachments = [], ...run }: NewRun,
+  { parent, fork, schedule = null, configuration = null, attachments = [], skills = [], ...run }: NewRun,
   trace: string | null = null,
 ): Promise<string> {
   const id = randomUUID()
@@ -97,6 +111,7 @@ export async function insertRun(
     prompt: storableText(run.prompt),
     command: run.command === null ? null : jsonb(run.command),
     config: jsonb(run.config),
+    configuration: configuration === null ? null : jsonb(configuration),
     environment: run.environment === null ? null : jsonb(withRunBranches(run.environment, id)),
     metadata: jsonb(run.metadata),
     schedule: schedule === null ? null : jsonb(schedule),
@@ -116,7 +131,8 @@ export async function insertRun(
     })
     .returning('team')
     .executeTakeFirstOrThrow()
-  await insertSearch(tx, { ...run, id, team })
+  await insertRunSkills(tx, { runId: id, team }, skills)
+  await insertSearch(tx, { ...run, id, team, skills: skills.map(({ name }) => name) })
   const mailId = await insertMail(
     tx,
     id,
@@ -154,12 +170,15 @@ export async function findParent(
   return row ?? null
 }
 
+/** Secrets are opened where they are given, and nowhere else. */
+type GivenApart = 'git' | 'secrets' | 'hidden_values' | 'secrets_trouble'
+
 /** What a host needs to carry out an execution; `late`: to hand over what it still has of one that is over. */
 export async function findOrder(
   db: Queryable,
   { runId, execution }: ExecutionRef,
   { late = false } = {},
-): Promise<Omit<ExecutionOrder, 'transcript_bytes' | 'disk_bytes'> & { config: AgentConfig }> {
+): Promise<Omit<ExecutionOrder, 'transcript_bytes' | 'disk_bytes' | GivenApart> & { config: AgentConfig }> {
   const run = await db
     .selectFrom('runs')
     .select([
@@ -174,11 +193,13 @@ export async function findOrder(
       'environment',
       'environment_id',
       'config',
+      'configuration',
       'forked_from_run_id',
       'forked_from_checkpoint',
       'fork_session',
       'forked_checkpoint_id',
     ])
+    .select(skillsColumn.as('skills'))
     .select((eb) =>
       eb
         .exists(
@@ -192,19 +213,32 @@ export async function findOrder(
   if (!late) refuseOlder(run, execution)
   // Nothing has come before a run's first execution.
   const former = execution === 1 ? null : await formerExecution(db, runId, execution)
+  const { configuration, ...told } = run
   return {
-    ...run,
+    ...told,
     run_id: runId,
     execution,
     environment: run.environment ?? { repos: [], setup_commands: [], env: {} },
     commit_identity: run.config.commit_identity ?? null,
+    rules: await textOfRules(db, configuration?.rules ?? []),
+    mcp_servers: mcpServersFor(run.config.mcp_servers ?? {}),
+    repository_mcp_servers: run.config.repository_mcp_servers ?? false,
     prepared: run.environment_id === null ? null : await preparedStart(db, run.environment_id),
     former,
     has_checkpoint: Boolean(run.has_checkpoint),
     forked_from: forkedFrom(run),
     begins_forked: run.forked_checkpoint_id !== null,
+    skills: run.skills ?? [],
   }
 }
+
+const mcpServersFor = (servers: McpServers): McpServerOrder[] =>
+  Object.entries(servers).map(([name, server]) => ({
+    name,
+    type: typeOf(server),
+    required: server.required ?? false,
+    start_seconds: server.start_seconds ?? MCP_START_SECONDS,
+  }))
 
 const forkedFrom = (
   run: Pick<RunRow, 'forked_from_run_id' | 'forked_from_checkpoint' | 'fork_session'>,
@@ -294,16 +328,20 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
   const rows = written.map(asRead)
   const ids = rows.map((row) => row.id)
   const queued = rows.filter((row) => row.state === 'QUEUED').map((row) => row.id)
-  const [blocked, questions, children, places, checkpoints, artifacts, scores, profiles] = await Promise.all([
-    blockedHosts(db, ids),
-    openQuestions(db, ids),
-    childrenOf(db, ids),
-    queuePlaces(db, queued),
-    newestCheckpoints(db, ids),
-    artifactsOf(db, ids),
-    scoresOf(db, ids),
-    profilesOf(db, [...rows.map(creatorOf), ...rows.map(executorOf)]),
-  ])
+  const [blocked, questions, children, places, checkpoints, artifacts, scores, secrets, skills, profiles, money] =
+    await Promise.all([
+      blockedHosts(db, ids),
+      openQuestions(db, ids),
+      childrenOf(db, ids),
+      queuePlaces(db, queued),
+      newestCheckpoints(db, ids),
+      artifactsOf(db, ids),
+      scoresOf(db, ids),
+      usedSecrets(db, ids),
+      servedSkills(db, ids),
+      profilesOf(db, [...rows.map(creatorOf), ...rows.map(executorOf)]),
+      moneyOf(db, ids),
+    ])
   return rows.map((row) => ({
     run_id: row.id,
     task_id: row.id,
@@ -315,7 +353,7 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
     started_at: row.started_at?.toISOString() ?? null,
     finished_at: row.finished_at?.toISOString() ?? null,
     run_time: row.worked_ms === null ? null : duration(row.worked_ms),
-    status_message: statusMessage(row, places.get(row.id)?.message ?? questions.get(row.id)?.[0]?.title),
+    status_message: statusMessage(row, places.get(row.id)?.message, questions.get(row.id)?.[0]),
     queue: places.get(row.id) ?? null,
     team: row.team,
     scope: { type: row.scope, uid: row.scope === 'User' ? row.created_by : row.team },
@@ -331,7 +369,11 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
     is_sandbox_running: row.sandbox_running,
     is_run_type_cancellable: true,
     agent_config: resolvedConfig(row),
+    agent_skill: skills.get(row.id)?.[0] ?? null,
+    skills: skills.get(row.id) ?? [],
+    configuration: row.configuration,
     environment: row.environment && withoutSecrets(row.environment),
+    secrets: secrets.get(row.id) ?? [],
     conversation_id: row.conversation_id ?? row.id,
     mode: row.mode,
     // A run at work is its own session.
@@ -342,7 +384,8 @@ export async function serveRuns(db: Queryable, written: readonly RunRow[]): Prom
     checkpoint: checkpoints.get(row.id) ?? null,
     metadata: row.metadata,
     scores: scores.get(row.id) ?? [],
-    request_usage: null,
+    request_usage: money.usage.get(row.id) ?? null,
+    budgets: money.budgets.get(row.id) ?? [],
     artifacts: artifacts.get(row.id) ?? [],
     children: children.get(row.id) ?? [],
     last_event_sequence: row.last_event_sequence,
@@ -358,20 +401,28 @@ const executorOf = ({ executor_type: type, executor: uid }: RunRow): Principal =
 const concurrencyOf = ({ concurrency_group: group, concurrency_limit: limit }: RunRow): Concurrency | null =>
   group === null || limit === null ? null : { group, limit }
 
-/** `now`: what it waits for at this moment, which is newer than what its last change of state said. */
-function statusMessage(row: RunRow, now: string | undefined): RunItem['status_message'] {
+/** What Oz calls it. */
+const pauseCodes = { budget: 'budget_exceeded', credits: 'insufficient_credits' } as const
+
+/** What it waits for at this moment is newer than what its last change of state said. */
+function statusMessage(
+  row: RunRow,
+  inLine: string | undefined,
+  question: RunItem['questions'][number] | undefined,
+): RunItem['status_message'] {
   if (row.failure) {
     const { oz, retryable } = failureCodes[row.failure.code]
     return { message: row.failure.message, ...(oz === null ? {} : { error_code: oz }), retryable }
   }
-  const message = now ?? row.message ?? undefined
-  return message === undefined ? null : { message }
+  const message = inLine ?? question?.title ?? row.message ?? undefined
+  if (message === undefined) return null
+  return { message, ...(question?.about && { error_code: pauseCodes[question.about] }) }
 }
 
 /** The configuration as asked for, with what the server chose in its place. */
 function resolvedConfig(row: RunRow): Record<string, unknown> {
   return {
-    ...row.config,
+    ...withShownServers(row.config),
     ...(row.environment_id === null ? {} : { environment_id: row.environment_id }),
     model_id: row.model,
     worker_host: row.pool,

@@ -253,11 +253,11 @@ test('a credential is good until it is replaced, its sandbox ends, or a newer ex
   // What an agent reaches its tools by opens no model, and the reverse.
   expect(await findCredential(database.db, toolToken)).toBeNull()
   expect(await findToolCredential(database.db, first)).toBeNull()
-  expect(await findCredential(database.db, first)).toEqual(ref)
+  expect(await findCredential(database.db, first)).toMatchObject(ref)
   const { token: second } = await issueCredentials(database.db, ref)
   expect(await findToolCredential(database.db, toolToken)).toEqual(ref)
   expect(await findCredential(database.db, first)).toBeNull()
-  expect(await findCredential(database.db, second)).toEqual(ref)
+  expect(await findCredential(database.db, second)).toMatchObject(ref)
   await activities.recordSandbox({ ...ref, running: false, workspaceKept: true })
   expect(await findCredential(database.db, second)).toBeNull()
   expect(await findToolCredential(database.db, toolToken)).toBeNull()

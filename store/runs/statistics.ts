@@ -27,7 +27,13 @@ interface Cell {
 }
 
 /** Null: going on. */
-export type EndCell = Cell & { state: string | null; code: string | null; phase: string | null }
+export type EndCell = Cell & {
+  state: string | null
+  code: string | null
+  phase: string | null
+  tokens: number
+  cost_micro_usd: number
+}
 /** How many took so long. */
 export type DurationCell = Cell & { class: number }
 
@@ -53,9 +59,9 @@ export async function countRuns(db: Queryable, asked: StatisticsAsked): Promise<
     asked.periods.length === 0 ? sql`0` : sql`width_bucket(created_at, ${asked.periods}::timestamptz[]) - 1`
   const key = asked.group === null ? sql`null::text` : keys[asked.group]
   const where = sql.join(conditionsOf(asked), sql` and `)
-  const count = async <T>(of: RawBuilder<unknown>, also: RawBuilder<unknown>): Promise<T[]> => {
+  const count = async <T>(of: RawBuilder<unknown>, also: RawBuilder<unknown>, sums = sql``): Promise<T[]> => {
     const { rows } = await sql<T>`
-      select ${period} as period, ${key} as key, ${of}, count(*) as runs
+      select ${period} as period, ${key} as key, ${of}, count(*) as runs ${sums}
       from run_statistics
       where ${where} ${also}
       group by 1, 2, ${sql.raw(String(of === ends ? '3, 4, 5' : '3'))}
@@ -63,13 +69,14 @@ export async function countRuns(db: Queryable, asked: StatisticsAsked): Promise<
     return rows
   }
   const [ended, worked, waited] = await Promise.all([
-    count<EndCell>(ends, sql``),
+    count<EndCell>(ends, sql``, used),
     count<DurationCell>(sql`run_class as class`, sql`and run_class is not null`),
     count<DurationCell>(sql`wait_class as class`, sql`and wait_class is not null`),
   ])
   return { ends: ended, worked, waited }
 }
 
+const used = sql`, sum(total_tokens)::bigint as tokens, sum(cost_micro_usd)::bigint as cost_micro_usd`
 const ends = sql`state, failure_code as code, failure_phase as phase`
 
 function conditionsOf({ team, start, end, source, agent, model, creator, environment }: StatisticsAsked) {

@@ -1,11 +1,13 @@
 // Schedules as the API shows them.
 import { asServed } from '../../domain/harness.ts'
+import { withShownServers } from '../../domain/mcp-server.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { AgentConfig } from '../../domain/run.ts'
 import type { ScheduleItem } from '../../domain/schedule.ts'
 import { profileIn, profilesOf } from '../accounts/principals.ts'
 import { environmentSummaries } from '../builds/environments.ts'
 import type { Queryable } from '../database.ts'
+import { noneSpent, spentBySchedules } from '../money/credits.ts'
 import type { ScheduleRow } from './schedules.ts'
 
 /** Those of one team. */
@@ -15,9 +17,13 @@ export async function serveSchedules(
   rows: readonly ScheduleRow[],
 ): Promise<ScheduleItem[]> {
   const named = rows.flatMap((row) => environmentOf(row) ?? [])
-  const [profiles, environments] = await Promise.all([
+  const [profiles, environments, spent] = await Promise.all([
     profilesOf(db, [...rows.map(makerOf), ...rows.map(editorOf)]),
     environmentSummaries(db, team, named),
+    spentBySchedules(
+      db,
+      rows.map(({ id }) => id),
+    ),
   ])
   const now = Date.now()
   return rows.map((row) => ({
@@ -26,10 +32,11 @@ export async function serveSchedules(
     cron_schedule: row.cron_schedule,
     enabled: row.enabled,
     prompt: row.prompt,
+    saved_prompt: row.saved_prompt,
     mode: row.mode ?? 'normal',
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
-    agent_config: row.agent_config && withHarness(row.agent_config),
+    agent_config: row.agent_config && withHarness(withShownServers(row.agent_config)),
     agent_uid: row.agent_uid,
     metadata: row.metadata,
     environment: environments.get(environmentOf(row) ?? '') ?? null,
@@ -47,6 +54,7 @@ export async function serveSchedules(
     jitter_seconds: row.jitter_seconds,
     pause_after_failures: row.pause_after_failures,
     failures_in_a_row: row.failures,
+    spent: spent.get(row.id) ?? noneSpent,
     paused_reason: row.paused_reason,
   }))
 }

@@ -5,9 +5,18 @@ import { note, SYSTEM } from '../audit.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { jsonb, storableText } from '../json.ts'
 import type { SchedulesTable } from '../schema.ts'
+import { isTaken } from '../taken.ts'
 import { newUid } from '../uid.ts'
 
 export type ScheduleRow = Selectable<SchedulesTable>
+
+/** Another schedule of the team has this name, or another personal one of the same person. */
+export class ScheduleNameTakenError extends Error {
+  override readonly name = 'ScheduleNameTakenError'
+  constructor(taken: string) {
+    super(`There is a schedule "${taken}" already.`)
+  }
+}
 
 /** Who asks: a personal schedule is seen by its owner, and by whoever sees all. */
 export interface ScheduleViewer {
@@ -27,6 +36,7 @@ const config = (fields: UpdateSchedule) => ({
   cron_schedule: fields.cron_schedule,
   time_zone: fields.time_zone,
   prompt: storableText(fields.prompt ?? ''),
+  saved_prompt: fields.saved_prompt == null ? null : jsonb(fields.saved_prompt),
   mode: fields.mode ?? null,
   agent_uid: fields.agent_uid ?? null,
   agent_config: fields.agent_config == null ? null : jsonb(fields.agent_config),
@@ -37,13 +47,13 @@ const config = (fields: UpdateSchedule) => ({
   pause_after_failures: fields.pause_after_failures ?? null,
 })
 
-/** `owner`: the person whose it is; null: the team's. */
+/** `owner`: the person whose it is; null: the team's. @throws {ScheduleNameTakenError} */
 export async function insertSchedule(
   tx: Tx,
   { team, owner, by }: { team: string; owner: string | null; by: By },
   fields: CreateSchedule,
 ): Promise<ScheduleRow> {
-  return tx
+  const insert = tx
     .insertInto('schedules')
     .values({
       ...config(fields),
@@ -57,10 +67,14 @@ export async function insertSchedule(
       updated_by: by.uid,
     })
     .returningAll()
-    .executeTakeFirstOrThrow()
+  return insert.executeTakeFirstOrThrow().catch(refuseTaken(fields.name))
 }
 
-/** Everything is replaced. What had failed before is forgiven. Null when there is no such schedule. */
+const refuseTaken = (name: string) => (error: unknown) => {
+  throw isTaken(error) ? new ScheduleNameTakenError(name) : error
+}
+
+/** Everything is replaced. What had failed before is forgiven. Null when there is no such schedule. @throws {ScheduleNameTakenError} */
 export async function replaceSchedule(
   tx: Tx,
   viewer: ScheduleViewer,
@@ -68,7 +82,8 @@ export async function replaceSchedule(
   fields: UpdateSchedule,
   by: By,
 ): Promise<ScheduleRow | null> {
-  return change(tx, viewer, id, by, { ...config(fields), ...enabled(fields.enabled), last_spawn_error: null })
+  const set = { ...config(fields), ...enabled(fields.enabled), last_spawn_error: null }
+  return change(tx, viewer, id, by, set).catch(refuseTaken(fields.name))
 }
 
 /** Null when there is no such schedule. */

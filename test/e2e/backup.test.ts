@@ -133,9 +133,18 @@ test('a data directory that was copied while all was stopped goes on where it wa
   expect(warnings).toEqual([])
 })
 
-test('with Postgres alone, no ended run is lost, those in line begin anew, and those at work end and say why', async () => {
+test('with Postgres alone, no ended run and no schedule is lost, those in line begin anew, and those at work end and say why', async () => {
   const { ended, asking, working, waiting } = await givenRuns()
   const before = await seen(ended)
+  const schedules = '/api/v1/agent/schedules'
+  const { body: schedule } = await stack.call<{ id: string }>('POST', schedules, {
+    ...{ name: 'yearly', cron_schedule: '0 9 1 1 *', prompt: 'Look' },
+    agent_config: { harness: { type: 'command', command: ['echo', 'a new year'] }, idle_timeout_minutes: 0 },
+  })
+  const next = async () =>
+    (await stack.call<{ times: string[] }>('GET', `${schedules}/${schedule.id}/upcoming`)).body.times
+  const times = await next()
+  expect(times).toHaveLength(10)
 
   await stack.end('SIGTERM')
   await rm(join(stack.data, 'temporal'), { recursive: true })
@@ -153,6 +162,10 @@ test('with Postgres alone, no ended run is lost, those in line begin anew, and t
   // Their places are free.
   await stack.until(waiting, 'SUCCEEDED')
   expect(output(await isWhole(waiting, 1))).toEqual(['my turn'])
+  // Its clock is made again from Postgres.
+  expect(await next()).toEqual(times)
+  const { body: now } = await stack.call<{ run_id: string }>('POST', `${schedules}/${schedule.id}/run`)
+  await stack.until(now.run_id, 'SUCCEEDED')
 
   const diff = await followUp(ended, 'echo two > two.txt')
   expect(diff).toContain('+one')

@@ -115,6 +115,8 @@ describe.each(cases)('on the %s host, %s', (kind, agent) => {
       runsDirectory,
       agentsDirectory: join(directory, hostId, 'agents'),
       gatewayUrl: '',
+      brokerUrl: '',
+      bindsCredentials: false,
       git: await testGitAccess(join(directory, hostId)),
       ...testPrepared(runsDirectory, host),
       capacity: 10,

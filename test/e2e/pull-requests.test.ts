@@ -1,5 +1,5 @@
 // From an agent's commit to a pull request on a forge, and to those who are told of it.
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -22,7 +22,8 @@ beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'ambient-forge-'))
   await bareRepository(root, 'you/app.git', { file: 'one\n' })
   forge = githubServer(root)
-  git = await httpGitServer(root, { robot: GIT_TOKEN }, [], forge.listener)
+  await bareRepository(root, 'private/app.git', { file: 'one\n' })
+  git = await httpGitServer(root, { robot: GIT_TOKEN, 'x-access-token': forge.token }, [], forge.listener)
   told = []
   receiver = createServer(async (request, response) => {
     let text = ''
@@ -37,6 +38,7 @@ beforeAll(async () => {
       AMBIENT_GITHUB_TOKEN: `${git.url}=${forge.token}`,
       AMBIENT_PUBLIC_URL: 'https://ambient.test',
       AMBIENT_WEBHOOK_ALLOW: '127.0.0.1',
+      AMBIENT_GIT_ALLOW: '127.0.0.1',
     },
   })
 })
@@ -68,6 +70,9 @@ const start = (environment: object = { repos: [repository()] }, config: object =
       ...config,
     },
   })
+
+const stateOfBuild = async (uid: string) =>
+  (await stack.call<{ builds: { state: string }[] }>('GET', `/api/v1/agent/environments/${uid}`)).body.builds[0]?.state
 
 const pullsOf = (runId: string) => forge.pulls.filter(({ body }) => body.includes(runId))
 const commitsOn = (branch: string) => personalGit(join(root, 'you/app.git'), 'log', '--format=%s', `main..${branch}`)
@@ -120,15 +125,41 @@ test('a forge that is away holds no run up, and has the pull request after a wor
   expect(pullsOf(runId)).toHaveLength(1)
 })
 
+test('with a stored credential neither the request nor the host has a token, and both ways to push go through the broker', async () => {
+  const credential = { name: 'theirs', url: `${git.url}/private`, token: forge.token, forge: 'github' }
+  const made = await stack.call('POST', '/api/v1/agent/git-credentials', credential)
+  expect(made.status).toBe(201)
+  const script =
+    'echo hello > greeting; git add .; git commit -qm "Add greeting"; git push -q origin HEAD:main 2>&1; git push -q origin HEAD'
+  const repos = [{ url: `${git.url}/private/app.git`, pull_request: {} }]
+  const stored = { name: 'private', repos, setup_commands: ['git fetch -q origin && echo set up > ../set-up'] }
+  const { body } = await stack.call<{ uid: string }>('POST', '/api/v1/agent/environments', stored)
+  await expect.poll(() => stateOfBuild(body.uid), { timeout: 60_000 }).toBe('READY')
+  const harness = { type: 'command', command: ['sh', '-c', script] }
+  const runId = await start({ uid: body.uid }, { environment_id: body.uid, harness })
+  await stack.until(runId, 'SUCCEEDED')
+  const branch = `ambient/${runId}`
+  const events = JSON.stringify(await stack.events(runId))
+  expect(events).toContain('Started from the prepared environment')
+  expect(events).toContain('may not push to this branch')
+  expect(events).not.toContain(forge.token)
+  const log = personalGit(join(root, 'private/app.git'), 'log', '--format=%s', `main..${branch}`)
+  expect(log).toBe('Add greeting')
+  expect(pullsOf(runId)).toMatchObject([{ branch, repository: 'private/app' }])
+  // What is kept of a build is for all that come, and has no credential, however old.
+  const kept = await readdir(join(stack.data, 'snapshots'), { recursive: true, withFileTypes: true })
+  const tokens = kept.filter(({ name, parentPath }) => name === 'token' && parentPath.endsWith('.ambient/git'))
+  expect(tokens).toHaveLength(1)
+  for (const { parentPath, name } of tokens) expect(await readFile(join(parentPath, name), 'utf8')).toBe('')
+  expect(git.requests.filter((line) => line.startsWith('POST /private') && line.endsWith(' -'))).toEqual([])
+})
+
 test('each run of a prepared environment has a branch of its own', async () => {
   const environment = { name: 'app', repos: [repository()], setup_commands: ['echo set up > ../set-up'] }
   const made = await stack.call<{ uid: string }>('POST', '/api/v1/agent/environments', environment)
   expect(made.status).toBe(201)
   const { uid } = made.body
-  const builds = async () =>
-    (await stack.call<{ builds: { state: string }[] }>('GET', `/api/v1/agent/environments/${uid}`)).body.builds[0]
-      ?.state
-  await expect.poll(builds, { timeout: 60_000 }).toBe('READY')
+  await expect.poll(() => stateOfBuild(uid), { timeout: 60_000 }).toBe('READY')
   const config = { environment_id: uid }
   const runs = await Promise.all([start({ uid }, config), start({ uid }, config)])
   for (const runId of runs) {

@@ -57,6 +57,44 @@ for (const host of hostKinds) {
       expect((await stack.item(runId)).execution).toBe(1)
     })
 
+    test.runIf(host === 'docker')(
+      'a run at the end of its budget is paused, and goes on in the same sandbox and session when it is raised',
+      async () => {
+        const id = randomUUID()
+        const usage = { inputTokens: 2_000, outputTokens: 100 }
+        const steps = [{ text: 'One.', shell: 'echo one > one.txt', usage }, { text: 'Two.' }]
+        const runId = await start(script(id, steps), {
+          harness: { type: 'claude', model_id: 'claude-sonnet-5-5' },
+          budget: { usd: 0.001 },
+        })
+        const route = `/api/v1/agent/runs/${runId}`
+        await stack.until(runId, 'BLOCKED')
+        const blocked = await stack.item(runId)
+        expect(blocked).toMatchObject({
+          status_message: { error_code: 'budget_exceeded', message: expect.stringContaining('is used up') },
+          questions: [{ about: 'budget', options: [] }],
+          is_sandbox_running: true,
+          request_usage: { total_tokens: expect.any(Number) },
+        })
+        expect(blocked.request_usage?.inference_cost_usd).toBeGreaterThan(0.001)
+        expect((await stack.call('POST', `${route}/answers`, { option_id: 'allow' })).status).toBe(409)
+        expect(stack.model.steps(id)).toEqual([0])
+        expect((await stack.call('POST', `${route}/budget`, { usd: 100 })).status).toBe(200)
+        await stack.until(runId, 'SUCCEEDED')
+        expect(await stack.item(runId)).toMatchObject({ execution: 1, questions: [] })
+        // What it had done is known to the agent, and stands in the same place.
+        const goesOn = await stack.model.waitForRequest(
+          ({ body, history }) => history.includes(id) && body.includes('Go on with your task'),
+        )
+        expect(goesOn.history).toEqual([id])
+        const budget = (await stack.events(runId)).filter(({ kind }) => kind === 'budget').map(({ data }) => data.what)
+        expect(budget).toEqual(expect.arrayContaining(['alert', 'stopped', 'raised']))
+        const { events } = (await stack.call<{ events: { event_type: string }[] }>('GET', `${route}/timeline`)).body
+        const types = events.map((event) => event.event_type)
+        expect(types.filter((type) => type === 'worker_container_ready')).toHaveLength(1)
+      },
+    )
+
     test('an interrupting follow-up stops the turn and goes on in the same session', async () => {
       const [first, second] = [randomUUID(), randomUUID()]
       const runId = await start(script(first, [{ chunks: 10, waitFor: first }, { text: 'Never said.' }]))

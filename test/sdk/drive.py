@@ -138,7 +138,13 @@ def team(oz):
 
 @claim("lists skills and environments")
 def lists(oz):
-    assert isinstance(oz.agent.list(sort_by="name", repo="you/project").agents, list)
+    repo = os.environ["SKILLED_REPO"]
+    [skill] = oz.agent.list(sort_by="name", repo=repo, include_malformed_skills=True).agents
+    [variant] = skill.variants
+    same((skill.name, variant.id, variant.error), ("greet", f"{repo}:.agents/skills/greet/SKILL.md", None))
+    run = oz.agent.runs.retrieve(oz.agent.run(skill=f"{repo}:greet").run_id)
+    same((run.title, run.agent_skill.name, run.agent_skill.full_path), ("greet", "greet", variant.id))
+    same([found.run_id for found in oz.agent.runs.list(skill=variant.id).runs][:1], [run.run_id])
     name = unique("environment")
     created = oz.post(
         "/agent/environments",

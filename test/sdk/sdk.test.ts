@@ -10,6 +10,7 @@ import type { TestApi } from '../support/api.ts'
 import { startApiWithTemporal } from '../support/api-with-temporal.ts'
 import { startCuttingProxy } from '../support/cutting-proxy.ts'
 import { pythonWithSdk } from '../support/python-sdk.ts'
+import { givenSkills } from '../support/skills.ts'
 
 let api: TestApi
 let oz: OzAPI
@@ -20,6 +21,14 @@ beforeAll(async () => {
 afterAll(() => api.close())
 
 const unique = (words: string) => `${words} ${randomUUID()}`
+
+/** An environment of a repository that has a skill. @returns its uid */
+async function skilled(repo: string, name: string): Promise<string> {
+  const config = { name: unique('skilled'), repos: [{ url: `https://github.com/${repo}` }] }
+  const { uid } = await oz.post<{ uid: string }>('/agent/environments', { body: config })
+  await givenSkills(api, uid, { revision: 'c0ffee', skills: [[`.agents/skills/${name}/SKILL.md`, name]] })
+  return uid
+}
 
 describe('the official TypeScript SDK', () => {
   test('starts, reads, lists and cancels a run', async () => {
@@ -81,8 +90,22 @@ describe('the official TypeScript SDK', () => {
     expect(performance.now() - before).toBeLessThan(500)
   })
 
-  test('lists skills', async () => {
-    expect(await oz.agent.list({ repo: 'you/project' })).toEqual({ agents: [] })
+  test('lists skills, and starts a run with one', async () => {
+    const repo = `you/skilled-${randomUUID()}`
+    const uid = await skilled(repo, 'deploy')
+    const { agents } = await oz.agent.list({ repo, sort_by: 'last_run', include_malformed_skills: true } as never)
+    const id = `${repo}:.agents/skills/deploy/SKILL.md`
+    expect(agents).toMatchObject([
+      {
+        name: 'deploy',
+        variants: [{ id, description: 'For deploy.', environments: [{ uid }], source: { owner: 'you' } }],
+      },
+    ])
+    const { run_id: runId } = await oz.agent.run({ skill: id })
+    const skill = { name: 'deploy', full_path: id }
+    expect(await oz.agent.runs.retrieve(runId)).toMatchObject({ title: 'deploy', agent_skill: skill })
+    const { runs } = await oz.agent.runs.list({ skill: id } as never)
+    expect(runs.map((run) => run.run_id)).toEqual([runId])
   })
 
   test('makes, changes, pauses and deletes a schedule', async () => {
@@ -127,6 +150,8 @@ const Outcome = z.object({ claim: z.string(), error: z.string().nullable() })
 describe.skipIf(python === null).each(['plain', 'strict'])('the official Python SDK, %s', (mode) => {
   let outcomes: z.infer<typeof Outcome>[]
   beforeAll(async () => {
+    const repo = `you/skilled-${mode}`
+    await skilled(repo, 'greet')
     const proxy = await startCuttingProxy(api.url, (connection) => (connection <= 2 ? 'answer' : 'nothing'))
     const { stdout } = await execa(python ?? '', [join(root, 'test', 'sdk', 'drive.py'), mode], {
       extendEnv: false,
@@ -135,6 +160,7 @@ describe.skipIf(python === null).each(['plain', 'strict'])('the official Python 
         WARP_API_KEY: api.key,
         OZ_API_CUSTOM_HEADERS: 'X-Warp-Team-Uid: default',
         CUTTING_BASE_URL: `${proxy.url}/api/v1`,
+        SKILLED_REPO: repo,
       },
     })
     proxy.close()

@@ -10,9 +10,11 @@ import { createScheduleClock } from '../../api/schedules/schedule-clock.ts'
 import { createScheduleKeeper, type ScheduleKeeper } from '../../api/schedules/schedule-keeper.ts'
 import { registerSearchAttributes } from '../../api/search-attributes.ts'
 import { serve } from '../../api/serve.ts'
+import { createSkillReader } from '../../api/skills/skill-reader.ts'
 import { loadConfig, version, webhookAllowed } from '../../config.ts'
 import { RunEvent } from '../../domain/event.ts'
 import { HOST_HEADER, HOST_SECRET_HEADER } from '../../domain/host-api.ts'
+import type { Vault } from '../../domain/vault.ts'
 import { createObjectStore } from '../../objects/create.ts'
 import { createDatabase, type Db } from '../../store/database.ts'
 import { readFigures } from '../../store/figures.ts'
@@ -25,6 +27,7 @@ import { createWebhookSender } from '../../webhooks/sender.ts'
 import { holdToDocument } from './contract.ts'
 import { startTestPostgres } from './postgres.ts'
 import { givenHolder } from './runs.ts'
+import { testVault } from './vault.ts'
 
 const ADMIN_KEY = 'wk-test-admin-key-0001'
 const WORKER_KEY = 'ww-test-worker-key-001'
@@ -33,6 +36,7 @@ export interface TestApi {
   readonly url: string
   readonly key: string
   readonly db: Db
+  readonly vault: Vault
   readonly app: Express
   /** Any route of the public API, with the admin key. */
   call<T = Body>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply<T>>
@@ -43,6 +47,8 @@ export interface TestApi {
   /** Reads a run's stream until its end, or until `enough` says so. */
   stream(runId: string, options?: StreamOptions): Promise<Streamed>
   readonly schedules: ScheduleKeeper
+  /** That of another server over the same database. */
+  anotherKeeper(): ScheduleKeeper
   /** As when the process is told to stop: open streams end. */
   close(): Promise<void>
 }
@@ -115,7 +121,9 @@ async function serveTestApi(
   const builds = createBuildStarter({ db, client, attributes, config, log })
   const keys = { admin: ADMIN_KEY, worker: WORKER_KEY, links: 'key-of-the-links-0001' }
   const scheduleClock = createScheduleClock(client, attributes)
-  const schedules = createScheduleKeeper({ db, clock: scheduleClock, dispatcher, config, log })
+  const newKeeper = () => createScheduleKeeper({ db, clock: scheduleClock, dispatcher, config, log })
+  const schedules = newKeeper()
+  const skills = createSkillReader({ db, client, config, log })
   const webhooks = createWebhookSender({
     db,
     key: keys.links,
@@ -132,6 +140,7 @@ async function serveTestApi(
     onSlot: schedules.nudge,
   })
   const closing = new AbortController()
+  const vault = testVault()
   const objects = createObjectStore(config)
   const app = createApp({
     config,
@@ -142,8 +151,10 @@ async function serveTestApi(
     builds,
     webhooks,
     schedules,
+    skills,
     scheduleClock,
     keys,
+    vault,
     objects,
     metrics,
     tracing: noTracing,
@@ -217,8 +228,10 @@ async function serveTestApi(
     url,
     key: ADMIN_KEY,
     db,
+    vault,
     app,
     schedules,
+    anotherKeeper: newKeeper,
     call: (method, path, body, headers) => call(ADMIN_KEY, method, `/api/v1${path}`, body, headers),
     host,
     async hold(runId, { execution = 1, as = {} } = {}) {
@@ -235,6 +248,7 @@ async function serveTestApi(
       await builds.close()
       await webhooks.close()
       await schedules.close()
+      await skills.close()
       await listener.close()
       if (!given) await client.connection.close()
       await database.close()

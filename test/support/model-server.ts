@@ -55,9 +55,13 @@ export interface RecordedRequest {
   /** Ids of all scripts in the conversation, oldest first: what the model can remember. */
   history: string[]
   request: ModelRequest
+  /** The whole of it, as JSON. */
+  body: string
   at: Date
   /** `open` while it is being answered; `cut` when the caller went away before the end. */
   state: 'open' | 'complete' | 'cut'
+  /** What its answer says that it costs; null: it is no answer of a model. */
+  usage: { inputTokens: number; outputTokens: number } | null
 }
 
 export interface ModelServer {
@@ -119,8 +123,10 @@ export async function startModelServer(): Promise<ModelServer> {
       step: current && position,
       history: scripts.map((known) => known.id),
       request,
+      body: JSON.stringify(exchange.body),
       at: new Date(),
       state: 'open',
+      usage: null,
     }
     requests.push(recorded)
     changed()
@@ -129,21 +135,20 @@ export async function startModelServer(): Promise<ModelServer> {
       changed()
     })
 
-    if (!current) return plain('There is no script in this conversation.')
-    const step = current.steps[position]
-    if (!step) return plain(`Script ${current.id} is at its end.`)
+    const step = current?.steps[position]
+    if (!current || !step) {
+      recorded.usage = plainUsage
+      return plain(current ? `Script ${current.id} is at its end.` : 'There is no script in this conversation.')
+    }
     const attempt = `${current.id} ${position}`
     const count = (attempts.get(attempt) ?? 0) + 1
     attempts.set(attempt, count)
     if (step.error !== undefined && count <= (step.times ?? Number.POSITIVE_INFINITY)) {
       return { status: step.error, message: `Script ${current.id} answers with ${step.error}.` }
     }
-    return {
-      thought: step.thought ?? '',
-      text: play(step, exchange.signal),
-      calls: callsOf(step, request),
-      usage: step.usage ?? { inputTokens: 100, outputTokens: 20 },
-    }
+    const calls = callsOf(step, request)
+    recorded.usage = step.usage ?? plainUsage
+    return { thought: step.thought ?? '', text: play(step, exchange.signal), calls, usage: recorded.usage }
   }
 
   async function* play(step: ParsedStep, signal: AbortSignal): AsyncGenerator<string> {
@@ -208,12 +213,9 @@ function scriptFrom(encoded: string): Script {
   }
 }
 
-const plain = (text: string): ModelStep => ({
-  thought: '',
-  text: [text],
-  calls: [],
-  usage: { inputTokens: 100, outputTokens: 20 },
-})
+const plainUsage = { inputTokens: 100, outputTokens: 20 }
+
+const plain = (text: string): ModelStep => ({ thought: '', text: [text], calls: [], usage: plainUsage })
 
 function piecesOf({ text, chunks }: ParsedStep): string[] {
   if (Array.isArray(chunks)) return chunks

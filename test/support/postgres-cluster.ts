@@ -33,9 +33,9 @@ export async function startOwnPostgres(): Promise<TestPostgres & Pick<PostgresCl
   }
 }
 
-/** Also as root, where it runs as the user `postgres`. */
-export async function startPostgresCluster(): Promise<PostgresCluster> {
-  const binaries = await postgresBinaries()
+/** Also as root, where it runs as the user `postgres`. `given`: the programs of another version. */
+export async function startPostgresCluster(given?: { postgres: string; initdb: string }): Promise<PostgresCluster> {
+  const binaries = given ?? (await postgresBinaries())
   const directory = await mkdtemp(join(tmpdir(), 'ambient-pg-'))
   const user = postgresUser([binaries.postgres])
   if (user.ids) await chown(directory, user.ids.uid, user.ids.gid)

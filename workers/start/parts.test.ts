@@ -11,6 +11,7 @@ const inherited = {
   ANTHROPIC_API_KEY: 'anthropic-key',
   OPENAI_API_KEY: 'openai-key',
   GEMINI_API_KEY: 'gemini-key',
+  AMBIENT_VAULT_KEY: 'the-vault-key-of-this-test',
   AMBIENT_METRICS_KEY: 'the-metrics-key-of-this-test',
   OTEL_EXPORTER_OTLP_HEADERS: 'authorization=the-key-of-a-collector',
   AMBIENT_GATEWAY_BIND: '10.1.2.3',
@@ -29,10 +30,12 @@ test('each part knows the secrets that it needs, and no others', () => {
       .filter((name) => /_KEY$|_HEADERS$|^DATABASE_URL$/.test(name))
       .sort()
   const [metrics, traces] = ['AMBIENT_METRICS_KEY', 'OTEL_EXPORTER_OTLP_HEADERS']
+  const vault = 'AMBIENT_VAULT_KEY'
   expect(Object.fromEntries(parts.map((part) => [part, known(part)]))).toEqual({
     server: [
       'AMBIENT_ADMIN_KEY',
       metrics,
+      vault,
       'AMBIENT_WORKER_KEY',
       'ANTHROPIC_API_KEY',
       'DATABASE_URL',
@@ -40,8 +43,8 @@ test('each part knows the secrets that it needs, and no others', () => {
       'OPENAI_API_KEY',
       traces,
     ].sort(),
-    gateway: [metrics, 'ANTHROPIC_API_KEY', 'DATABASE_URL', 'GEMINI_API_KEY', 'OPENAI_API_KEY'],
-    worker: [metrics, 'DATABASE_URL', traces],
+    gateway: [metrics, vault, 'ANTHROPIC_API_KEY', 'DATABASE_URL', 'GEMINI_API_KEY', 'OPENAI_API_KEY'],
+    worker: [metrics, vault, 'DATABASE_URL', traces],
     host: [metrics, 'AMBIENT_WORKER_KEY', traces],
   })
 })

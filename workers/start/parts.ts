@@ -20,6 +20,12 @@ type Environment = Readonly<Record<string, string | undefined>>
 /** By which spans are sent; read by OpenTelemetry's own library. */
 const traceHeaders = ['OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_HEADERS']
 
+// What says the key is as good as the key.
+const vaultKeys = ['AMBIENT_VAULT_KEY', 'AMBIENT_VAULT_KEY_COMMAND']
+
+// The server tells by them which repositories the git broker gets at; the gateway and the worker use them.
+const forgeTokens = ['AMBIENT_GITHUB_TOKEN', 'AMBIENT_GITLAB_TOKEN']
+
 // The server tells by the model keys which agents have a model; the gateway uses them. Nobody else knows them.
 const secrets: Readonly<Record<Part, readonly string[]>> = {
   server: [
@@ -28,14 +34,16 @@ const secrets: Readonly<Record<Part, readonly string[]>> = {
     'AMBIENT_WORKER_KEY',
     'AMBIENT_METRICS_KEY',
     'AMBIENT_LINK_KEY',
+    ...vaultKeys,
     'AMBIENT_OIDC_CLIENT_SECRET',
     'AMBIENT_S3_ACCESS_KEY_ID',
     'AMBIENT_S3_SECRET_ACCESS_KEY',
     ...modelKeySettings,
+    ...forgeTokens,
     ...traceHeaders,
   ],
-  gateway: ['DATABASE_URL', 'AMBIENT_METRICS_KEY', ...modelKeySettings],
-  worker: ['DATABASE_URL', 'AMBIENT_METRICS_KEY', 'AMBIENT_GITHUB_TOKEN', 'AMBIENT_GITLAB_TOKEN', ...traceHeaders],
+  gateway: ['DATABASE_URL', ...vaultKeys, 'AMBIENT_METRICS_KEY', ...modelKeySettings, ...forgeTokens],
+  worker: ['DATABASE_URL', ...vaultKeys, 'AMBIENT_METRICS_KEY', ...forgeTokens, ...traceHeaders],
   host: ['AMBIENT_WORKER_KEY', 'AMBIENT_METRICS_KEY', ...traceHeaders],
 }
 /** With the key of whoever uses the command line, which no part needs. */

@@ -9,6 +9,8 @@ import { isFailure, type ModelFailure, type ModelStep, wholeAnswer } from './ste
 
 export interface Exchange {
   request: ModelRequest
+  /** As it came, with what an agent says of itself and its surroundings. */
+  body: unknown
   /** The key the caller showed, in whichever header its format has for it; null when none. */
   credential: string | null
   /** Aborts when the caller goes away before its answer is complete. */
@@ -74,7 +76,7 @@ async function serve(incoming: IncomingMessage, outgoing: ServerResponse, answer
   let step: ModelStep
   try {
     request = format.decode(path, body)
-    step = await answer({ request, credential: credentialOf(incoming), signal, ended })
+    step = await answer({ request, body, credential: credentialOf(incoming), signal, ended })
   } catch (error) {
     if (!(error instanceof MalformedRequest)) throw error
     return fail(outgoing, format, { status: 400, message: error.message })

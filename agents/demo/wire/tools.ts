@@ -49,7 +49,8 @@ export function servedCall(
   if (tool) return { id: newId('call'), name: tool.name, arguments: args }
   const exec = tools.find((each) => each.name === 'exec' && each.kind === 'freeform')
   if (!exec) return null
-  const program = `text(JSON.stringify(await tools.mcp__ambient__${name}(${JSON.stringify(args)})))`
+  const find = `tools[Object.keys(tools).find((each) => each.endsWith('__${name}'))]`
+  const program = `text(JSON.stringify(await ${find}(${JSON.stringify(args)})))`
   return { id: newId('call'), name: exec.name, arguments: program }
 }
 

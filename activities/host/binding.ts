@@ -1,0 +1,38 @@
+// Runs on the worker that holds the sandbox. Tells from where the sandbox's credential may be used.
+import { z } from 'zod'
+import type { CredentialBinding } from '../../domain/host-api.ts'
+import type { Sandbox } from '../../environments/host.ts'
+import type { Execution } from './execution.ts'
+
+/** The gateway answers within milliseconds. */
+const ASK_MS = 3_000
+
+const Seen = z.object({ own: z.boolean() })
+
+/** Tells the server, so that the credential is good there and nowhere else. */
+export async function bindCredential({ deps, ref, stop }: Execution, sandbox: Sandbox): Promise<void> {
+  if (!deps.bindsCredentials) return
+  await deps.server.bind(ref.runId, ref.execution, await bindingOf(sandbox, deps.gatewayUrl), stop)
+}
+
+/**
+ * A gateway that is reached without a relay, a published port or another machine
+ * between sees who calls it. Behind those all sandboxes of a host look the same:
+ * the address that is seen first is then the one that counts.
+ */
+export async function bindingOf(sandbox: Sandbox, gatewayUrl: string): Promise<CredentialBinding> {
+  const from = await sandbox.callsFrom()
+  if (from.kind === 'pass') return from
+  return (await seesMachine(gatewayUrl)) ? from : { kind: 'first' }
+}
+
+/** Whether the gateway sees this machine's processes at an address that is its own. */
+async function seesMachine(gatewayUrl: string): Promise<boolean> {
+  try {
+    const answer = await fetch(`${gatewayUrl}/whoami`, { signal: AbortSignal.timeout(ASK_MS) })
+    return Seen.parse(await answer.json()).own
+  } catch {
+    // It is away, or of another version: what it sees is then found out by what it sees.
+    return false
+  }
+}

@@ -1,0 +1,182 @@
+import { sql } from 'kysely'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { resolveServer } from '../secrets/mcp-resolve.ts'
+import { type Body, startTestApi, type TestApi } from '../test/support/api.ts'
+
+let api: TestApi
+
+beforeAll(async () => {
+  api = await startTestApi()
+})
+afterAll(() => api?.close())
+
+const LITERAL = 'literal-value-of-a-header'
+const REFERENCE = `Bearer \${TICKETS_TOKEN}`
+const store = (body: object) => api.call('POST', '/agent/mcp-servers', body)
+const web = (name: string) => ({
+  name,
+  url: 'https://mcp.example.com/mcp',
+  headers: { authorization: REFERENCE, 'x-key': LITERAL },
+})
+const shownHeaders = { authorization: REFERENCE, 'x-key': '***' }
+
+/** What a run of these servers is given by the gateway. */
+async function given(config: object, name: string, more: object = {}) {
+  const { body, status } = await api.call('POST', '/agent/runs', { prompt: 'p', config, ...more })
+  if (status !== 200) throw new Error(JSON.stringify(body))
+  return { runId: body.run_id as string, server: await resolveServer(api.db, api.vault, body.run_id, name) }
+}
+
+/** Everything that the database has, as text. */
+async function rows(): Promise<string> {
+  const tables = [
+    'mcp_servers',
+    'runs',
+    'schedules',
+    'identities',
+    'shared_items',
+    'idempotency',
+    'audit_inbox',
+    'audit_log',
+  ]
+  const all = await Promise.all(tables.map((table) => sql`select * from ${sql.table(table)}`.execute(api.db)))
+  return JSON.stringify(all.map(({ rows: found }) => found))
+}
+
+describe('a stored server', () => {
+  test('is shown without its values, changed by what is sent back as shown, and deleted, which is noted', async () => {
+    const made = await store(web('tickets'))
+    expect(made.status).toBe(201)
+    expect(made.body).toMatchObject({ name: 'tickets', team: 'default', headers: shownHeaders })
+    const path = `/agent/mcp-servers/${made.body.uid}`
+    expect((await store(web('tickets'))).status).toBe(409)
+
+    const { uid: _, team: _team, creator: _creator, created_at: _at, updated_at: _then, ...shown } = made.body
+    const changed = await api.call('PUT', path, { ...shown, description: 'The tickets', required: true })
+    expect(changed.body).toMatchObject({ description: 'The tickets', required: true, headers: shownHeaders })
+    expect((await api.call('GET', '/agent/mcp-servers')).body.mcp_servers).toEqual([changed.body])
+    const elsewhere = await api.call('PUT', path, { ...shown, url: 'https://other.example.com/mcp' })
+    expect([elsewhere.status, elsewhere.body.detail]).toEqual([400, expect.stringContaining('give it anew')])
+    const { server } = await given({ mcp_servers: { t: { warp_id: made.body.uid } } }, 't', {
+      environment: { env: { TICKETS_TOKEN: 'of-the-environment' } },
+    })
+    expect(server).toMatchObject({ headers: { authorization: 'Bearer of-the-environment', 'x-key': LITERAL } })
+    expect(await rows()).not.toContain(LITERAL)
+
+    expect((await api.call('DELETE', path)).status).toBe(204)
+    expect((await api.call('GET', path)).status).toBe(404)
+    const { body: log } = await api.call('GET', '/agent/audit-log?thing_type=mcp_server')
+    expect(log.entries.map(({ action }: Body) => action)).toEqual([
+      'mcp_servers.delete',
+      'mcp_servers.update',
+      'mcp_servers.create',
+    ])
+  })
+
+  test.each([
+    [{ name: 'a' }, 'exactly one of command and url'],
+    [{ name: 'ambient', command: 'a' }, 'must not begin with'],
+    [{ name: 'a', command: 'a', env: { A: '***' } }, 'there is none'],
+    [{ name: 'a', warp_id: 'b', command: 'a' }, 'warp_id'],
+  ])('that makes no sense is refused: %j', async (body, words) => {
+    const { status, body: problem } = await store(body)
+    expect([status, problem.detail]).toEqual([400, expect.stringContaining(words)])
+  })
+
+  test('is its team’s alone', async () => {
+    const { body: stored } = await store({ name: 'ours', command: 'x' })
+    const { body: team } = await api.call('POST', '/agent/teams', { name: 'Others' })
+    const others = { 'x-warp-team-uid': team.uid }
+    expect((await api.call('GET', '/agent/mcp-servers', undefined, others)).body.mcp_servers).toEqual([])
+    expect((await api.call('GET', `/agent/mcp-servers/${stored.uid}`, undefined, others)).status).toBe(404)
+    const run = { prompt: 'p', config: { mcp_servers: { a: { warp_id: stored.uid } } } }
+    const { status, body } = await api.call('POST', '/agent/runs', run, others)
+    expect([status, body.detail]).toEqual([400, expect.stringContaining('the team has no MCP server')])
+  })
+})
+
+describe('a run', () => {
+  test('keeps the stored server that it began with, by its uid or name', async () => {
+    const { body: stored } = await store({ name: 'kept', command: 'first', required: true })
+    const config = { mcp_servers: { a: { warp_id: stored.uid }, b: { warp_id: 'kept', required: false } } }
+    const { runId, server } = await given(config, 'a')
+    await api.call('PUT', `/agent/mcp-servers/${stored.uid}`, { name: 'kept', command: 'second' })
+    expect(server).toMatchObject({ type: 'stdio', command: 'first' })
+    const { body: run } = await api.call('GET', `/agent/runs/${runId}`)
+    expect(run.agent_config.mcp_servers).toEqual({
+      a: { command: 'first', required: true },
+      b: { command: 'first', required: false },
+    })
+    await api.hold(runId)
+    const { body: order } = await api.host('GET', `/runs/${runId}/executions/1`)
+    expect(order.mcp_servers).toEqual([
+      { name: 'a', type: 'stdio', required: true, start_seconds: 30 },
+      { name: 'b', type: 'stdio', required: false, start_seconds: 30 },
+    ])
+  })
+
+  test('has its values sealed wherever they come from: a request, a schedule, a service account', async () => {
+    const servers = { a: { url: 'https://a.example', headers: { 'x-key': LITERAL } } }
+    const hidden = { a: { url: 'https://a.example', headers: { 'x-key': '***' } } }
+    const { runId } = await given({ mcp_servers: servers }, 'a')
+    const { body: run } = await api.call('GET', `/agent/runs/${runId}`)
+    expect(run.agent_config.mcp_servers).toEqual(hidden)
+
+    const schedule = {
+      name: 's',
+      cron_schedule: '0 0 1 1 *',
+      prompt: 'p',
+      enabled: false,
+      agent_config: { mcp_servers: servers },
+    }
+    const { body: made } = await api.call('POST', '/agent/schedules', schedule)
+    expect(made.agent_config.mcp_servers).toEqual(hidden)
+    const again = { ...schedule, agent_config: { mcp_servers: hidden } }
+    expect((await api.call('PUT', `/agent/schedules/${made.id}`, again)).status).toBe(200)
+    const { body: now } = await api.call('POST', `/agent/schedules/${made.id}/run`)
+    expect(await resolveServer(api.db, api.vault, now.run_id, 'a')).toMatchObject({ headers: { 'x-key': LITERAL } })
+
+    const { body: agent } = await api.call('POST', '/agent/identities', { name: 'agent', mcp_servers: servers })
+    expect(agent.mcp_servers).toEqual(hidden)
+    const asAgent = { agent_identity_uid: agent.uid }
+    expect((await given({}, 'a', asAgent)).server).toMatchObject({ headers: { 'x-key': LITERAL } })
+    expect((await given({ mcp_servers: {} }, 'a', asAgent)).server).toBeNull()
+    expect(await rows()).not.toContain(LITERAL)
+  })
+
+  test('gives servers the secrets of its scope that they name, also those that its sandbox is not given', async () => {
+    await api.call('POST', '/agent/secrets', { name: 'OF_TEAM', value: 'value-of-the-team' })
+    const config = { secrets: [], mcp_servers: { a: { command: 'x', env: { A: `\${OF_TEAM}` } } } }
+    expect((await given(config, 'a')).server).toMatchObject({ env: { A: 'value-of-the-team' } })
+    const { runId } = await given(config, 'a')
+    await api.hold(runId)
+    const { body: order } = await api.host('GET', `/runs/${runId}/executions/1`)
+    expect([order.secrets, order.hidden_values]).toEqual([[], ['value-of-the-team']])
+    const open = { mcp_servers: { a: { command: 'x', args: [`--key=\${OF_TEAM}`] } } }
+    expect((await given(open, 'a')).server).toMatchObject({
+      type: 'trouble',
+      message: expect.stringContaining('is a secret, and an argument can be read'),
+    })
+  })
+
+  test('sends nobody’s personal secret to a server that somebody else has stored', async () => {
+    await api.call('POST', '/agent/secrets', { name: 'MINE', value: 'personal-value', scope: 'person' })
+    const { body: stored } = await store({
+      name: 'curious',
+      url: 'https://c.example',
+      headers: { 'x-key': `\${MINE}` },
+    })
+    const servers = { mcp_servers: { a: { warp_id: stored.uid } } }
+    expect((await given(servers, 'a')).server).toMatchObject({ type: 'trouble' })
+    // Named by its owner, who begins the run.
+    expect((await given({ ...servers, secrets: ['MINE'] }, 'a')).server).toMatchObject({
+      headers: { 'x-key': 'personal-value' },
+    })
+  })
+
+  test('of a command has none', async () => {
+    const config = { harness: { type: 'command', command: ['true'] }, mcp_servers: { a: { command: 'x' } } }
+    const { status, body } = await api.call('POST', '/agent/runs', { prompt: 'p', config })
+    expect([status, body.detail]).toEqual([422, expect.stringContaining('a command has no MCP servers')])
+  })
+})

@@ -1,0 +1,109 @@
+// Stored MCP servers of a team.
+import { type Request, type Response, Router } from 'express'
+import { Uid } from '../domain/account.ts'
+import { McpServerConfig, type McpServerItem, STORED_MCP_SERVERS, withStoredValues } from '../domain/mcp-server.ts'
+import { sealServer } from '../secrets/mcp-values.ts'
+import { note } from '../store/audit.ts'
+import type { Tx } from '../store/database.ts'
+import {
+  countMcpServers,
+  deleteMcpServer,
+  findMcpServer,
+  insertMcpServer,
+  listMcpServers,
+  McpServerNameTakenError,
+  replaceMcpServer,
+} from '../store/mcp-servers.ts'
+import { callerOf, permit } from './access/caller.ts'
+import type { ApiDeps } from './deps.ts'
+import { HttpError, invalid, notFound } from './errors.ts'
+import { once } from './once.ts'
+import { onlyMethods, parseBody } from './parse.ts'
+
+export function mcpServerRoutes(deps: ApiDeps): Router {
+  const { db, vault } = deps
+  const router = Router()
+
+  router
+    .route('/mcp-servers')
+    .get(permit('mcp_servers.view'), async (_request, response) => {
+      response.json({ mcp_servers: await listMcpServers(db, callerOf(response).team) })
+    })
+    .post(permit('mcp_servers.manage'), async (request, response) => {
+      const caller = callerOf(response)
+      const config = withStoredValues(parseBody(McpServerConfig, request), undefined, missingValue)
+      const sealed = sealServer(vault, caller.team, config)
+      const answer = await refusingTaken(() =>
+        once(deps, request, response, 'POST /agent/mcp-servers', async (tx) => {
+          if ((await countMcpServers(tx, caller.team)) >= STORED_MCP_SERVERS)
+            throw new HttpError(409, 'conflict', `A team has ${STORED_MCP_SERVERS} MCP servers at most.`)
+          const item = await insertMcpServer(tx, caller.team, sealed, caller)
+          await noteChange(tx, response, 'mcp_servers.create', item)
+          return { status: 201, response: item }
+        }),
+      )
+      response.status(answer.status).json(answer.response)
+    })
+    .all(onlyMethods('GET', 'POST'))
+
+  router
+    .route('/mcp-servers/:uid')
+    .get(permit('mcp_servers.view'), async (request, response) => {
+      const uid = uidOf(request)
+      response.json(orMissing(uid, await findMcpServer(db, callerOf(response).team, uid)))
+    })
+    .put(permit('mcp_servers.manage'), async (request, response) => {
+      const uid = uidOf(request)
+      const { team } = callerOf(response)
+      const config = parseBody(McpServerConfig, request)
+      const item = await refusingTaken(() =>
+        db.transaction().execute(async (tx) => {
+          const replaced = await replaceMcpServer(tx, team, uid, (stored) =>
+            sealServer(vault, team, withStoredValues(config, stored, missingValue)),
+          )
+          if (replaced !== null) await noteChange(tx, response, 'mcp_servers.update', replaced)
+          return replaced
+        }),
+      )
+      response.json(orMissing(uid, item))
+    })
+    .delete(permit('mcp_servers.manage'), async (request, response) => {
+      const uid = uidOf(request)
+      await db.transaction().execute(async (tx) => {
+        const deleted = orMissing(uid, await deleteMcpServer(tx, callerOf(response).team, uid))
+        await noteChange(tx, response, 'mcp_servers.delete', { uid, ...deleted })
+      })
+      response.status(204).end()
+    })
+    .all(onlyMethods('GET', 'PUT', 'DELETE'))
+
+  return router
+}
+
+const noteChange = (tx: Tx, response: Response, action: string, { uid, name }: Pick<McpServerItem, 'uid' | 'name'>) =>
+  note(tx, { caller: callerOf(response), action, thing: { type: 'mcp_server', uid }, detail: { name } })
+
+const missingValue = (place: string) => invalid(place)
+
+/** An id in the path that none can have names nothing that exists. */
+function uidOf(request: Request): string {
+  const uid = Uid.safeParse(request.params.uid)
+  if (!uid.success) throw missing(String(request.params.uid))
+  return uid.data
+}
+
+const missing = (uid: string) => notFound(`There is no MCP server ${uid}.`)
+
+function orMissing<T>(uid: string, item: T | null): T {
+  if (item === null) throw missing(uid)
+  return item
+}
+
+async function refusingTaken<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof McpServerNameTakenError) throw new HttpError(409, 'conflict', error.message)
+    throw error
+  }
+}

@@ -1,0 +1,199 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Body, startTestApi, type TestApi } from '../../test/support/api.ts'
+
+let api: TestApi
+
+beforeAll(async () => {
+  api = await startTestApi()
+})
+afterAll(() => api?.close())
+
+const keep = (body: object) => api.call('POST', '/agent/secrets', body)
+const given = (name: string, value: string, more: object = {}) => keep({ name, value, ...more })
+const environment = async (): Promise<string> =>
+  (await api.call('POST', '/agent/environments', { name: `e${Math.random()}` })).body.uid
+
+/** What a host is given for a run. */
+async function orderOf(body: object): Promise<Body> {
+  const { body: run, status } = await api.call('POST', '/agent/runs', { prompt: 'p', ...body })
+  if (status !== 200) throw new Error(JSON.stringify(run))
+  await api.hold(run.run_id)
+  const order = await api.host('GET', `/runs/${run.run_id}/executions/1`)
+  return { ...order.body, run_id: run.run_id }
+}
+
+const valuesIn = (order: Body) =>
+  Object.fromEntries(order.secrets.map(({ name, value }: { name: string; value: string }) => [name, value]))
+
+test('a value is taken, and never shown again', async () => {
+  const made = await given('SHOWN_NEVER', 'value-of-shown-never', { description: 'for a test' })
+  expect(made.status).toBe(201)
+  expect(made.body).toMatchObject({ name: 'SHOWN_NEVER', scope: 'team', version: 1, kind: 'env', owner: null })
+  const { uid } = made.body
+  const changed = await api.call('PATCH', `/agent/secrets/${uid}`, { value: 'another-value-of-it' })
+  expect(changed.body).toMatchObject({ version: 2, description: 'for a test' })
+  const shown = await Promise.all([
+    api.call('GET', '/agent/secrets'),
+    api.call('GET', `/agent/secrets/${uid}`),
+    api.call('GET', '/agent/audit-log?thing_type=secret'),
+  ])
+  for (const { body } of [made, changed, ...shown]) expect(JSON.stringify(body)).not.toMatch(/value-of/)
+  expect(shown[2].body.entries.map(({ action }: Body) => action)).toEqual(['secrets.update', 'secrets.create'])
+  const rows = await api.db.selectFrom('secrets').selectAll().where('uid', '=', uid).execute()
+  expect(Buffer.concat(rows.map(({ sealed }) => sealed)).toString('latin1')).not.toMatch(/value-of/)
+  expect((await api.call('DELETE', `/agent/secrets/${uid}`)).status).toBe(204)
+  expect((await api.call('GET', `/agent/secrets/${uid}`)).status).toBe(404)
+})
+
+test.each([
+  [{ name: 'PATH', value: 'v' }, 400],
+  [{ name: 'no-name', value: 'v' }, 400],
+  [{ name: 'AMBIENT_URL', value: 'v' }, 400],
+  [{ name: 'A', value: '' }, 400],
+  [{ name: 'A', value: 'a\0b' }, 400],
+  [{ name: 'A', value: 'v', path: '/x' }, 400],
+  [{ name: 'A', value: 'v', kind: 'file', path: 'relative' }, 400],
+  [{ name: 'A', value: 'v', kind: 'file', path: '~/../x' }, 400],
+  [{ name: 'A', value: 'v', scope: 'environment' }, 400],
+  [{ name: 'A', value: 'v', scope: 'agent', agent_uid: 'A'.repeat(22) }, 400],
+  [{ name: 'A', value: 'v', valeu: 'x' }, 400],
+])('%o is refused', async (body, status) => {
+  const answer = await keep(body)
+  expect(answer.status).toBe(status)
+})
+
+test('a name is there once in each scope, and a host is given the value of the closest', async () => {
+  const id = await environment()
+  await given('LAYERED', 'of-the-team')
+  expect((await given('LAYERED', 'again')).status).toBe(409)
+  expect(valuesIn(await orderOf({})).LAYERED).toBe('of-the-team')
+  await given('LAYERED', 'of-the-person', { scope: 'person' })
+  expect(valuesIn(await orderOf({})).LAYERED).toBe('of-the-team')
+  expect(valuesIn(await orderOf({ team: false })).LAYERED).toBe('of-the-person')
+  expect(valuesIn(await orderOf({ config: { secrets: ['LAYERED'] } })).LAYERED).toBe('of-the-person')
+  await given('LAYERED', 'of-the-environment', { scope: 'environment', environment_id: id })
+  const { body: agent } = await api.call('POST', '/agent/identities', { name: 'Layers' })
+  expect(valuesIn(await orderOf({ team: false, config: { environment_id: id } })).LAYERED).toBe('of-the-environment')
+  await given('LAYERED', 'of-the-agent', { scope: 'agent', agent_uid: agent.uid })
+  const order = await orderOf({ agent_identity_uid: agent.uid, config: { environment_id: id } })
+  expect(valuesIn(order).LAYERED).toBe('of-the-agent')
+})
+
+test('a run gets those that it names, or none, and shows which it was given', async () => {
+  await given('NAMED_ONE', 'value-one')
+  await given('NAMED_TWO', 'value-two', { kind: 'file', path: '~/.two' })
+  const order = await orderOf({ config: { secrets: ['NAMED_TWO'] } })
+  expect(order.secrets).toEqual([{ name: 'NAMED_TWO', version: 1, kind: 'file', path: '~/.two', value: 'value-two' }])
+  const { body: run } = await api.call('GET', `/agent/runs/${order.run_id}`)
+  expect(run.secrets).toMatchObject([{ name: 'NAMED_TWO', version: 1, scope: 'team', kind: 'file', execution: 1 }])
+  expect(JSON.stringify(run)).not.toContain('value-two')
+  const { body: log } = await api.call('GET', `/agent/audit-log?action=secrets.give&thing=${order.run_id}`)
+  expect(log.entries).toMatchObject([{ detail: { names: ['NAMED_TWO v1'], execution: 1 } }])
+  expect((await orderOf({ config: { secrets: [] } })).secrets).toEqual([])
+  const refused = await api.call('POST', '/agent/runs', { prompt: 'p', config: { secrets: ['NAMED_TWO', 'NOBODYS'] } })
+  expect([refused.status, refused.body.detail]).toEqual([422, expect.stringContaining('no secret NOBODYS')])
+})
+
+test('a run that named a secret which is gone hears so instead of going without', async () => {
+  const { body: secret } = await given('SHORT_LIVED', 'value-short')
+  const { body: run } = await api.call('POST', '/agent/runs', { prompt: 'p', config: { secrets: ['SHORT_LIVED'] } })
+  await api.call('DELETE', `/agent/secrets/${secret.uid}`)
+  await api.hold(run.run_id)
+  const { body: order } = await api.host('GET', `/runs/${run.run_id}/executions/1`)
+  expect(order).toMatchObject({ secrets: [], secrets_trouble: expect.stringContaining('SHORT_LIVED') })
+})
+
+test('the value before the newest is hidden as well: a run that goes on may still have it', async () => {
+  const { body: secret } = await given('CHANGED_LATER', 'value-before-it')
+  const { run_id: runId } = await orderOf({ config: { secrets: ['CHANGED_LATER'] } })
+  await api.call('PATCH', `/agent/secrets/${secret.uid}`, { value: 'value-after-it' })
+  const { body: order } = await api.host('GET', `/runs/${runId}/executions/1`)
+  expect(order).toMatchObject({
+    secrets: [{ value: 'value-after-it', version: 2 }],
+    hidden_values: ['value-before-it'],
+  })
+  const { body: run } = await api.call('GET', `/agent/runs/${runId}`)
+  expect(run.secrets).toMatchObject([{ name: 'CHANGED_LATER', version: 2 }])
+})
+
+test('what an agent says by its tools is stored without the values of its run', async () => {
+  await given('TOLD_BY_TOOL', 'value-told-by-a-tool')
+  const { run_id: runId } = await orderOf({ config: { secrets: ['TOLD_BY_TOOL'] } })
+  const { body: credential } = await api.host('POST', `/runs/${runId}/executions/1/credential`)
+  const call = {
+    jsonrpc: '2.0',
+    id: 1,
+    method: 'tools/call',
+    params: { name: 'post_progress', arguments: { message: 'I use value-told-by-a-tool.' } },
+  }
+  const answer = await fetch(`${api.url}/internal/v1/tools`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${credential.tool_token}` },
+    body: JSON.stringify(call),
+  })
+  expect(answer.status).toBe(200)
+  const { body } = await api.call('GET', `/agent/runs/${runId}/events`)
+  expect(JSON.stringify(body)).toContain('I use ***.')
+  expect(JSON.stringify(await api.db.selectFrom('events').selectAll().execute())).not.toContain('value-told-by-a-tool')
+})
+
+test('those of an environment and of a service account go with them', async () => {
+  const id = await environment()
+  const { body: agent } = await api.call('POST', '/agent/identities', { name: 'Short-lived' })
+  const { body: one } = await given('GOES_WITH', 'value-goes', { scope: 'environment', environment_id: id })
+  const { body: other } = await given('GOES_WITH', 'value-goes', { scope: 'agent', agent_uid: agent.uid })
+  await api.call('DELETE', `/agent/environments/${id}`)
+  await api.call('DELETE', `/agent/identities/${agent.uid}`)
+  for (const { uid } of [one, other]) expect((await api.call('GET', `/agent/secrets/${uid}`)).status).toBe(404)
+})
+
+test('values of inline and stored environments, and credentials in URLs, lie sealed, and reach the host as they were', async () => {
+  const url = 'https://me:token-in-a-url@git.example/a/b.git'
+  const config = { env: { INLINE: 'value-inline-1' }, repos: [{ url }] }
+  const { body: stored } = await api.call('POST', '/agent/environments', { name: 'sealed', ...config })
+  const orders = [await orderOf({ environment: config }), await orderOf({ config: { environment_id: stored.uid } })]
+  for (const { environment } of orders) {
+    expect(environment.env).toEqual(config.env)
+    expect(environment.repos[0].url).toBe(url)
+  }
+  const rows = JSON.stringify([
+    await api.db.selectFrom('runs').selectAll().execute(),
+    await api.db.selectFrom('environments').selectAll().execute(),
+    await api.db.selectFrom('idempotency').selectAll().execute(),
+  ])
+  expect(rows).toContain('ambient-sealed:')
+  expect(rows).not.toMatch(/value-inline-1|token-in-a-url/)
+  const before = (
+    await api.db.selectFrom('environments').select('config').where('id', '=', stored.uid).executeTakeFirst()
+  )?.config
+  const shown = (await api.call('GET', `/agent/environments/${stored.uid}`)).body.config
+  await api.call('PUT', `/agent/environments/${stored.uid}`, { ...shown, setup_inputs: undefined, name: 'sealed' })
+  const after = (
+    await api.db.selectFrom('environments').select('config').where('id', '=', stored.uid).executeTakeFirst()
+  )?.config
+  expect([after?.env, after?.repos]).toEqual([before?.env, before?.repos])
+})
+
+test('the vault brings everything under a new key while runs go on, and seals what was plain', async () => {
+  await given('ROTATED', 'value-rotated')
+  const order = await orderOf({ environment: { env: { ROTATES: 'value-rotates' }, repos: [] } })
+  const { body: plain } = await api.call('POST', '/agent/runs', { prompt: 'p' })
+  await api.db
+    .updateTable('runs')
+    .set({ environment: JSON.stringify({ repos: [], setup_commands: [], env: { OLD: 'value-old-row' } }) as never })
+    .where('id', '=', plain.run_id)
+    .execute()
+  const { body: before } = await api.call('GET', '/agent/vault')
+  expect(before).toMatchObject({ trouble: null, plain: 1, sealed: [{ is_here: true }] })
+  const { body: rotated } = await api.call('POST', '/agent/vault/rotate', { new_key: true })
+  expect(rotated.keys).toHaveLength(2)
+  expect(rotated.sealed).toEqual([{ key: rotated.keys[0], values: expect.any(Number), is_here: true }])
+  expect(rotated).toMatchObject({ plain: 0, rewrapped: before.sealed[0].values })
+  await api.hold(plain.run_id)
+  const again = await api.host('GET', `/runs/${order.run_id}/executions/1`)
+  expect(again.body.environment.env).toEqual({ ROTATES: 'value-rotates' })
+  expect(valuesIn(again.body).ROTATED).toBe('value-rotated')
+  const old = await api.host('GET', `/runs/${plain.run_id}/executions/1`)
+  expect(old.body.environment.env).toEqual({ OLD: 'value-old-row' })
+  expect((await api.call('POST', '/agent/vault/rotate')).body.rewrapped).toBe(0)
+})

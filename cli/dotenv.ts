@@ -1,0 +1,10 @@
+// The lines of a `.env` file, as the usual tools read them.
+import { parseEnv } from 'node:util'
+import { usageError } from './exit.ts'
+
+/** Names and values, by name. @throws {CliError} where there is none. */
+export function readDotenv(text: string): [string, string][] {
+  const values = Object.entries(parseEnv(text)).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  if (values.length === 0) throw usageError('There is no NAME=value in it.')
+  return values
+}

@@ -1,0 +1,54 @@
+// Outbound webhooks, as the command line asks for them.
+import type { z } from 'zod'
+import type {
+  WebhookConfig,
+  WebhookDeliveries,
+  WebhookDelivery,
+  WebhookItem,
+  WebhookWithSecret,
+} from '../domain/webhook.ts'
+import type { Requests } from './environments-api.ts'
+
+type Body = z.input<typeof WebhookConfig>
+
+export interface WebhooksApi {
+  list(): Promise<WebhookItem[]>
+  /** The secret is told here and never again. */
+  create(body: Body): Promise<WebhookWithSecret>
+  /** Everything but the secret. */
+  replace(uid: string, body: Body): Promise<WebhookItem>
+  remove(uid: string): Promise<void>
+  renewSecret(uid: string): Promise<WebhookWithSecret>
+  ping(uid: string): Promise<WebhookDelivery>
+  /** The newest first. */
+  deliveries(uid: string, query: { limit: number; cursor?: string | undefined }): Promise<WebhookDeliveries>
+  resend(uid: string, deliveryId: string): Promise<WebhookDelivery>
+}
+
+export function createWebhooksApi(base: string, { steady, post, json }: Requests): WebhooksApi {
+  const at = (uid: string) => `${base}/${encodeURIComponent(uid)}`
+  return {
+    list: async () => (await json<{ webhooks: WebhookItem[] }>(steady(base))).webhooks,
+    create: (body) => json(post(base, body)),
+    replace: (uid, body) =>
+      json(
+        steady(at(uid), () => ({
+          method: 'PUT',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+        })),
+      ),
+    remove: async (uid) => {
+      await steady(at(uid), () => ({ method: 'DELETE' }))
+    },
+    renewSecret: (uid) => json(post(`${at(uid)}/secret`)),
+    ping: (uid) => json(post(`${at(uid)}/ping`)),
+    deliveries: (uid, { limit, cursor }) =>
+      json(
+        steady(
+          `${at(uid)}/deliveries?limit=${limit}${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`,
+        ),
+      ),
+    resend: (uid, deliveryId) => json(post(`${at(uid)}/deliveries/${encodeURIComponent(deliveryId)}/resend`)),
+  }
+}

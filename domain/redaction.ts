@@ -1,0 +1,238 @@
+// Keeps secret values out of what is stored: as they are, and in the encodings that programs print them in.
+
+/** Stands where a value was. */
+export const REDACTED = '***'
+
+/** Shorter values are left: they would be found in half of all texts. In characters. */
+export const LEAST_CHARS = 6
+/** A line of a value of several lines counts by itself from here on. */
+const LINE_CHARS = 8
+
+/** Longer ones are known by their pieces, so that looking at a place never costs more than this. */
+const WHOLE_CHARS = 256
+/** By so many characters, one piece is known from other text. */
+const PIECE = { encoded: 12, plain: 32 }
+/** The seed by which a whole value is looked for. */
+const SEED = LEAST_CHARS
+
+/** Credentials of runs have this form. */
+const CREDENTIAL = /am[bt]_[A-Za-z0-9_-]{40,}/g
+/** A credential may begin here. */
+const CREDENTIAL_BEGINS = /(?:a|am|am[bt]|am[bt]_[A-Za-z0-9_-]*)$/
+/** A word is waited for to its end, up to this length: it may be the encoding of a value. */
+const WORD_CHARS = 4_096
+
+export interface Redactor {
+  text(text: string): string
+  /** Every text in a value of JSON, and every name. The same object where there is none. */
+  value<T>(value: T): T
+  has(text: string): boolean
+  /** From here on a text may be the beginning of a value, if more follows. */
+  opens(text: string): number
+  /** Where values are: from, and up to before. In order, apart from each other. */
+  spans(text: string): [number, number][]
+}
+
+type Pieces = Map<string, { needle: string; at: number }[]>
+
+/** In time that grows with the text alone, however many values there are. */
+export function createRedactor(values: Iterable<string>): Redactor {
+  const whole = new Map<string, string[]>()
+  const beginnings = new Set<string>()
+  const pieces = new Map<number, Pieces>([
+    [PIECE.encoded, new Map()],
+    [PIECE.plain, new Map()],
+  ])
+  const known = new Set<string>()
+  // Whether any of them begins with two such characters: most places of a text are done with by this.
+  const pairs = new Uint8Array(65_536)
+
+  for (const value of new Set(values)) {
+    if (value.length < LEAST_CHARS) continue
+    for (const form of formsOf(value)) addPlain(form)
+    for (const form of encodingsOf(value)) addEncoded(form)
+  }
+
+  function notePair(text: string, at: number): void {
+    pairs[pairOf(text, at)] = 1
+  }
+
+  function addPlain(needle: string): void {
+    if (needle.length > WHOLE_CHARS) addPieces(needle, PIECE.plain)
+    else addWhole(needle)
+  }
+
+  function addWhole(needle: string): void {
+    if (needle.length < LEAST_CHARS || known.has(needle)) return
+    known.add(needle)
+    notePair(needle, 0)
+    const seed = needle.slice(0, SEED)
+    whole.set(seed, [...(whole.get(seed) ?? []), needle])
+    for (let length = 1; length < SEED; length++) beginnings.add(needle.slice(0, length))
+  }
+
+  function addEncoded(needle: string): void {
+    if (needle.length < PIECE.encoded + step(PIECE.encoded)) addPlain(needle)
+    else addPieces(needle, PIECE.encoded)
+  }
+
+  /** Every so many characters: what is left of it after a break of the line has one of them. */
+  function addPieces(needle: string, length: number): void {
+    const map = pieces.get(length)
+    if (map === undefined || known.has(needle)) return
+    known.add(needle)
+    const last = needle.length - length
+    for (let at = 0; ; at = Math.min(at + step(length), last)) {
+      const piece = needle.slice(at, at + length)
+      notePair(piece, 0)
+      const there = map.get(piece) ?? []
+      // One that repeats itself has the same piece in very many places: a few tell as much.
+      if (there.length < 4) map.set(piece, [...there, { needle, at }])
+      if (at === last) break
+    }
+  }
+
+  function spans(text: string): [number, number][] {
+    const found: [number, number][] = []
+    for (let at = 0; at + 1 < text.length; at++) {
+      if (pairs[pairOf(text, at)] === 0) continue
+      const named = whole.get(text.slice(at, at + SEED))
+      let end = at
+      for (const needle of named ?? []) if (text.startsWith(needle, at)) end = Math.max(end, at + needle.length)
+      if (end > at) found.push([at, end])
+      for (const [length, map] of pieces) {
+        const known = map.get(text.slice(at, at + length))
+        if (known === undefined) continue
+        let [from, to] = [at, at + length]
+        for (const { needle, at: place } of known) {
+          const before = sameBefore(text, at, needle, place)
+          const after = sameAfter(text, at + length, needle, place + length)
+          from = Math.min(from, at - before)
+          to = Math.max(to, at + length + after)
+        }
+        found.push([from, to])
+        // What comes next is looked at from the last piece that could begin in it.
+        at = Math.max(at, to - length)
+      }
+    }
+    for (const { index, 0: credential } of text.matchAll(CREDENTIAL)) found.push([index, index + credential.length])
+    return merged(found)
+  }
+
+  function opens(text: string): number {
+    let from = text.length
+    const credential = CREDENTIAL_BEGINS.exec(text.slice(-200))
+    if (credential) from = text.length - credential[0].length
+    if (known.size === 0) return from
+    const word = /\S*$/.exec(text.slice(-WORD_CHARS))?.[0] ?? ''
+    from = Math.min(from, text.length - word.length)
+    for (let at = Math.max(0, text.length - WHOLE_CHARS); at < from; at++) {
+      const rest = text.slice(at)
+      const could =
+        rest.length < SEED
+          ? beginnings.has(rest)
+          : (whole.get(rest.slice(0, SEED)) ?? []).some((needle) => needle.startsWith(rest))
+      if (could) return at
+    }
+    return from
+  }
+
+  const text = (given: string) => replaced(given, spans(given))
+
+  function value<T>(given: T): T {
+    if (typeof given === 'string') return text(given) as T
+    if (typeof given !== 'object' || given === null) return given
+    if (Array.isArray(given)) {
+      const next = given.map(value)
+      return next.every((each, index) => each === given[index]) ? given : (next as T)
+    }
+    const entries = Object.entries(given)
+    const next = entries.map(([name, each]) => [text(name), value(each)] as const)
+    const isSame = next.every(([name, each], index) => name === entries[index]?.[0] && each === entries[index]?.[1])
+    return isSame ? given : (Object.fromEntries(next) as T)
+  }
+
+  return { text, value, spans, opens, has: (given) => spans(given).length > 0 }
+}
+
+/** A text without these parts of it. */
+export function replaced(text: string, spans: readonly (readonly [number, number])[]): string {
+  if (spans.length === 0) return text
+  let result = ''
+  let at = 0
+  for (const [from, to] of spans) {
+    result += text.slice(at, from) + REDACTED
+    at = to
+  }
+  return result + text.slice(at)
+}
+
+const step = (length: number) => length / 4
+
+const pairOf = (text: string, at: number): number =>
+  (text.charCodeAt(at) * 31 + text.charCodeAt(at + 1) * 7_919) & 65_535
+
+function sameBefore(text: string, at: number, needle: string, place: number): number {
+  let count = 0
+  while (count < at && count < place && text[at - 1 - count] === needle[place - 1 - count]) count++
+  return count
+}
+
+function sameAfter(text: string, at: number, needle: string, place: number): number {
+  let count = 0
+  while (at + count < text.length && place + count < needle.length && text[at + count] === needle[place + count])
+    count++
+  return count
+}
+
+function merged(spans: [number, number][]): [number, number][] {
+  if (spans.length < 2) return spans
+  const result: [number, number][] = []
+  for (const [from, to] of spans.sort(([one], [other]) => one - other)) {
+    const last = result.at(-1)
+    // What touches is one: two pieces of one encoding.
+    if (last !== undefined && from <= last[1]) last[1] = Math.max(last[1], to)
+    else result.push([from, to])
+  }
+  return result
+}
+
+/** As it is, and as it stands in JSON, in JSON within JSON, in a URL, in a form, and in a shell's word; by lines as well. */
+function formsOf(value: string): Set<string> {
+  const lines = value.includes('\n') ? value.split(/\r?\n/).map((line) => line.trim()) : []
+  const forms = new Set<string>()
+  for (const text of [value, value.trim(), ...lines.filter((line) => line.length >= LINE_CHARS)]) {
+    const json = JSON.stringify(text).slice(1, -1)
+    const url = encodeURIComponent(text.toWellFormed())
+    const strict = url.replace(/[!'()*]/g, (mark) => `%${mark.charCodeAt(0).toString(16).toUpperCase()}`)
+    forms.add(text).add(json).add(JSON.stringify(json).slice(1, -1)).add(json.replaceAll('/', '\\/')).add(ascii(json))
+    for (const encoded of [url, strict]) {
+      const small = encoded.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())
+      forms.add(encoded).add(small).add(encoded.replaceAll('%20', '+')).add(small.replaceAll('%20', '+'))
+    }
+    forms.add(text.replaceAll("'", `'\\''`)).add(text.replaceAll("'", `'"'"'`))
+    forms.add(text.replace(/[^\w@%+=:,./-]/g, '\\$&')).add(text.replace(/[\\"$`]/g, '\\$&'))
+  }
+  return forms
+}
+
+/** As Python's `json` writes it. */
+const ascii = (json: string): string =>
+  json.replace(/[\u0080-\uffff]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
+/** In base64 whatever is before it, in base64url, and in hexadecimal; without what also depends on its neighbours. */
+function encodingsOf(value: string): Set<string> {
+  const bytes = Buffer.from(value, 'utf8')
+  const forms = new Set<string>()
+  for (const [before, skipped] of [
+    [0, 0],
+    [1, 2],
+    [2, 3],
+  ] as const) {
+    const text = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64')
+    const own = text.slice(skipped, Math.floor(((before + bytes.length) * 8) / 6))
+    forms.add(own).add(own.replaceAll('+', '-').replaceAll('/', '_'))
+  }
+  const hex = bytes.toString('hex')
+  return forms.add(hex).add(hex.toUpperCase())
+}

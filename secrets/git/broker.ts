@@ -1,0 +1,323 @@
+// The git broker: a door of the gateway by which runs get at their repositories, without ever seeing what lets them in.
+import type http from 'node:http'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip } from 'node:zlib'
+import type { Logger } from 'pino'
+import { type GitPlace, gitPlace, isSamePlace, placeUrl } from '../../domain/git-url.ts'
+import { withoutCredentials } from '../../domain/run.ts'
+import type { GitGrant } from '../../store/git/tokens.ts'
+import { cachedAuthorize } from '../credential.ts'
+import { endToEnd } from '../headers.ts'
+import { createLargeFiles } from './large-files.ts'
+import type { GitMatch } from './matching.ts'
+import { defaultBranchIn, PushFormatError, readPushHead, refusalReport, wantsReport } from './pkt-lines.ts'
+import { describeRules, type PushRules, pushRules, refusalOf } from './push-rules.ts'
+import { GitRefusal } from './refusal.ts'
+import { type GitAsk, parseGitAsk, passwordIn } from './request.ts'
+import { authorization, type GitLogin, type GitSources } from './sources.ts'
+import { type Upstream, UpstreamError } from './upstream.ts'
+
+export interface GitBroker {
+  /** Answers a request; resolves when the answer is out. */
+  handle(request: http.IncomingMessage, response: http.ServerResponse): Promise<void>
+}
+
+export interface GitBrokerOptions {
+  /** Null: the token is nobody's, or no longer. */
+  findGrant: (token: string) => Promise<GitGrant | null>
+  sources: GitSources
+  upstream: Upstream
+  /** Whether a request comes from where its token belongs. */
+  mayUse?: (grant: GitGrant, request: http.IncomingMessage) => Promise<boolean>
+  log: Pick<Logger, 'warn' | 'info'>
+  now?: () => number
+}
+
+/** Of a run, for one of its repositories: who may do what there. */
+interface Entry {
+  grant: GitGrant
+  match: GitMatch
+  /** Null: nothing is pushed. */
+  rules: PushRules | null
+  /** It is none of the run's, and is asked for as anybody may. */
+  isOpen: boolean
+}
+
+/** A renamed repository says where it is now; no chain of them is longer. */
+const REDIRECTS = 3
+/** Of an advertisement, its first ref with all that servers say of themselves is within. */
+const ADVERTISEMENT_BYTES = 64 * 1024
+/** Repositories that have moved, as far as they are remembered. */
+const LARGEST = 1_000
+const FORWARDED: ReadonlySet<string> = new Set([
+  ...['accept', 'accept-language', 'content-type', 'content-encoding', 'content-length'],
+  ...['git-protocol', 'user-agent'],
+])
+/** Between the broker and the server alone. */
+const NOT_ANSWERED: ReadonlySet<string> = new Set([
+  ...['www-authenticate', 'set-cookie', 'location', 'strict-transport-security', 'alt-svc', 'authorization'],
+])
+
+/** Nothing is kept back but the list of refs of a push, and the lists of large files. */
+export function createGitBroker(options: GitBrokerOptions): GitBroker {
+  const { sources, upstream, log } = options
+  const authorize = cachedAuthorize(options.findGrant, options.now)
+  const largeFiles = createLargeFiles({ upstream, now: options.now ?? Date.now })
+  /** Where repositories are that have been renamed, by what they were called. */
+  const moved = new Map<string, URL>()
+
+  async function grantOf(token: string, request: http.IncomingMessage): Promise<GitGrant> {
+    const grant = await authorize(token)
+    if (grant === null)
+      throw new GitRefusal(403, "This credential is unknown or no longer valid: it ends with its run's sandbox.")
+    if (options.mayUse && !(await options.mayUse(grant, request)))
+      throw new GitRefusal(403, 'This credential is good in the sandbox that it was given to, and nowhere else.')
+    return grant
+  }
+
+  async function entryOf(
+    { place, kind, writes }: Exclude<GitAsk, { kind: 'object' }>,
+    grant: GitGrant,
+  ): Promise<Entry> {
+    const matches = await sources.match(grant, grant.repositories)
+    const match = matches.find((each) => isSamePlace(each.place, place))
+    if (match === undefined) {
+      const led = matches.find((each) => isLedTo(each.place, place))
+      if (led !== undefined && (kind === 'refs' || kind === 'rpc') && !writes)
+        return { grant, match: { ...led, place, repository: { url: placeUrl(place) } }, rules: null, isOpen: true }
+      const names = matches.map((each) => placeUrl(each.place))
+      const has = names.length === 0 ? 'none here' : names.join(', ')
+      throw new GitRefusal(403, `${placeUrl(place)} is not among the repositories of this run, which has ${has}.`)
+    }
+    const isWritable = grant.ownBranch !== null && match.access === 'write'
+    const rules = isWritable ? pushRules(match.repository, grant.ownBranch ?? '') : null
+    return { grant, match, rules, isOpen: false }
+  }
+
+  async function serve(request: http.IncomingMessage, response: http.ServerResponse, ask: GitAsk): Promise<void> {
+    if (ask.kind === 'object') {
+      const { token, ...object } = largeFiles.open(ask.sealed)
+      await grantOf(token, request)
+      return await answer(response, await largeFiles.transfer(object, request, gone(response)))
+    }
+    const token = passwordIn(request.headers)
+    if (token === null) return challenge(response)
+    const entry = await entryOf(ask, await grantOf(token, request))
+    const { rules, match } = entry
+    if (ask.writes && rules === null) {
+      const why = match.access === 'read' ? 'its credential is for reading alone' : 'this is no run at work'
+      throw new GitRefusal(403, `Nothing is pushed to ${placeUrl(match.place)} from here: ${why}.`)
+    }
+    switch (ask.kind) {
+      case 'refs':
+        return await answer(response, await discover(entry, ask.service, request, response))
+      case 'rpc':
+        if (ask.service === 'git-receive-pack' && rules !== null) return await push(entry, rules, request, response)
+        return await answer(response, await send(entry, `/${ask.service}`, request, request, response))
+      case 'locks':
+        return await answer(response, await send(entry, '/info/lfs/locks/verify', request, request, response))
+      case 'batch': {
+        const login = await sources.open(match)
+        const base = new URL(ask.own, `http://${request.headers.host ?? 'gateway'}`)
+        const asked = { base, token, login, repository: urlOf(match, '').href, mayWrite: rules !== null }
+        const text = await largeFiles.batch(asked, request, gone(response))
+        response.writeHead(200, { 'content-type': 'application/vnd.git-lfs+json' })
+        response.end(text)
+      }
+    }
+  }
+
+  /** The repository on its server, as the run names it: what a client says besides does not count. */
+  function urlOf({ place, repository }: GitMatch, path: string): URL {
+    const to = moved.get(placeUrl(place))
+    if (to !== undefined) return new URL(`${to.href}${path}`)
+    // As it was given, where that is a web address: some servers know no other way to write it.
+    const given = withoutCredentials(repository.url)
+    const named = gitPlace(given)
+    const isGiven = named !== null && isSamePlace(named, place)
+    const base = isGiven ? given.replace(/[?#].*$/, '').replace(/\/+$/, '') : placeUrl(place)
+    return new URL(`${base}${path}`)
+  }
+
+  async function send(
+    { match, isOpen }: Entry,
+    path: string,
+    request: http.IncomingMessage,
+    body: Readable | null,
+    response: http.ServerResponse,
+    change: { isUnpacked?: boolean } = {},
+  ): Promise<http.IncomingMessage> {
+    const login = isOpen ? null : await sources.open(match)
+    const own = login === null ? [] : authorization(login)
+    const headers = [...headersOf(request, change.isUnpacked === true), ...own]
+    if (body !== null && (request.headers['transfer-encoding'] !== undefined || change.isUnpacked))
+      headers.push('transfer-encoding', 'chunked')
+    const method = request.method ?? 'GET'
+    const answered = await upstream.send(urlOf(match, path), { method, headers, body, signal: gone(response) })
+    return accepted(answered, match, login)
+  }
+
+  function accepted(answered: http.IncomingMessage, match: GitMatch, login: GitLogin | null): http.IncomingMessage {
+    if (answered.statusCode !== 401) return answered
+    answered.resume()
+    if (login === null)
+      throw new GitRefusal(403, `${placeUrl(match.place)} is not among the repositories of this run, and not public.`)
+    sources.refused(login)
+    throw new GitRefusal(403, `${match.place.host} does not accept ${nameOf(match)}.`)
+  }
+
+  /** With the redirects that a server answers for a renamed repository, as long as they lead to no other server. */
+  async function discover(
+    entry: Entry,
+    service: string,
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+  ): Promise<http.IncomingMessage> {
+    const { match } = entry
+    const path = `/info/refs?service=${service}`
+    for (let hop = 0; ; hop += 1) {
+      const answered = await send(entry, path, request, null, response)
+      const { location } = answered.headers
+      if (![301, 302, 307, 308].includes(answered.statusCode ?? 0) || location === undefined) return answered
+      answered.resume()
+      const to = URL.parse(location, urlOf(match, path).href)
+      const base = to === null ? null : URL.parse(to.href.replace(/\/info\/refs(\?.*)?$/, ''))
+      const place = base === null ? null : gitPlace(base.href)
+      const isOurs = place !== null && sources.covers(match, place)
+      if (base === null || base.href === to?.href || !isOurs || hop === REDIRECTS)
+        throw new GitRefusal(502, `${match.place.host} sends ${match.place.path} elsewhere, where it is not followed.`)
+      for (const oldest of moved.keys()) {
+        if (moved.size < LARGEST) break
+        moved.delete(oldest)
+      }
+      moved.set(placeUrl(match.place), base)
+    }
+  }
+
+  /** The refs that it names are looked at before anything of it is passed on. */
+  async function push(
+    entry: Entry,
+    rules: PushRules,
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+  ): Promise<void> {
+    const isPacked = /^(x-)?gzip$/i.test(request.headers['content-encoding'] ?? '')
+    const body = isPacked ? request.pipe(createGunzip()) : request
+    const rest: AsyncIterator<Buffer> = body[Symbol.asyncIterator]()
+    const head = await readPushHead(rest)
+    const known = defaultBranchOf(entry, response)
+    const refused: { ref: string; reason: string }[] = []
+    for (const command of head.commands) {
+      const reason = await refusalOf(command, rules, known)
+      if (reason !== null) refused.push({ ref: command.ref, reason })
+    }
+    if (refused.length === 0) {
+      const whole = Readable.from(joined(head.bytes, rest), { objectMode: false })
+      const change = { isUnpacked: isPacked }
+      return await answer(response, await send(entry, '/git-receive-pack', request, whole, response, change))
+    }
+    const { match, grant } = entry
+    log.info({ ...grant.of, repository: placeUrl(match.place), refused }, 'a push was refused')
+    // Read to its end: who is in mid-upload would not see the answer.
+    while (!(await rest.next()).done);
+    const message = `Nothing was pushed. This run may push to: ${describeRules(rules)}.`
+    if (!wantsReport(head.capabilities)) throw new GitRefusal(403, message)
+    const others = 'nothing was pushed, for another branch was refused'
+    const reasons = head.commands.map(({ ref }) => refused.find((each) => each.ref === ref) ?? { ref, reason: others })
+    response.writeHead(200, { 'content-type': 'application/x-git-receive-pack-result', 'cache-control': 'no-cache' })
+    response.end(refusalReport(head.capabilities, reasons, message))
+  }
+
+  /** Asked of the server, once for a push, where a pattern would allow a branch. */
+  function defaultBranchOf(entry: Entry, response: http.ServerResponse): () => Promise<string | null> {
+    let asked: Promise<string | null> | null = null
+    const ask = async () => {
+      const { match } = entry
+      const login = await sources.open(match)
+      const headers = ['user-agent', 'git/ambient', ...authorization(login)]
+      const url = urlOf(match, '/info/refs?service=git-upload-pack')
+      const answered = await upstream.send(url, { method: 'GET', headers, signal: gone(response) })
+      let start: Buffer = Buffer.alloc(0)
+      for await (const chunk of answered as AsyncIterable<Buffer>) {
+        start = Buffer.concat([start, chunk])
+        if (start.length > ADVERTISEMENT_BYTES) break
+      }
+      return answered.statusCode === 200 ? defaultBranchIn(start) : null
+    }
+    return () => (asked ??= ask())
+  }
+
+  return {
+    async handle(request, response) {
+      try {
+        const ask = parseGitAsk(request.method ?? 'GET', request.url ?? '')
+        if (ask === null) throw new GitRefusal(404, 'The git broker has no such address.')
+        await serve(request, response, ask)
+      } catch (error) {
+        if (response.headersSent || response.destroyed) return void response.destroy()
+        const refusal = refusalFor(error)
+        if (refusal.status >= 500) log.warn({ err: error }, 'a request of git was not answered')
+        request.resume()
+        response.writeHead(refusal.status, { 'content-type': 'text/plain; charset=utf-8', connection: 'close' })
+        response.end(`${refusal.message}\n`)
+      }
+    },
+  }
+}
+
+/**
+ * Git in the sandbox goes by the beginnings of addresses: what begins like one of
+ * the run's, `you/app-docs` like `you/app`, comes here too.
+ */
+const isLedTo = (own: GitPlace, place: GitPlace): boolean =>
+  isSamePlace({ ...own, path: place.path }, place) && place.path.startsWith(own.path)
+
+function refusalFor(error: unknown): GitRefusal {
+  if (error instanceof GitRefusal) return error
+  if (error instanceof PushFormatError) return new GitRefusal(400, error.message)
+  if (error instanceof UpstreamError) return new GitRefusal(502, error.message)
+  return new GitRefusal(503, 'The git broker cannot answer at the moment.')
+}
+
+/** Git sends no credential before it is asked for one. */
+function challenge(response: http.ServerResponse): void {
+  response.writeHead(401, { 'www-authenticate': 'Basic realm="Ambient"', 'content-type': 'text/plain' })
+  response.end('This needs the credential of a run.\n')
+}
+
+/** As it comes. A server that breaks off shows as that, and never as a whole answer. */
+async function answer(response: http.ServerResponse, from: http.IncomingMessage): Promise<void> {
+  response.writeHead(from.statusCode ?? 502, endToEnd(from.rawHeaders, NOT_ANSWERED))
+  response.flushHeaders()
+  // The client has gone, or the server has: both connections are closed with it.
+  await pipeline(from, response).catch(() => {})
+}
+
+function headersOf(request: http.IncomingMessage, isUnpacked: boolean): string[] {
+  const dropped = isUnpacked ? ['content-encoding', 'content-length'] : []
+  return Object.entries(request.headers).flatMap(([name, value]) =>
+    FORWARDED.has(name) && !dropped.includes(name) && typeof value === 'string' ? [name, value] : [],
+  )
+}
+
+async function* joined(first: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+  yield first
+  for (;;) {
+    const { value, done } = await rest.next()
+    if (done) return
+    yield value
+  }
+}
+
+/** Aborts when whoever asked goes away: the server is not to go on for nobody. */
+function gone(response: http.ServerResponse): AbortSignal {
+  const left = new AbortController()
+  response.once('close', () => left.abort())
+  return left.signal
+}
+
+const nameOf = ({ by }: GitMatch): string => {
+  if (by.kind === 'stored') return `the git credential "${by.credential.name}"`
+  return by.kind === 'settings' ? 'the token of the server’s settings' : 'what the URL has as its credentials'
+}

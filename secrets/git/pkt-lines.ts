@@ -1,0 +1,119 @@
+// Git's pkt-lines, as far as a push is read and answered by the broker (gitprotocol-pack, gitprotocol-common).
+
+/** A ref that a push wants to change: objects by their ids, of which zeros mean none. */
+export interface PushCommand {
+  from: string
+  to: string
+  ref: string
+}
+
+export interface PushHead {
+  commands: PushCommand[]
+  capabilities: ReadonlySet<string>
+  /** Everything that was read, the flush and what came with it included. */
+  bytes: Buffer
+}
+
+/** What was sent is no push as git makes it. */
+export class PushFormatError extends Error {
+  override readonly name = 'PushFormatError'
+}
+
+/** Thousands of refs fit. */
+const HEAD_BYTES = 1024 * 1024
+const LENGTH = 4
+
+/**
+ * Reads the list of commands from the front of a push. The rest of the stream is
+ * left to whoever goes on with the iterator.
+ * @throws {PushFormatError}
+ */
+export async function readPushHead(body: AsyncIterator<Buffer>): Promise<PushHead> {
+  let bytes: Buffer = Buffer.alloc(0)
+  let at = 0
+  const lines: string[] = []
+  const fill = async (end: number) => {
+    while (bytes.length < end) {
+      const { value, done } = await body.next()
+      if (done) throw new PushFormatError('The push ends within its list of refs.')
+      bytes = Buffer.concat([bytes, value])
+    }
+  }
+  for (;;) {
+    if (at > HEAD_BYTES) throw new PushFormatError(`The list of refs is longer than ${HEAD_BYTES} bytes.`)
+    await fill(at + LENGTH)
+    const size = bytes.toString('latin1', at, at + LENGTH)
+    if (!/^[0-9a-f]{4}$/i.test(size)) throw new PushFormatError('The push is not made of pkt-lines.')
+    const length = Number.parseInt(size, 16)
+    if (length === 0) break
+    if (length <= LENGTH) throw new PushFormatError('The list of refs has a line that is none.')
+    await fill(at + length)
+    lines.push(bytes.toString('utf8', at + LENGTH, at + length))
+    at += length
+  }
+  return { ...parseCommands(lines), bytes }
+}
+
+const OBJECT = '([0-9a-f]{40}|[0-9a-f]{64})'
+const COMMAND = new RegExp(`^${OBJECT} ${OBJECT} ([^\\0\\n]+)$`)
+
+function parseCommands(lines: readonly string[]): Omit<PushHead, 'bytes'> {
+  let capabilities: string[] = []
+  const commands: PushCommand[] = []
+  for (const line of lines) {
+    // The first command, or the certificate, has the capabilities behind a NUL.
+    const [text = '', ...said] = line.split('\0')
+    if (said.length > 0) capabilities = said.join(' ').trim().split(' ')
+    const plain = text.replace(/\n$/, '')
+    if (plain.startsWith('shallow ')) continue
+    // Its commands stand within the certificate.
+    if (plain === 'push-cert') throw new PushFormatError('Signed pushes are not passed on. Push with --no-signed.')
+    const [, from, to, ref] = COMMAND.exec(plain) ?? []
+    if (from === undefined || to === undefined || ref === undefined)
+      throw new PushFormatError('The list of refs has a line that is no command.')
+    commands.push({ from, to, ref })
+  }
+  return { commands, capabilities: new Set(capabilities) }
+}
+
+export const isDeletion = ({ to }: PushCommand): boolean => /^0+$/.test(to)
+
+const line = (content: Buffer | string): Buffer => {
+  const bytes = Buffer.from(content)
+  return Buffer.concat([Buffer.from((bytes.length + LENGTH).toString(16).padStart(LENGTH, '0')), bytes])
+}
+const FLUSH = Buffer.from('0000')
+/** The most that one pkt-line of a side band carries, its number included, for clients of old. */
+const BAND_BYTES = 995
+
+const band = (number: number, content: Buffer): Buffer[] => {
+  const parts: Buffer[] = []
+  for (let at = 0; at < content.length; at += BAND_BYTES)
+    parts.push(line(Buffer.concat([Buffer.from([number]), content.subarray(at, at + BAND_BYTES)])))
+  return parts
+}
+
+/** Git reports nothing of a push whose client has not asked for it, and such a client takes any answer for a success. */
+export const wantsReport = (capabilities: ReadonlySet<string>): boolean =>
+  capabilities.has('report-status') || capabilities.has('report-status-v2')
+
+/** The answer to a push of which nothing is done: why, by ref, and a message to the person. */
+export function refusalReport(
+  capabilities: ReadonlySet<string>,
+  reasons: readonly { ref: string; reason: string }[],
+  message: string,
+): Buffer {
+  const status = Buffer.concat([
+    line('unpack ok\n'),
+    ...reasons.map(({ ref, reason }) => line(`ng ${ref} ${reason}\n`)),
+    FLUSH,
+  ])
+  if (!capabilities.has('side-band-64k') && !capabilities.has('side-band')) return status
+  return Buffer.concat([...band(2, Buffer.from(`${message}\n`)), ...band(1, status), FLUSH])
+}
+
+/** The default branch as the first ref of an advertisement (protocol version 0) tells it; null: it does not. */
+export function defaultBranchIn(advertisement: Buffer): string | null {
+  const text = advertisement.toString('latin1')
+  return /[\0 ]symref=HEAD:refs\/heads\/([^ \n\0]+)/.exec(text)?.[1] ?? null
+}

@@ -1,0 +1,62 @@
+// Which process is at the other end of a connection on this machine, as far as Linux tells.
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import type { Socket } from 'node:net'
+
+/** A connection stays with its process, or those that it has made: asked once for each. */
+const known = new WeakMap<Socket, { id: string; is: boolean }>()
+
+/** Whether a process of this PID namespace (`pid:[4026532281]`) holds the other end. */
+export async function isPeerInNamespace(socket: Socket, id: string): Promise<boolean> {
+  const before = known.get(socket)
+  if (before?.id === id) return before.is
+  const inode = peerInode(socket)
+  const is = inode !== null && processesIn(id).some((pid) => holds(pid, inode))
+  known.set(socket, { id, is })
+  return is
+}
+
+/** The kernel's number of the socket at the other end; null: it is on another machine, or gone. */
+function peerInode(socket: Socket): string | null {
+  const { remotePort, localPort } = socket
+  if (remotePort === undefined || localPort === undefined) return null
+  for (const table of ['/proc/net/tcp', '/proc/net/tcp6']) {
+    for (const line of linesOf(table)) {
+      // sl, local address, remote address, state, queues, timer, retransmits, uid, timeout, inode
+      const [, local = '', remote = '', , , , , , , inode] = line.trim().split(/\s+/)
+      if (portOf(local) === remotePort && portOf(remote) === localPort && inode !== undefined && inode !== '0')
+        return inode
+    }
+  }
+  return null
+}
+
+const portOf = (address: string): number => Number.parseInt(address.slice(address.lastIndexOf(':') + 1), 16)
+
+function linesOf(path: string): string[] {
+  try {
+    return readFileSync(path, 'latin1').split('\n').slice(1)
+  } catch {
+    return [] // No such protocol here.
+  }
+}
+
+function processesIn(namespace: string): string[] {
+  return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && linkOf(`/proc/${pid}/ns/pid`) === namespace)
+}
+
+function holds(pid: string, inode: string): boolean {
+  try {
+    const files = readdirSync(`/proc/${pid}/fd`)
+    return files.some((file) => linkOf(`/proc/${pid}/fd/${file}`) === `socket:[${inode}]`)
+  } catch {
+    return false // It has ended.
+  }
+}
+
+function linkOf(path: string): string | null {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return null // Gone, or another user's.
+  }
+}

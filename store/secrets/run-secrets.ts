@@ -1,0 +1,173 @@
+// Which secrets a run gets, and which it was given.
+import { type Selectable, sql } from 'kysely'
+import type { Principal } from '../../domain/permission.ts'
+import type { AgentConfig, InlineEnvironment } from '../../domain/run.ts'
+import { type GivenSecret, type SecretScope, secretScopes, type UsedSecret } from '../../domain/secret.ts'
+import type { Vault } from '../../domain/vault.ts'
+import { note, SYSTEM } from '../audit.ts'
+import type { Queryable, Tx } from '../database.ts'
+import type { SecretsTable } from '../schema.ts'
+import { secretContext } from './secrets.ts'
+
+/** Whose secrets a run can have. */
+export interface SecretHolder {
+  team: string
+  scope: 'Team' | 'User'
+  creator: Principal
+  executor: Principal
+  environmentId: string | null
+}
+
+export type ChosenSecret = Pick<
+  Selectable<SecretsTable>,
+  'uid' | 'name' | 'scope' | 'kind' | 'path' | 'version' | 'sealed' | 'former_sealed'
+>
+
+/**
+ * What a run gets of the secrets that are in its scope: all, or those that are
+ * named, one for each name. A personal one goes to a team's run only where its
+ * owner, who has begun the run, names it.
+ */
+export async function secretsOf(
+  db: Queryable,
+  holder: SecretHolder,
+  names: readonly string[] | null,
+): Promise<ChosenSecret[]> {
+  if (names?.length === 0) return []
+  const { team, scope, creator, executor, environmentId } = holder
+  const owners: [SecretScope, string][] = [['team', '']]
+  const isTheirs = creator.type !== 'service_account' && (scope === 'User' || names !== null)
+  if (isTheirs) owners.push(['person', creator.uid])
+  if (environmentId !== null) owners.push(['environment', environmentId])
+  if (executor.type === 'service_account') owners.push(['agent', executor.uid])
+  let query = db
+    .selectFrom('secrets')
+    .select(['uid', 'name', 'scope', 'kind', 'path', 'version', 'sealed', 'former_sealed'])
+    .where('team', '=', team)
+    .where((is) => is.or(owners.map(([of, owner]) => is.and({ scope: of, owner }))))
+  if (names !== null) query = query.where('name', 'in', names)
+  const found = await query.orderBy('name').execute()
+  const rank = ({ scope: of }: ChosenSecret) => secretScopes.indexOf(of)
+  return found.filter((one) => !found.some((other) => other.name === one.name && rank(other) > rank(one)))
+}
+
+/** As {@link secretsOf}, for an environment's build: nobody's own, and no agent's. */
+export const secretsOfBuild = (db: Queryable, team: string, environmentId: string): Promise<ChosenSecret[]> =>
+  secretsOf(
+    db,
+    {
+      team,
+      scope: 'Team',
+      creator: { type: 'operator', uid: '' },
+      executor: { type: 'operator', uid: '' },
+      environmentId,
+    },
+    null,
+  )
+
+/** @throws {VaultError} where the key is not here. */
+export const openSecret = (vault: Vault, { uid, name, version, kind, path, sealed }: ChosenSecret): GivenSecret => ({
+  name,
+  version,
+  kind,
+  path,
+  value: vault.open(sealed, secretContext(uid)),
+})
+
+/** The values before the newest ones: a run that goes on may still have them. */
+export const formerValues = (vault: Vault, secrets: readonly ChosenSecret[]): string[] =>
+  secrets.flatMap(({ uid, former_sealed: sealed }) => (sealed === null ? [] : [vault.open(sealed, secretContext(uid))]))
+
+/** The run's holder, and what it asks for; null where there is no such run. */
+export async function holderOf(
+  db: Queryable,
+  runId: string,
+): Promise<{ holder: SecretHolder; config: AgentConfig; environment: InlineEnvironment } | null> {
+  const row = await db
+    .selectFrom('runs')
+    .select([
+      'team',
+      'scope',
+      'created_by_type',
+      'created_by',
+      'executor_type',
+      'executor',
+      'environment_id',
+      'config',
+      'environment',
+    ])
+    .where('id', '=', runId)
+    .executeTakeFirst()
+  if (!row) return null
+  return {
+    config: row.config,
+    environment: row.environment ?? { repos: [], setup_commands: [], env: {} },
+    holder: {
+      team: row.team,
+      scope: row.scope,
+      creator: { type: row.created_by_type, uid: row.created_by },
+      executor: { type: row.executor_type, uid: row.executor },
+      environmentId: row.environment_id,
+    },
+  }
+}
+
+/** Notes what an execution was given. The first time, in the audit log as well. */
+export async function noteGiven(
+  tx: Tx,
+  { runId, execution, team }: { runId: string; execution: number; team: string },
+  secrets: readonly ChosenSecret[],
+): Promise<void> {
+  if (secrets.length === 0) return
+  const given = await tx
+    .insertInto('run_secrets')
+    .values(
+      secrets.map(({ uid, name, version, scope, kind }) => ({
+        run_id: runId,
+        execution,
+        name,
+        version,
+        secret: uid,
+        scope,
+        kind,
+      })),
+    )
+    .onConflict((conflict) => conflict.doNothing())
+    .returning(['name', 'version', 'secret'])
+    .execute()
+  if (given.length === 0) return
+  await tx
+    .updateTable('secrets')
+    .set({ last_used_at: sql`now()` })
+    .where(
+      'uid',
+      'in',
+      given.map(({ secret }) => secret),
+    )
+    .execute()
+  await note(tx, {
+    caller: { ...SYSTEM, team },
+    action: 'secrets.give',
+    thing: { type: 'run', uid: runId, team },
+    detail: { execution, names: given.map(({ name, version }) => `${name} v${version}`) },
+  })
+}
+
+/** What a run was given so far, by name; of each its newest. */
+export async function usedSecrets(db: Queryable, runIds: readonly string[]): Promise<Map<string, UsedSecret[]>> {
+  const used = new Map<string, UsedSecret[]>()
+  if (runIds.length === 0) return used
+  const rows = await db
+    .selectFrom('run_secrets')
+    .select(['run_id', 'name', 'version', 'scope', 'kind', 'execution', 'given_at'])
+    .distinctOn(['run_id', 'name'])
+    .where('run_id', 'in', runIds)
+    .orderBy('run_id')
+    .orderBy('name')
+    .orderBy('given_at', 'desc')
+    .execute()
+  for (const { run_id: runId, given_at: givenAt, ...secret } of rows) {
+    used.set(runId, [...(used.get(runId) ?? []), { ...secret, given_at: givenAt.toISOString() }])
+  }
+  return used
+}
