@@ -73,6 +73,25 @@ describe('a stored server', () => {
     ])
   })
 
+  test('has the values in the query of its URL sealed as well', async () => {
+    const url = (key: string) =>
+      `https://q.example.com/mcp?view=\${VIEW}&key=${key}&key=${key.replace(LITERAL, 'second')}`
+    const { body: made } = await store({ name: 'query', url: url(LITERAL) })
+    expect(made.url).toBe(url('***'))
+    expect(await rows()).not.toContain(LITERAL)
+    const path = `/agent/mcp-servers/${made.uid}`
+    const again = { name: 'query', description: 'changed' }
+    expect((await api.call('PUT', path, { ...again, url: 'https://else.example.com/mcp?key=***' })).status).toBe(400)
+    expect((await api.call('PUT', path, { ...again, url: url('***') })).body.url).toBe(url('***'))
+    const { runId, server } = await given({ mcp_servers: { q: { warp_id: 'query' } } }, 'q', {
+      environment: { env: { VIEW: 'all' } },
+    })
+    expect(server).toMatchObject({ type: 'http', url: new URL(url(LITERAL).replace(`\${VIEW}`, 'all')) })
+    await api.hold(runId)
+    const { body: order } = await api.host('GET', `/runs/${runId}/executions/1`)
+    expect(order.hidden_values).toContain(LITERAL)
+  })
+
   test.each([
     [{ name: 'a' }, 'exactly one of command and url'],
     [{ name: 'ambient', command: 'a' }, 'must not begin with'],

@@ -31,8 +31,8 @@ export function mcpServerRoutes(deps: ApiDeps): Router {
     })
     .post(permit('mcp_servers.manage'), async (request, response) => {
       const caller = callerOf(response)
-      const config = withStoredValues(parseBody(McpServerConfig, request), undefined, missingValue)
-      const sealed = sealServer(vault, caller.team, config)
+      const config = sealServer(vault, caller.team, parseBody(McpServerConfig, request))
+      const sealed = withStoredValues(config, undefined, missingValue)
       const answer = await refusingTaken(() =>
         once(deps, request, response, 'POST /agent/mcp-servers', async (tx) => {
           if ((await countMcpServers(tx, caller.team)) >= STORED_MCP_SERVERS)
@@ -55,11 +55,11 @@ export function mcpServerRoutes(deps: ApiDeps): Router {
     .put(permit('mcp_servers.manage'), async (request, response) => {
       const uid = uidOf(request)
       const { team } = callerOf(response)
-      const config = parseBody(McpServerConfig, request)
+      const config = sealServer(vault, team, parseBody(McpServerConfig, request))
       const item = await refusingTaken(() =>
         db.transaction().execute(async (tx) => {
           const replaced = await replaceMcpServer(tx, team, uid, (stored) =>
-            sealServer(vault, team, withStoredValues(config, stored, missingValue)),
+            withStoredValues(config, stored, missingValue),
           )
           if (replaced !== null) await noteChange(tx, response, 'mcp_servers.update', replaced)
           return replaced

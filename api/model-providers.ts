@@ -14,7 +14,7 @@ import {
 import { isTaken } from '../store/taken.ts'
 import { callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
-import { HttpError, notFound } from './errors.ts'
+import { HttpError, invalid, notFound } from './errors.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody } from './parse.ts'
 
@@ -55,6 +55,7 @@ export function modelProviderRoutes(deps: ApiDeps): Router {
       const config = parseBody(ModelProviderConfig, request)
       const item = await named(config.name, () =>
         db.transaction().execute(async (tx) => {
+          refuseElsewhere(await findModelProvider(tx, vault, place.team, place.uid), config)
           const changed = await replaceModelProvider(tx, vault, place, config)
           if (changed !== null) await noteChange(tx, response, 'providers.update', changed)
           return changed
@@ -74,6 +75,16 @@ export function modelProviderRoutes(deps: ApiDeps): Router {
     .all(onlyMethods('GET', 'PUT', 'DELETE'))
 
   return router
+}
+
+/** Whoever may change where an endpoint is does not learn its key by that. */
+function refuseElsewhere(former: ModelProviderItem | null, config: ModelProviderConfig): void {
+  if (former === null || new URL(former.base_url).origin === new URL(config.base_url).origin) return
+  const kept = [
+    ...(former.has_api_key && config.api_key === undefined ? ['api_key'] : []),
+    ...(former.header_names.length > 0 && config.headers === undefined ? ['headers'] : []),
+  ]
+  if (kept[0] !== undefined) throw invalid(`${kept[0]}: is to be given again where it would be shown to another server`)
 }
 
 const noteChange = (tx: Tx, response: Response, action: string, { uid, name, format, base_url }: ModelProviderItem) =>

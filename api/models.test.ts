@@ -116,6 +116,11 @@ test('calls of an endpoint’s models go there with its key, which is sealed and
   const changed = await api.call('PUT', `/agent/providers/${made.uid}`, { ...kept, models: ['*'] })
   expect(changed.body).toMatchObject({ has_api_key: true, header_names: ['X-Org'], models: ['*'] })
   expect(await to('anything')).toMatchObject({ apiKey: 'sk-of-the-team' })
+  const moved = await api.call('PUT', `/agent/providers/${made.uid}`, {
+    ...kept,
+    base_url: 'https://other.example.com',
+  })
+  expect([moved.status, moved.body.detail]).toEqual([400, expect.stringContaining('api_key: is to be given again')])
   await api.call('PUT', `/agent/providers/${made.uid}`, { ...kept, api_key: null, headers: {} })
   expect(await to('llama-9')).toMatchObject({ apiKey: null, headers: {} })
   expect((await api.call('DELETE', `/agent/providers/${made.uid}`)).status).toBe(204)

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import { sql } from 'kysely'
 import OzAPI from 'oz-agent-sdk'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { OPERATOR } from '../domain/permission.ts'
 import { lockRequest } from '../store/idempotency.ts'
-import { HOST, startTestApi, type TestApi } from '../test/support/api.ts'
+import { HOST, LINK_KEY, startTestApi, type TestApi } from '../test/support/api.ts'
 import { type CuttingProxy, startCuttingProxy } from '../test/support/cutting-proxy.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 import { scopeOf } from './once.ts'
@@ -135,7 +135,7 @@ describe('many requests at once', () => {
 
   test('that say the same do not wait for each other; one that is sent again waits for those before it', async () => {
     const scope = scopeOf({ ...OPERATOR, team: 'default' }, 'POST /agent/runs')
-    const hash = createHash('sha256').update('{"prompt":"same"}').digest('hex')
+    const hash = createHmac('sha256', LINK_KEY).update('{"prompt":"same"}').digest('hex')
     const letGo = Promise.withResolvers<void>()
     const locked = Promise.withResolvers<void>()
     const before = api.db.transaction().execute(async (tx) => {

@@ -12,7 +12,7 @@ import type {
 import type { ApiKeyItem, NewApiKey } from '../domain/api-key.ts'
 import type { Role, ShareLevel } from '../domain/permission.ts'
 import type { NewShare, ShareItem } from '../domain/share.ts'
-import type { Requests } from './environments-api.ts'
+import { type Requests, sending } from './requests.ts'
 
 export interface PeoplePage {
   people: PersonItem[]
@@ -41,21 +41,8 @@ export interface AccountsApi {
   unshare(runId: string, uid: string): Promise<void>
 }
 
-/** `base`: the API's address up to `/agent`. `request`: made once, where a repeat is no harmless thing. */
-export function createAccountsApi(
-  base: string,
-  { steady, post, json }: Requests,
-  request: (url: string, init: RequestInit) => Promise<Response>,
-): AccountsApi {
-  const sending = (method: string, body: unknown): RequestInit => ({
-    method,
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  })
-  const patch = <T>(url: string, body: unknown) => json<T>(steady(url, () => sending('PATCH', body)))
-  const remove = async (url: string) => {
-    await steady(url, () => ({ method: 'DELETE' }))
-  }
+/** `base`: the API's address up to `/agent`. */
+export function createAccountsApi(base: string, { steady, post, patch, remove, json, once }: Requests): AccountsApi {
   return {
     me: () => json(steady(`${base}/me`)),
     teams: async () => (await json<{ teams: TeamItem[] }>(steady(`${base}/teams`))).teams,
@@ -72,11 +59,11 @@ export function createAccountsApi(
     deletePerson: (uid) => json(steady(`${base}/people/${uid}`, () => ({ method: 'DELETE' }))),
     keys: async ({ all }) => (await json<{ keys: ApiKeyItem[] }>(steady(`${base}/api-keys?all=${all}`))).keys,
     // Once: a key whose answer was lost would be one that nobody knows. A link's token likewise.
-    createKey: (body) => json(request(`${base}/api-keys`, sending('POST', body))),
+    createKey: (body) => json(once(`${base}/api-keys`, sending('POST', body))),
     revokeKey: (uid, { cascade }) =>
       remove(`${base}/api-keys/${encodeURIComponent(uid)}${cascade ? '?cascade=true' : ''}`),
     shares: async (runId) => (await json<{ shares: ShareItem[] }>(steady(`${base}/runs/${runId}/shares`))).shares,
-    share: (runId, body) => json(request(`${base}/runs/${runId}/shares`, sending('POST', body))),
+    share: (runId, body) => json(once(`${base}/runs/${runId}/shares`, sending('POST', body))),
     unshare: (runId, uid) => remove(`${base}/runs/${runId}/shares/${encodeURIComponent(uid)}`),
   }
 }

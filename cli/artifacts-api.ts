@@ -1,6 +1,6 @@
 // Artifacts of runs, as the command line asks for them.
 import type { Artifact } from '../domain/artifact.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 export interface ArtifactsApi {
   get(uid: string): Promise<Artifact>
@@ -11,10 +11,7 @@ export interface ArtifactsApi {
 /** A large file takes its time. */
 const DOWNLOAD_TIMEOUT_MS = 10 * 60_000
 
-export const createArtifactsApi = (
-  base: string,
-  { steady, json }: Pick<Requests, 'steady' | 'json'>,
-): ArtifactsApi => ({
+export const createArtifactsApi = (base: string, { steady, json }: Requests): ArtifactsApi => ({
   get: (uid) => json(steady(`${base}/${encodeURIComponent(uid)}`)),
   // The redirect leads to an address that needs no key, which is then left out for another origin.
   download: async (uid) => {

@@ -1,5 +1,6 @@
 // The audit log as the command line reads it.
 import type { AuditPage, AuditVerification } from '../domain/audit.ts'
+import type { Requests } from './requests.ts'
 
 export interface AuditApi {
   list(query: Readonly<Record<string, string | readonly string[] | undefined>>): Promise<AuditPage>
@@ -7,15 +8,10 @@ export interface AuditApi {
   verify(known: string | undefined): Promise<AuditVerification>
 }
 
-interface Http {
-  steady(url: string, init?: () => RequestInit): Promise<Response>
-  json<T>(response: Promise<Response>): Promise<T>
-}
-
 /** A log of many entries takes its time. */
 const VERIFY_TIMEOUT_MS = 30 * 60_000
 
-export const createAuditApi = (base: string, { steady, json }: Http): AuditApi => ({
+export const createAuditApi = (base: string, { steady, json }: Requests): AuditApi => ({
   list: (query) => {
     const search = new URLSearchParams()
     for (const [name, value] of Object.entries(query))

@@ -1,6 +1,4 @@
-// The HTTP API as the command line uses it. Knows nothing but URLs, JSON and problems.
-import { randomUUID } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
+// The HTTP API as the command line uses it.
 import type { CheckpointItem } from '../domain/checkpoint.ts'
 import type { EventKind, RunEvent } from '../domain/event.ts'
 import type { RepositoryResult } from '../domain/host-api.ts'
@@ -9,30 +7,20 @@ import type { SkillList } from '../domain/skill.ts'
 import type { RunState } from '../domain/state.ts'
 import type { Statistics } from '../domain/statistics.ts'
 import type { WorkerItem, WorkerKeyItem } from '../domain/worker.ts'
-import packageJson from '../package.json' with { type: 'json' }
 import { type AccountsApi, createAccountsApi } from './accounts-api.ts'
 import { type ArtifactsApi, createArtifactsApi } from './artifacts-api.ts'
 import type { GivenAnswer } from './ask.ts'
 import { type AuditApi, createAuditApi } from './audit-api.ts'
 import { createEnvironmentsApi, type EnvironmentsApi } from './environments-api.ts'
-import { CliError, type ExitCode, exitCodes, type Problem } from './exit.ts'
 import { createGitCredentialsApi, type GitCredentialsApi } from './git-credentials-api.ts'
 import { createMcpServersApi, type McpServersApi } from './mcp-servers-api.ts'
 import { createModelsApi, type ModelsApi } from './models-api.ts'
 import { createMoneyApi, type MoneyApi } from './money-api.ts'
+import { type ApiOptions, createRequests, sending } from './requests.ts'
 import { createSchedulesApi, type SchedulesApi } from './schedules-api.ts'
 import { createSecretsApi, type SecretsApi } from './secrets-api.ts'
 import { type ConfigurationApi, createConfigurationApi } from './shared-items-api.ts'
 import { createWebhooksApi, type WebhooksApi } from './webhooks-api.ts'
-
-/** A request that is neither a stream nor a bundle is answered within a second; a server that takes longer is not well. */
-const REQUEST_TIMEOUT_MS = 30_000
-/** Bundles may be large and the line slow. */
-const DOWNLOAD_TIMEOUT_MS = 10 * 60_000
-/** Pauses before a request is sent again that a server in trouble dropped. */
-const RETRY_PAUSES_MS = [300, 1_000]
-/** A server that has answered before and now refuses connections is being restarted. */
-const RESTART_PAUSES_MS = [300, 1_000, 2_000, 4_000, 8_000]
 
 export interface RunsQuery {
   limit?: number
@@ -124,75 +112,12 @@ export interface Api {
   }
 }
 
-export interface ApiOptions {
-  url: string
-  key: string
-  /** Uid of the team that is spoken of; unset: the server picks it. */
-  team?: string | undefined
-  unreachableHint: string
-}
-
 export function createApi(options: ApiOptions): Api {
-  const base = `${options.url}/api/v1/agent/runs`
-  const workers = `${options.url}/api/v1/agent/workers`
-  const headers = {
-    authorization: `Bearer ${options.key}`,
-    'user-agent': `ambient-cli/${packageJson.version}`,
-    'x-oz-api-source': 'CLI',
-    ...(options.team !== undefined && { 'x-warp-team-uid': options.team }),
-  }
-
-  let hasAnswered = false
-
-  async function request(url: string, init: RequestInit = {}): Promise<Response> {
-    const signal = init.signal ?? AbortSignal.timeout(REQUEST_TIMEOUT_MS)
-    let response: Response
-    try {
-      response = await fetch(url, { ...init, signal, headers: { ...headers, ...(init.headers as object) } })
-    } catch (error) {
-      if (init.signal?.aborted && (init.signal.reason as Error | undefined)?.name !== 'TimeoutError') throw error
-      throw unreachable(options.url, error, options.unreachableHint)
-    }
-    hasAnswered = true
-    if (response.ok) return response
-    throw await refused(response)
-  }
-
-  /** Sent again where a repeat is harmless: a GET, or a POST that carries an idempotency key. */
-  async function steady(url: string, init: () => RequestInit = () => ({})): Promise<Response> {
-    for (const pause of hasAnswered ? RESTART_PAUSES_MS : RETRY_PAUSES_MS) {
-      try {
-        return await request(url, init())
-      } catch (error) {
-        if (!(error instanceof CliError)) throw error
-        const restarting = hasAnswered && error.exitCode === exitCodes.unreachable
-        if (!restarting && !error.problem.retryable) throw error
-        await delay(pause)
-      }
-    }
-    return request(url, init())
-  }
-
-  async function json<T>(response: Promise<Response>): Promise<T> {
-    const answer = await response
-    try {
-      return (await answer.json()) as T
-    } catch (error) {
-      throw new CliError(exitCodes.error, `What answers at ${options.url} is not an Ambient server.`, {
-        hint: 'AMBIENT_URL and AMBIENT_PORT say where the server is looked for.',
-        cause: error,
-      })
-    }
-  }
-
-  const post = (url: string, body?: unknown): Promise<Response> => {
-    const key = randomUUID()
-    return steady(url, () => ({
-      method: 'POST',
-      headers: { 'content-type': 'application/json', 'idempotency-key': key },
-      body: JSON.stringify(body ?? {}),
-    }))
-  }
+  const root = `${options.url}/api/v1/agent`
+  const base = `${root}/runs`
+  const workers = `${root}/workers`
+  const requests = createRequests(options)
+  const { steady, post, json, remove, once } = requests
 
   return {
     url: options.url,
@@ -203,11 +128,11 @@ export function createApi(options: ApiOptions): Api {
       const from = cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`
       return json(steady(`${base}/${runId}/checkpoints?limit=${limit}${from}`))
     },
-    harnesses: () => json(steady(`${options.url}/api/v1/agent/harnesses`)),
-    skills: (query) => json(steady(`${options.url}/api/v1/agent?${new URLSearchParams(query)}`)),
+    harnesses: () => json(steady(`${root}/harnesses`)),
+    skills: (query) => json(steady(`${root}?${new URLSearchParams(query)}`)),
     statistics: (query) => {
       const given = Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined)
-      return json(steady(`${options.url}/api/v1/agent/statistics?${new URLSearchParams(given)}`))
+      return json(steady(`${root}/statistics?${new URLSearchParams(given)}`))
     },
     cancel: async (runId) => {
       await post(`${base}/${runId}/cancel`)
@@ -226,7 +151,7 @@ export function createApi(options: ApiOptions): Api {
       return json(steady(`${base}/${runId}/events?after=${after}&limit=${limit}${only}`))
     },
     stream: (runId, { after, signal }) =>
-      request(`${base}/${runId}/events`, {
+      once(`${base}/${runId}/events`, {
         signal,
         headers: { accept: 'text/event-stream', 'last-event-id': String(after) },
       }),
@@ -244,41 +169,34 @@ export function createApi(options: ApiOptions): Api {
       )
       return Buffer.from(await answer.arrayBuffer())
     },
-    artifacts: createArtifactsApi(`${options.url}/api/v1/agent/artifacts`, { steady, json }),
-    audit: createAuditApi(`${options.url}/api/v1/agent/audit-log`, { steady, json }),
-    models: createModelsApi(`${options.url}/api/v1/agent`, { steady, post, json }),
-    secrets: createSecretsApi(`${options.url}/api/v1/agent`, { steady, post, json }),
-    accounts: createAccountsApi(`${options.url}/api/v1/agent`, { steady, post, json }, request),
-    environments: createEnvironmentsApi(`${options.url}/api/v1/agent/environments`, { steady, post, json }),
-    money: createMoneyApi(`${options.url}/api/v1/agent`, { steady, post, json }),
-    gitCredentials: createGitCredentialsApi(`${options.url}/api/v1/agent/git-credentials`, { steady, post, json }),
-    mcpServers: createMcpServersApi(`${options.url}/api/v1/agent/mcp-servers`, { steady, post, json }),
-    configuration: createConfigurationApi(`${options.url}/api/v1/agent`, { steady, post, json }),
-    schedules: createSchedulesApi(`${options.url}/api/v1/agent/schedules`, { steady, post, json }),
-    webhooks: createWebhooksApi(`${options.url}/api/v1/agent/webhooks`, { steady, post, json }),
+    artifacts: createArtifactsApi(`${root}/artifacts`, requests),
+    audit: createAuditApi(`${root}/audit-log`, requests),
+    models: createModelsApi(root, requests),
+    secrets: createSecretsApi(root, requests),
+    accounts: createAccountsApi(root, requests),
+    environments: createEnvironmentsApi(`${root}/environments`, requests),
+    money: createMoneyApi(root, requests),
+    gitCredentials: createGitCredentialsApi(`${root}/git-credentials`, requests),
+    mcpServers: createMcpServersApi(`${root}/mcp-servers`, requests),
+    configuration: createConfigurationApi(root, requests),
+    schedules: createSchedulesApi(`${root}/schedules`, requests),
+    webhooks: createWebhooksApi(`${root}/webhooks`, requests),
     workers: {
       list: async () => (await json<{ workers: WorkerItem[] }>(steady(workers))).workers,
       setDraining: (workerId, draining) =>
         json(post(`${workers}/${encodeURIComponent(workerId)}/${draining ? 'drain' : 'undrain'}`)),
-      remove: async (workerId) => {
-        await steady(`${workers}/${encodeURIComponent(workerId)}`, () => ({ method: 'DELETE' }))
-      },
+      remove: (workerId) => remove(`${workers}/${encodeURIComponent(workerId)}`),
       keys: async () => (await json<{ keys: WorkerKeyItem[] }>(steady(`${workers}/keys`))).keys,
       // Once: a key whose answer was lost would be one that nobody knows.
       createKey: (name, pool) =>
-        json(
-          request(`${workers}/keys`, {
-            method: 'POST',
-            headers: { 'content-type': 'application/json' },
-            body: JSON.stringify({ name, ...(pool !== undefined && { pool }) }),
-          }),
-        ),
-      revokeKey: async (uid) => {
-        await steady(`${workers}/keys/${encodeURIComponent(uid)}`, () => ({ method: 'DELETE' }))
-      },
+        json(once(`${workers}/keys`, sending('POST', { name, ...(pool !== undefined && { pool }) }))),
+      revokeKey: (uid) => remove(`${workers}/keys/${encodeURIComponent(uid)}`),
     },
   }
 }
+
+/** Bundles may be large and the line slow. */
+const DOWNLOAD_TIMEOUT_MS = 10 * 60_000
 
 const download = (): RequestInit => ({ signal: AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS) })
 
@@ -292,61 +210,4 @@ function listQuery(query: RunsQuery): string {
   if (query.shared) search.set('shared', 'true')
   if (query.environment) search.set('environment_id', query.environment)
   return `?${search}`
-}
-
-function unreachable(url: string, error: unknown, hint: string): CliError {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
-  const code = (cause as NodeJS.ErrnoException).code
-  const timedOut = (error as Error).name === 'TimeoutError'
-  const reason = timedOut
-    ? 'no answer in time'
-    : code === 'ECONNREFUSED'
-      ? 'connection refused'
-      : (code ?? String((cause as Error).message))
-  return new CliError(exitCodes.unreachable, `No Ambient server answers at ${url} (${reason}).`, {
-    hint,
-    // Refused means that nobody listens: waiting a second does not help, and the person should know at once.
-    problem: {
-      title: 'Server unreachable',
-      detail: reason,
-      error: 'unreachable',
-      retryable: code === 'ECONNRESET' || code === 'UND_ERR_SOCKET',
-    },
-    cause: error,
-  })
-}
-
-async function refused(response: Response): Promise<CliError> {
-  const problem = await readProblem(response)
-  const message = [problem.title, problem.detail]
-    .filter((part, index, all) => part && all.indexOf(part) === index)
-    .join(': ')
-  return new CliError(exitCodeOfStatus(response.status), message, {
-    hint:
-      response.status === 401
-        ? 'AMBIENT_API_KEY, or the admin key in the data directory, is not the server’s.'
-        : undefined,
-    problem,
-  })
-}
-
-async function readProblem(response: Response): Promise<Problem> {
-  const text = await response.text().catch(() => '')
-  try {
-    const body: unknown = JSON.parse(text)
-    if (typeof body === 'object' && body !== null && 'title' in body)
-      return { ...(body as Problem), status: response.status }
-  } catch {
-    // Not JSON: a proxy's page, or another program's; the status line is all that can be said.
-  }
-  return {
-    title: `The server answered ${response.status} ${response.statusText}`.trim(),
-    status: response.status,
-    retryable: response.status === 502 || response.status === 503,
-  }
-}
-
-function exitCodeOfStatus(status: number): ExitCode {
-  if (status === 401 || status === 403) return exitCodes.unauthorised
-  return status >= 500 || status === 429 ? exitCodes.error : exitCodes.usage
 }

@@ -1,5 +1,6 @@
 // Stored environments and their builds, as the command line asks for them.
 import type { BuildItem, BuildLogLine, BuildState, EnvironmentItem } from '../domain/environment.ts'
+import type { Requests } from './requests.ts'
 
 export interface BuildLogPage {
   lines: BuildLogLine[]
@@ -22,29 +23,13 @@ export interface EnvironmentsApi {
   log(uid: string, buildId: string, after: string): Promise<BuildLogPage>
 }
 
-/** How requests are made: those of `steady` and `post` are sent again where a repeat is harmless. */
-export interface Requests {
-  steady(url: string, init?: () => RequestInit): Promise<Response>
-  post(url: string, body?: unknown): Promise<Response>
-  json<T>(response: Promise<Response>): Promise<T>
-}
-
-export function createEnvironmentsApi(base: string, { steady, post, json }: Requests): EnvironmentsApi {
+export function createEnvironmentsApi(base: string, { steady, post, put, remove, json }: Requests): EnvironmentsApi {
   return {
     list: async () => (await json<{ environments: EnvironmentItem[] }>(steady(`${base}?sort_by=name`))).environments,
     get: (uid) => json(steady(`${base}/${uid}`)),
     create: (config) => json(post(base, config)),
-    replace: (uid, config) =>
-      json(
-        steady(`${base}/${uid}`, () => ({
-          method: 'PUT',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(config),
-        })),
-      ),
-    remove: async (uid) => {
-      await steady(`${base}/${uid}`, () => ({ method: 'DELETE' }))
-    },
+    replace: (uid, config) => put(`${base}/${uid}`, config),
+    remove: (uid) => remove(`${base}/${uid}`),
     build: async (uid, body) => (await json<{ builds: BuildItem[] }>(post(`${base}/${uid}/builds`, body))).builds,
     builds: async (uid, limit) =>
       (await json<{ builds: BuildItem[] }>(steady(`${base}/${uid}/builds?limit=${limit}`))).builds,

@@ -1,6 +1,6 @@
 // Git credentials, as the command line asks for them.
 import type { GitCredentialItem } from '../domain/git-credential.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 export interface GitCredentialsApi {
   list(): Promise<GitCredentialItem[]>
@@ -10,20 +10,14 @@ export interface GitCredentialsApi {
   remove(uid: string): Promise<void>
 }
 
-export function createGitCredentialsApi(base: string, { steady, post, json }: Requests): GitCredentialsApi {
+export function createGitCredentialsApi(
+  base: string,
+  { steady, post, put, remove, json }: Requests,
+): GitCredentialsApi {
   return {
     list: async () => (await json<{ git_credentials: GitCredentialItem[] }>(steady(base))).git_credentials,
     create: (config) => json(post(base, config)),
-    replace: (uid, config) =>
-      json(
-        steady(`${base}/${uid}`, () => ({
-          method: 'PUT',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(config),
-        })),
-      ),
-    remove: async (uid) => {
-      await steady(`${base}/${uid}`, () => ({ method: 'DELETE' }))
-    },
+    replace: (uid, config) => put(`${base}/${uid}`, config),
+    remove: (uid) => remove(`${base}/${uid}`),
   }
 }

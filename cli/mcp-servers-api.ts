@@ -1,6 +1,6 @@
 // Stored MCP servers, as the command line asks for them.
 import type { McpServerConfig, McpServerItem } from '../domain/mcp-server.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 export interface McpServersApi {
   list(): Promise<McpServerItem[]>
@@ -10,20 +10,11 @@ export interface McpServersApi {
   remove(uid: string): Promise<void>
 }
 
-export function createMcpServersApi(base: string, { steady, post, json }: Requests): McpServersApi {
+export function createMcpServersApi(base: string, { steady, post, put, remove, json }: Requests): McpServersApi {
   return {
     list: async () => (await json<{ mcp_servers: McpServerItem[] }>(steady(base))).mcp_servers,
     create: (config) => json(post(base, config)),
-    replace: (uid, config) =>
-      json(
-        steady(`${base}/${uid}`, () => ({
-          method: 'PUT',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(config),
-        })),
-      ),
-    remove: async (uid) => {
-      await steady(`${base}/${uid}`, () => ({ method: 'DELETE' }))
-    },
+    replace: (uid, config) => put(`${base}/${uid}`, config),
+    remove: (uid) => remove(`${base}/${uid}`),
   }
 }

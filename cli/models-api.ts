@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import type { ModelProviderConfig, ModelProviderItem } from '../domain/model-provider.ts'
 import type { ModelRules } from '../domain/model-rules.ts'
 import type { ModelList } from '../domain/models.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 type Body = z.input<typeof ModelProviderConfig>
 
@@ -19,15 +19,7 @@ export interface ModelsApi {
 }
 
 /** `base`: of the routes of agents. */
-export function createModelsApi(base: string, { steady, post, json }: Requests): ModelsApi {
-  const put = <T>(url: string, body: unknown): Promise<T> =>
-    json(
-      steady(url, () => ({
-        method: 'PUT',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(body),
-      })),
-    )
+export function createModelsApi(base: string, { steady, post, put, remove, json }: Requests): ModelsApi {
   const at = (uid: string) => `${base}/providers/${encodeURIComponent(uid)}`
   return {
     list: () => json(steady(`${base}/models`)),
@@ -36,8 +28,6 @@ export function createModelsApi(base: string, { steady, post, json }: Requests):
     providers: async () => (await json<{ providers: ModelProviderItem[] }>(steady(`${base}/providers`))).providers,
     createProvider: (body) => json(post(`${base}/providers`, body)),
     replaceProvider: (uid, body) => put(at(uid), body),
-    removeProvider: async (uid) => {
-      await steady(at(uid), () => ({ method: 'DELETE' }))
-    },
+    removeProvider: (uid) => remove(at(uid)),
   }
 }

@@ -1,6 +1,6 @@
 // Credits, the ledger and budgets as the command line asks for them.
 import type { BudgetItem, Credits, LedgerPage, RunBudgets } from '../domain/money.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 export interface Limit {
   usd?: number | undefined
@@ -22,7 +22,7 @@ export interface MoneyApi {
 }
 
 /** `base`: of all routes of the API. */
-export const createMoneyApi = (base: string, { steady, json, post }: Requests): MoneyApi => ({
+export const createMoneyApi = (base: string, { steady, post, put, remove, json }: Requests): MoneyApi => ({
   credits: () => json(steady(`${base}/credits`)),
   grant: (grant) => json(post(`${base}/credits/grants`, grant)),
   ledger: (query) => {
@@ -33,17 +33,8 @@ export const createMoneyApi = (base: string, { steady, json, post }: Requests): 
   },
   budgets: async () => (await json<{ budgets: BudgetItem[] }>(steady(`${base}/budgets`))).budgets,
   setBudget: (budget) => json(post(`${base}/budgets`, budget)),
-  changeBudget: (uid, change) =>
-    json(
-      steady(`${base}/budgets/${encodeURIComponent(uid)}`, () => ({
-        method: 'PUT',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(change),
-      })),
-    ),
-  deleteBudget: async (uid) => {
-    await steady(`${base}/budgets/${encodeURIComponent(uid)}`, () => ({ method: 'DELETE' }))
-  },
+  changeBudget: (uid, change) => put(`${base}/budgets/${encodeURIComponent(uid)}`, change),
+  deleteBudget: (uid) => remove(`${base}/budgets/${encodeURIComponent(uid)}`),
   runBudgets: (runId) => json(steady(`${base}/runs/${runId}/budget`)),
   raise: (runId, raise) => json(post(`${base}/runs/${runId}/budget`, raise)),
 })

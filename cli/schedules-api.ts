@@ -8,7 +8,7 @@ import type {
   ScheduleRuns,
   UpcomingResponse,
 } from '../domain/schedule.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 export interface SchedulesApi {
   list(): Promise<ScheduleItem[]>
@@ -24,22 +24,13 @@ export interface SchedulesApi {
   runs(id: string, query: { limit: number; cursor?: string | undefined }): Promise<z.infer<typeof ScheduleRuns>>
 }
 
-export function createSchedulesApi(base: string, { steady, post, json }: Requests): SchedulesApi {
+export function createSchedulesApi(base: string, { steady, post, put, remove, json }: Requests): SchedulesApi {
   return {
     list: async () => (await json<{ schedules: ScheduleItem[] }>(steady(base))).schedules,
     create: (body) => json(post(base, body)),
-    replace: (id, body) =>
-      json(
-        steady(`${base}/${id}`, () => ({
-          method: 'PUT',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(body),
-        })),
-      ),
+    replace: (id, body) => put(`${base}/${id}`, body),
     setEnabled: (id, on) => json(post(`${base}/${id}/${on ? 'resume' : 'pause'}`)),
-    remove: async (id) => {
-      await steady(`${base}/${id}`, () => ({ method: 'DELETE' }))
-    },
+    remove: (id) => remove(`${base}/${id}`),
     runNow: (id) => json(post(`${base}/${id}/run`)),
     backfill: (id, body) => json(post(`${base}/${id}/backfill`, body)),
     upcoming: (id, limit) => json(steady(`${base}/${id}/upcoming?limit=${limit}`)),

@@ -1,7 +1,7 @@
 // Secrets and the vault, as the command line asks for them.
 import type { SecretItem, SecretPage } from '../domain/secret.ts'
 import type { VaultRotation, VaultState } from '../domain/vault-state.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 export interface SecretsApi {
   /** All that the caller sees, by name. */
@@ -16,7 +16,7 @@ export interface SecretsApi {
 /** With very many values, looking at all of them takes its time. */
 const ROTATE_TIMEOUT_MS = 30 * 60_000
 
-export function createSecretsApi(base: string, { steady, post, json }: Requests): SecretsApi {
+export function createSecretsApi(base: string, { steady, post, patch, remove, json }: Requests): SecretsApi {
   const secrets = `${base}/secrets`
   const vault = `${base}/vault`
   return {
@@ -34,17 +34,8 @@ export function createSecretsApi(base: string, { steady, post, json }: Requests)
       return all
     },
     create: (body) => json(post(secrets, body)),
-    change: (uid, body) =>
-      json(
-        steady(`${secrets}/${uid}`, () => ({
-          method: 'PATCH',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(body),
-        })),
-      ),
-    remove: async (uid) => {
-      await steady(`${secrets}/${uid}`, () => ({ method: 'DELETE' }))
-    },
+    change: (uid, body) => patch(`${secrets}/${uid}`, body),
+    remove: (uid) => remove(`${secrets}/${uid}`),
     vault: () => json(steady(vault, () => ({ signal: AbortSignal.timeout(ROTATE_TIMEOUT_MS) }))),
     rotate: (body) =>
       json(

@@ -3,7 +3,7 @@ import type { AgentProfile } from '../domain/agent-profile.ts'
 import type { Rule } from '../domain/rule.ts'
 import type { SavedPrompt } from '../domain/saved-prompt.ts'
 import type { ItemVersions } from '../domain/shared-item.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 export interface SharedItemsApi<Item> {
   /** All of them, page by page. */
@@ -25,7 +25,7 @@ export interface ConfigurationApi {
 
 const PAGE = 500
 
-export function createConfigurationApi(base: string, { steady, post, json }: Requests): ConfigurationApi {
+export function createConfigurationApi(base: string, { steady, post, put, remove, json }: Requests): ConfigurationApi {
   async function all<T>(url: string, field: string): Promise<T[]> {
     const found: T[] = []
     let cursor: string | undefined
@@ -43,17 +43,8 @@ export function createConfigurationApi(base: string, { steady, post, json }: Req
     get: (uid, version) =>
       json(steady(`${base}/${path}/${encodeURIComponent(uid)}${version === undefined ? '' : `?version=${version}`}`)),
     create: (body) => json(post(`${base}/${path}`, body)),
-    replace: (uid, body) =>
-      json(
-        steady(`${base}/${path}/${uid}`, () => ({
-          method: 'PUT',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(body),
-        })),
-      ),
-    remove: async (uid) => {
-      await steady(`${base}/${path}/${uid}`, () => ({ method: 'DELETE' }))
-    },
+    replace: (uid, body) => put(`${base}/${path}/${uid}`, body),
+    remove: (uid) => remove(`${base}/${path}/${uid}`),
     versions: (uid) => all(`${base}/${path}/${uid}/versions`, 'versions'),
   })
   return { profiles: items('profiles'), rules: items('rules'), prompts: items('prompts') }

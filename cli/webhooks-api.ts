@@ -7,7 +7,7 @@ import type {
   WebhookItem,
   WebhookWithSecret,
 } from '../domain/webhook.ts'
-import type { Requests } from './environments-api.ts'
+import type { Requests } from './requests.ts'
 
 type Body = z.input<typeof WebhookConfig>
 
@@ -25,22 +25,13 @@ export interface WebhooksApi {
   resend(uid: string, deliveryId: string): Promise<WebhookDelivery>
 }
 
-export function createWebhooksApi(base: string, { steady, post, json }: Requests): WebhooksApi {
+export function createWebhooksApi(base: string, { steady, post, put, remove, json }: Requests): WebhooksApi {
   const at = (uid: string) => `${base}/${encodeURIComponent(uid)}`
   return {
     list: async () => (await json<{ webhooks: WebhookItem[] }>(steady(base))).webhooks,
     create: (body) => json(post(base, body)),
-    replace: (uid, body) =>
-      json(
-        steady(at(uid), () => ({
-          method: 'PUT',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(body),
-        })),
-      ),
-    remove: async (uid) => {
-      await steady(at(uid), () => ({ method: 'DELETE' }))
-    },
+    replace: (uid, body) => put(at(uid), body),
+    remove: (uid) => remove(at(uid)),
     renewSecret: (uid) => json(post(`${at(uid)}/secret`)),
     ping: (uid) => json(post(`${at(uid)}/ping`)),
     deliveries: (uid, { limit, cursor }) =>

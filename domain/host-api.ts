@@ -192,7 +192,6 @@ export const AskedInTurn = z.object({
       options: z.array(z.object({ optionId: z.string(), name: z.string(), kind: z.string() })),
     })
     .nullable(),
-  /** To be sent to `PUT …/artifacts/:uid`, or taken back by `POST …/artifacts/:uid/refused` → {@link RefusedFile}. */
   /** What the run waits for since a model call of this turn was not passed on for want of money; before `question`. */
   stopped: z
     .object({
@@ -202,6 +201,7 @@ export const AskedInTurn = z.object({
     })
     .nullable()
     .default(null),
+  /** To be sent to `PUT …/artifacts/:uid`, or taken back by `POST …/artifacts/:uid/refused` → {@link RefusedFile}. */
   files: z.array(z.object({ artifact_uid: z.string(), path: z.string() })),
   max_file_bytes: z.number().int().min(0).default(0),
 })

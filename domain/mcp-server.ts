@@ -61,7 +61,9 @@ const fields = {
     .record(EnvName, plain(32 * 1024))
     .optional()
     .describe(`Variables of the program. \`\${NAME}\` stands for a secret or a variable of the run.`),
-  url: ServerUrl.optional().describe('A server that is reached over HTTP, by way of the model gateway.'),
+  url: ServerUrl.optional().describe(
+    'A server that is reached over HTTP, by way of the model gateway. Values of its query are kept as those of `headers`.',
+  ),
   headers: z
     .record(
       HeaderName.refine((name) => !ownHeaders.test(name), { error: 'is not to be set' }),
@@ -205,10 +207,14 @@ export function expand(
 /** The names that a text refers to. */
 export const namesIn = (text: string): string[] => [...text.matchAll(reference)].flatMap(([, name]) => name ?? [])
 
-/** Each value of `env` and `headers`, as `change` makes it. */
-export function mapValues<T extends Pick<McpServer, 'env' | 'headers'>>(
+/** Where a server has values. */
+export type ValuedServer = Pick<McpServer, 'env' | 'headers' | 'url'>
+type ValueField = keyof ValuedServer
+
+/** Each value of `env`, of `headers` and of the query of `url`, as `change` makes it. */
+export function mapValues<T extends ValuedServer>(
   server: T,
-  change: (value: string, field: 'env' | 'headers', name: string) => string,
+  change: (value: string, field: ValueField, name: string) => string,
 ): T {
   const all = (field: 'env' | 'headers') => {
     const values = server[field]
@@ -217,14 +223,45 @@ export function mapValues<T extends Pick<McpServer, 'env' | 'headers'>>(
       [field]: Object.fromEntries(Object.entries(values).map(([name, value]) => [name, change(value, field, name)])),
     }
   }
-  return { ...server, ...all('env'), ...all('headers') }
+  const url = server.url && { url: withQuery(server.url, (value, name) => change(value, 'url', name)) }
+  return { ...server, ...all('env'), ...all('headers'), ...url }
+}
+
+const queryIn = /^([^?#]*\?)([^#]*)/
+
+/** A URL with each value of its query as `change` makes it, as it is written there. Of several of one name, each has its own. */
+function withQuery(url: string, change: (value: string, name: string) => string): string {
+  const counts = new Map<string, number>()
+  return url.replace(queryIn, (_, before: string, query: string) => {
+    const parts = query.split('&').map((part) => {
+      const [name = '', value] = part.split(/=(.+)/s)
+      if (value === undefined) return part
+      const count = (counts.get(name) ?? 0) + 1
+      counts.set(name, count)
+      return `${name}=${change(value, count === 1 ? name : `${name} ${count}`)}`
+    })
+    return before + parts.join('&')
+  })
+}
+
+/** The values in the query of a URL by name, as they are written there. */
+export function queryValues(url: string): Map<string, string> {
+  const values = new Map<string, string>()
+  withQuery(url, (value, name) => {
+    values.set(name, value)
+    return value
+  })
+  return values
 }
 
 /** Stands in for every value that is not a reference, wherever a server is shown. */
 const HIDDEN = '***'
 
+/** Whether a value is none, but stands for the stored one. */
+export const isHidden = (value: string): boolean => value === HIDDEN
+
 /** A server as it may be shown. */
-export const shownServer = <T extends Pick<McpServer, 'env' | 'headers'>>(server: T): T =>
+export const shownServer = <T extends ValuedServer>(server: T): T =>
   mapValues(server, (value) => (isReference(value) ? value : HIDDEN))
 
 export const shownServers = (servers: McpServers): McpServers =>
@@ -241,9 +278,9 @@ const originOf = (url: string | undefined) => (url === undefined ? null : (urlOf
  * `missing` is told the place of one for which nothing is stored, or what is stored is of another host: nobody can have
  * a value that they do not know sent elsewhere.
  */
-export function withStoredValues<T extends Pick<McpServer, 'env' | 'headers' | 'url'>>(
+export function withStoredValues<T extends ValuedServer>(
   server: T,
-  stored: Pick<McpServer, 'env' | 'headers' | 'url'> | undefined,
+  stored: ValuedServer | undefined,
   missing: (place: string) => Error,
 ): T {
   const isElsewhere = originOf(server.url) !== originOf(stored?.url)
@@ -251,7 +288,7 @@ export function withStoredValues<T extends Pick<McpServer, 'env' | 'headers' | '
     if (value !== HIDDEN) return value
     if (stored !== undefined && isElsewhere)
       throw missing(`${field}.${name}: ${HIDDEN} stands for a value of another server; give it anew`)
-    const former = stored?.[field]?.[name]
+    const former = field === 'url' ? queryValues(stored?.url ?? '').get(name) : stored?.[field]?.[name]
     if (former === undefined) throw missing(`${field}.${name}: ${HIDDEN} stands for a stored value, and there is none`)
     return former
   })

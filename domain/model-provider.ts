@@ -62,7 +62,9 @@ const settings = {
     .max(4096)
     .regex(/^[\x21-\x7e]+$/, 'must be one word of ASCII')
     .nullish()
-    .describe('Kept encrypted, never shown. In a change, absent keeps it and null removes it.'),
+    .describe(
+      'Kept encrypted, never shown. In a change, absent keeps it, unless `base_url` is another server’s, and null removes it.',
+    ),
   headers: Headers.nullish().describe('Sent with every call; kept and changed like the key.'),
 }
 

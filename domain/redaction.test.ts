@@ -75,6 +75,16 @@ test('a megabyte with a thousand values is looked at within a second or two', ()
   expect(clean).not.toContain('aaaaaaaaaaaaaaa')
 })
 
+test('thousands of values that begin alike cost no more, and the longest that stands there is hidden', () => {
+  const lines = Array.from({ length: 3_000 }, (_, index) => `AAAAAA${index}`)
+  const alike = createRedactor([lines.join('\n'), 'AAAAAA12-and-more'])
+  const begun = performance.now()
+  expect(alike.text(`${'A'.repeat(50_000)} AAAAAA12-and-more`)).toBe(`${'A'.repeat(50_000)} ${REDACTED}`)
+  expect(performance.now() - begun).toBeLessThan(1_000)
+  expect(alike.text('AAAAAA12-and-less')).toBe(`${REDACTED}-and-less`)
+  expect(alike.opens('say AAAAAA12-and')).toBe(4)
+})
+
 test('where a text ends in what may be the beginning of a value, it says from where', () => {
   const spaced = createRedactor(['two words here'])
   expect(spaced.opens('say two wor')).toBe(4)

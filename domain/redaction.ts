@@ -35,9 +35,15 @@ export interface Redactor {
 
 type Pieces = Map<string, { needle: string; at: number }[]>
 
+/** Values that begin alike, in order, and for each the longest other one that it begins with; -1: none. */
+interface Alike {
+  needles: string[]
+  within: number[]
+}
+
 /** In time that grows with the text alone, however many values there are. */
 export function createRedactor(values: Iterable<string>): Redactor {
-  const whole = new Map<string, string[]>()
+  const whole = new Map<string, Alike>()
   const beginnings = new Set<string>()
   const pieces = new Map<number, Pieces>([
     [PIECE.encoded, new Map()],
@@ -52,6 +58,7 @@ export function createRedactor(values: Iterable<string>): Redactor {
     for (const form of formsOf(value)) addPlain(form)
     for (const form of encodingsOf(value)) addEncoded(form)
   }
+  for (const alike of whole.values()) settle(alike)
 
   function notePair(text: string, at: number): void {
     pairs[pairOf(text, at)] = 1
@@ -67,7 +74,9 @@ export function createRedactor(values: Iterable<string>): Redactor {
     known.add(needle)
     notePair(needle, 0)
     const seed = needle.slice(0, SEED)
-    whole.set(seed, [...(whole.get(seed) ?? []), needle])
+    const alike = whole.get(seed) ?? { needles: [], within: [] }
+    whole.set(seed, alike)
+    alike.needles.push(needle)
     for (let length = 1; length < SEED; length++) beginnings.add(needle.slice(0, length))
   }
 
@@ -96,9 +105,8 @@ export function createRedactor(values: Iterable<string>): Redactor {
     const found: [number, number][] = []
     for (let at = 0; at + 1 < text.length; at++) {
       if (pairs[pairOf(text, at)] === 0) continue
-      const named = whole.get(text.slice(at, at + SEED))
-      let end = at
-      for (const needle of named ?? []) if (text.startsWith(needle, at)) end = Math.max(end, at + needle.length)
+      const alike = whole.get(text.slice(at, at + SEED))
+      const end = alike === undefined ? at : at + longestAt(alike, text, at)
       if (end > at) found.push([at, end])
       for (const [length, map] of pieces) {
         const known = map.get(text.slice(at, at + length))
@@ -131,7 +139,7 @@ export function createRedactor(values: Iterable<string>): Redactor {
       const could =
         rest.length < SEED
           ? beginnings.has(rest)
-          : (whole.get(rest.slice(0, SEED)) ?? []).some((needle) => needle.startsWith(rest))
+          : hasWith(whole.get(rest.slice(0, SEED)), rest)
       if (could) return at
     }
     return from
@@ -153,6 +161,46 @@ export function createRedactor(values: Iterable<string>): Redactor {
   }
 
   return { text, value, spans, opens, has: (given) => spans(given).length > 0 }
+}
+
+function settle(alike: Alike): void {
+  const { needles } = alike
+  needles.sort((one, other) => (one < other ? -1 : 1))
+  alike.within = needles.map(() => -1)
+  const open: number[] = []
+  for (const [index, needle] of needles.entries()) {
+    while (open.length > 0 && !needle.startsWith(needles[open.at(-1) ?? -1] ?? '')) open.pop()
+    alike.within[index] = open.at(-1) ?? -1
+    open.push(index)
+  }
+}
+
+/** How many of them come before the text, or are it. */
+function rankOf({ needles }: Alike, text: string): number {
+  let [low, high] = [0, needles.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((needles[middle] ?? '') <= text) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** Length of the longest that stands there, or 0. What the text begins with, so does the last one before it in their order. */
+function longestAt(alike: Alike, text: string, at: number): number {
+  const here = text.slice(at, at + WHOLE_CHARS)
+  for (let index = rankOf(alike, here) - 1; index >= 0; index = alike.within[index] ?? -1) {
+    const needle = alike.needles[index] ?? ''
+    if (here.startsWith(needle)) return needle.length
+  }
+  return 0
+}
+
+/** Whether one of them begins with this, or is it. */
+function hasWith(alike: Alike | undefined, text: string): boolean {
+  if (alike === undefined) return false
+  const rank = rankOf(alike, text)
+  return alike.needles[rank - 1] === text || alike.needles[rank]?.startsWith(text) === true
 }
 
 /** A text without these parts of it. */

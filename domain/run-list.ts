@@ -13,7 +13,10 @@ export const RunListQuery = z
   .object({
     limit: pageLimit(20),
     cursor,
-    sort_by: z.enum(['updated_at', 'created_at', 'title', 'agent']).default('updated_at'),
+    sort_by: z
+      .enum(['updated_at', 'created_at', 'title', 'agent'])
+      .default('updated_at')
+      .describe('`agent`: the harness that does the work, and not the skill.'),
     sort_order: z.enum(['asc', 'desc']).default('desc'),
     state: oneOrMore(z.enum(runStates)).describe('Repeated for several.'),
     task_status: oneOrMore(z.enum(['running', 'failed', 'blocked', 'cancelled', 'complete'])).describe(

@@ -28,6 +28,7 @@ test.each([
   ['---\njust words\n---\nText', /no name/],
   [`---\nname: ${'x'.repeat(65)}\ndescription: x\n---\nText`, /64 characters/],
   [`---\nname: x\ndescription: ${'x'.repeat(1_025)}\n---\nText`, /1024 characters/],
+  ['---\nname: *nobody\ndescription: x\n---\nText', /no name|no YAML/],
   ['---\nname: ../../etc\ndescription: x\n---\nText', /other characters/],
   ['---\nname: x\ndescription: x\n---\n\n', /no text/],
 ])('%j is no skill, and it is said why', (text, why) => {
@@ -50,4 +51,16 @@ test.each([
   ['file:///srv/repos/app', 'repos', 'app'],
 ])('%s is a repository of somebody', (url, owner, repo) => {
   expect(repositoryName(url)).toEqual({ owner, repo })
+})
+
+const N = 100_000
+test.each([
+  ['deep', `a: ${'['.repeat(N)}`],
+  ['deep within what is read', `a: ${'['.repeat(4_000)}`],
+  ['made of itself', `a: &a [${'*a,'.repeat(2_000)}]`],
+  ['long', Array.from({ length: N / 10 }, (_, at) => `k${at}: x`).join('\n')],
+])('a head that is %s is told as a problem, and holds nobody up', (_what, head) => {
+  const began = performance.now()
+  expect(skill(head).problem).toEqual(expect.any(String))
+  expect(performance.now() - began).toBeLessThan(1_000)
 })

@@ -9,6 +9,9 @@ export type SkillText =
 
 const HEAD = /^\uFEFF?---[^\S\n]*\r?\n([\s\S]*?)(?:^|\r?\n)---[^\S\n]*(?:\r?\n|$)/
 
+/** Longer ones are not read: the time that YAML takes grows faster than its text. In characters. */
+const HEAD_CHARS = 8 * 1024
+
 export function readSkillText(text: string): SkillText {
   const head = HEAD.exec(text)
   if (head === null)
@@ -19,24 +22,38 @@ export function readSkillText(text: string): SkillText {
       problem: 'it does not begin with a head between two lines of ---',
     }
   const body = text.slice(head[0].length).trim()
-  // Whatever a stranger has written there: few aliases, no types of its own.
-  const document = parseDocument(head[1] ?? '', { schema: 'core', prettyErrors: true })
-  const [trouble] = document.errors
-  if (trouble)
-    return { name: null, description: null, body, problem: `its head is no YAML: ${trouble.message.split('\n')[0]}` }
-  const { name, description } = fieldsOf(document.toJS({ maxAliasCount: 20 }))
+  const [, yaml = ''] = head
+  if (yaml.length > HEAD_CHARS)
+    return { name: null, description: null, body, problem: `its head has more than ${HEAD_CHARS} characters` }
+  const read = readHead(yaml)
+  if (typeof read === 'string')
+    return { name: null, description: null, body, problem: `its head is no YAML: ${read.split('\n')[0]}` }
+  const { name, description } = read
   const problem = problemOf({ name, description, body })
   if (problem === null && name !== null && description !== null) return { name, description, body, problem }
   return { name, description, body, problem: problem ?? 'it has no name' }
 }
 
-function fieldsOf(head: unknown): { name: string | null; description: string | null } {
-  const fields = typeof head === 'object' && head !== null ? (head as Record<string, unknown>) : {}
-  const text = (value: unknown) => {
-    if (typeof value !== 'string' && typeof value !== 'number') return null
-    return String(value).replace(/\s+/g, ' ').trim() || null
+/** What is for the agent, without the head. */
+export const skillBody = (text: string): string => text.replace(HEAD, '').trim()
+
+/** Its fields, or what is wrong with it. Whatever a stranger has written there: nothing in it is followed or evaluated. */
+function readHead(text: string): { name: string | null; description: string | null } | string {
+  try {
+    // The places of errors are told by hand: of all of them, that may take long.
+    const document = parseDocument(text, { schema: 'core', prettyErrors: false })
+    const [trouble] = document.errors
+    if (trouble) return `${trouble.message} (line ${text.slice(0, trouble.pos[0]).split('\n').length})`
+    return { name: oneLine(document.get('name')), description: oneLine(document.get('description')) }
+  } catch (error) {
+    // Too deep to be read.
+    return error instanceof Error ? error.message : String(error)
   }
-  return { name: text(fields.name), description: text(fields.description) }
+}
+
+function oneLine(value: unknown): string | null {
+  if (typeof value !== 'string' && typeof value !== 'number') return null
+  return String(value).replace(/\s+/g, ' ').trim() || null
 }
 
 function problemOf({ name, description, body }: { name: string | null; description: string | null; body: string }) {

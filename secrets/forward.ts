@@ -151,7 +151,9 @@ function answerOf(upstream: http.ClientRequest): Promise<http.IncomingMessage> {
   })
 }
 
-const notForwarded: ReadonlySet<string> = new Set([...credentialHeaders, PASS_HEADER])
+/** What a call costs is told by its method: no provider is to take it for one of another. */
+const methodHeaders = ['x-http-method-override', 'x-http-method', 'x-method-override']
+const notForwarded: ReadonlySet<string> = new Set([...credentialHeaders, PASS_HEADER, ...methodHeaders])
 /** Of a call that is counted, the answer is to be read, and the body may get longer. */
 const replaced: ReadonlySet<string> = new Set([...notForwarded, 'accept-encoding', 'content-length'])
 

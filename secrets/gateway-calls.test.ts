@@ -209,8 +209,9 @@ test.each([
 
 test('what costs nothing is passed on without being written down', async () => {
   await ask('/anthropic/v1/messages/count_tokens', { model: 'claude-x' })
-  await ask('/openai/embeddings', { model: 'e' })
-  await fetch(`${base}/openai/models`, { headers: { 'x-api-key': token } })
+  await ask('/openai/moderations', { model: 'e' })
+  await fetch(`${base}/openai/models`, { headers: { 'x-api-key': token, 'x-http-method-override': 'POST' } })
+  expect(bodies.at(-1)?.headers['x-http-method-override']).toBeUndefined()
   expect(bodies).toHaveLength(3)
   expect(admitted).toEqual([])
 })

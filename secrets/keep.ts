@@ -1,6 +1,6 @@
 // What is made once and kept as a file of the data directory.
 import { randomUUID } from 'node:crypto'
-import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { link, mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /** The file's content; of several processes that make it at once, all get the same. */
@@ -9,7 +9,7 @@ export async function keep(path: string, make: () => string): Promise<string> {
   if (there !== null && there.trim() !== '') return there.trim()
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const draft = `${path}.${randomUUID()}`
-  await writeFile(draft, `${make()}\n`, { mode: 0o600 })
+  await writeFile(draft, `${make()}\n`, { mode: 0o600, flush: true })
   try {
     await link(draft, path)
   } catch (error) {
@@ -17,5 +17,12 @@ export async function keep(path: string, make: () => string): Promise<string> {
   } finally {
     await rm(draft)
   }
+  await syncDirectory(dirname(path))
   return (await readFile(path, 'utf8')).trim()
+}
+
+/** What was made or renamed in it is there after a loss of power. */
+export async function syncDirectory(path: string): Promise<void> {
+  await using directory = await open(path)
+  await directory.sync()
 }

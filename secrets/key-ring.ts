@@ -3,10 +3,10 @@ import { execFile } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { VaultError } from '../domain/vault.ts'
-import { keep } from './keep.ts'
+import { keep, syncDirectory } from './keep.ts'
 import type { VaultSettings } from './vault.ts'
 
 export interface KeyRing {
@@ -18,7 +18,7 @@ export interface KeyRing {
   readonly source: string
   /** Why there are none, and what to do; null where there are. */
   readonly trouble: string | null
-  /** Puts a new key before the others; null where they are not this process's to write. */
+  /** Puts a new key before the others; null where they are not this process's to write. Not to be called twice at once. */
   readonly addKey: (() => Promise<void>) | null
 }
 
@@ -68,8 +68,10 @@ async function fileRing(named: string | null, made: string): Promise<KeyRing> {
     async addKey() {
       const text = readFileSync(path, 'utf8')
       const draft = `${path}.${randomUUID()}`
-      await writeFile(draft, `${newKey()}\n${text}`, { mode: 0o600 })
+      // On the disk before anything is sealed under it.
+      await writeFile(draft, `${newKey()}\n${text}`, { mode: 0o600, flush: true })
       await rename(draft, path)
+      await syncDirectory(dirname(path))
       current = read()
     },
   }

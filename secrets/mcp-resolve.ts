@@ -102,6 +102,7 @@ export function resolve(server: McpServer, values: LookUp): ResolvedServer {
   const torn = Object.entries(headers).find(([, value]) => /[\r\n\0]/.test(value))
   if (torn !== undefined) return trouble(`The value of its header ${torn[0]} is more than one line.`)
   const secrets = namesIn(server.url ?? '').flatMap((name) => values.get(name)?.value ?? [])
+  secrets.push(...url.searchParams.values())
   return { type, url, headers, hidden: [...secrets, ...Object.values(headers).flatMap(withoutScheme)] }
 }
 

@@ -1,16 +1,23 @@
 // The values of MCP servers as they are kept: sealed where they stand, unless they are nothing but names of secrets.
-import { isReference, type McpServer, type McpServers, mapValues, withStoredValues } from '../domain/mcp-server.ts'
+import {
+  isHidden,
+  isReference,
+  type McpServers,
+  mapValues,
+  type ValuedServer,
+  withStoredValues,
+} from '../domain/mcp-server.ts'
 import { invalid } from '../domain/problem.ts'
-import { SEALED_MARK, sealedBytes, sealedText } from '../domain/sealed.ts'
+import { sealedBytes, sealedText } from '../domain/sealed.ts'
 import type { Vault } from '../domain/vault.ts'
 
 /** A server is copied from what is stored into runs of its team, so its values are bound to the team. */
 const contextOf = (team: string) => `mcp-servers:${team}`
 
-/** With every value sealed that is not sealed yet. @throws {VaultError} */
-export const sealServer = <T extends Pick<McpServer, 'env' | 'headers'>>(vault: Vault, team: string, server: T): T =>
+/** What somebody has sent, with its values sealed, but for those that stand for stored ones. @throws {VaultError} */
+export const sealServer = <T extends ValuedServer>(vault: Vault, team: string, server: T): T =>
   mapValues(server, (value) =>
-    isReference(value) || value.startsWith(SEALED_MARK) ? value : sealedText(vault.seal(value, contextOf(team))),
+    isReference(value) || isHidden(value) ? value : sealedText(vault.seal(value, contextOf(team))),
   )
 
 type Servers = McpServers | null | undefined
@@ -29,7 +36,7 @@ export function serversToKeep(
   return Object.fromEntries(
     Object.entries(servers).map(([name, server]) => {
       const missing = (which: string) => invalid(`${place}.${name}.${which}`)
-      return [name, sealServer(vault, team, withStoredValues(server, stored?.[name], missing))]
+      return [name, withStoredValues(sealServer(vault, team, server), stored?.[name], missing)]
     }),
   )
 }
@@ -47,7 +54,7 @@ export function configToKeep<T extends { mcp_servers?: Servers }>(
 }
 
 /** The values themselves. @throws {VaultError} */
-export const openServer = <T extends Pick<McpServer, 'env' | 'headers'>>(vault: Vault, team: string, server: T): T =>
+export const openServer = <T extends ValuedServer>(vault: Vault, team: string, server: T): T =>
   mapValues(server, (value) => {
     const sealed = sealedBytes(value)
     return sealed === null ? value : vault.open(sealed, contextOf(team))

@@ -33,7 +33,7 @@ const ADMIT_PATIENCE_MS = 10_000
 const PAUSE_MS = 250
 
 export interface ModelCalls extends GatewayHooks {
-  /** Settles what gateways that died have left open. Also done regularly. @returns how many. */
+  /** Settles what gateways that died have left open, and what could not be settled here. Also done regularly. @returns how many of others. */
   sweep(): Promise<number>
   close(): void
 }
@@ -50,6 +50,10 @@ export function createModelCalls(options: {
   const { db, models, charge, log } = options
   const gateway = randomUUID()
   const going = new Map<string, () => TokenUsage>()
+  /** Calls that have ended while the database was away. They are this gateway's, so that nobody else gives them up. */
+  const unsettled = new Map<string, () => Promise<boolean>>()
+
+  const warn = (message: string) => (error: unknown) => log.warn({ err: error }, message)
 
   const costOf = (call: { model: string | null }, usage: TokenUsage | null): CallCost | null =>
     usage === null || call.model === null ? null : priceOf(findModel(models, call.model), usage)
@@ -60,6 +64,8 @@ export function createModelCalls(options: {
   }
 
   async function sweep(): Promise<number> {
+    for (const [id, settle] of unsettled)
+      await settle().then(() => unsettled.delete(id), warn('a model call that has ended could not be settled'))
     const reckon = ({ model, request_bytes: requestBytes, usage: told }: Parameters<typeof reckonBroken>[0]) => {
       const usage = reckonBroken({ model, request_bytes: requestBytes, usage: told })
       return { usage, cost: costOf({ model }, usage) }
@@ -69,7 +75,6 @@ export function createModelCalls(options: {
     }
   }
 
-  const warn = (message: string) => (error: unknown) => log.warn({ err: error }, message)
   const timer = setInterval(() => {
     touch().then(sweep).catch(warn('open model calls could not be looked after'))
   }, TOUCH_MS)
@@ -94,10 +99,14 @@ export function createModelCalls(options: {
     },
 
     async settle(_holder, call, end) {
+      const cost = call.free && end.usage !== null ? free : costOf(call, end.usage)
+      const settle = () => settleCall(db, call.id, end, cost, charge)
       try {
-        const cost = call.free && end.usage !== null ? free : costOf(call, end.usage)
-        const isFirst = await patiently(SETTLE_PATIENCE_MS, () => settleCall(db, call.id, end, cost, charge))
+        const isFirst = await patiently(SETTLE_PATIENCE_MS, settle)
         if (!isFirst) log.warn({ call: call.id }, 'a model call had been given up as broken before it ended')
+      } catch (error) {
+        unsettled.set(call.id, settle)
+        throw error
       } finally {
         going.delete(call.id)
       }

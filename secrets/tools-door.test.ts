@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Place } from './binding.ts'
 import { createGateway, type Gateway } from './gateway.ts'
 import { createToolsDoor } from './tools-door.ts'
 
@@ -11,6 +12,7 @@ let port: number
 let server: Server | null = null
 let gateway: Gateway
 let url: string
+let places: Place[] = []
 
 async function listen(answer: (body: string, authorization: string | undefined) => [number, string]): Promise<void> {
   server = createServer(async (request, response) => {
@@ -37,6 +39,7 @@ beforeEach(async () => {
     route: async () => ({ target, priced: true }),
     tools: createToolsDoor({
       authorize: async (token) => (token === 'amt_1' ? holder : null),
+      place: async () => places.shift() ?? 'inside',
       serverUrl: `http://127.0.0.1:${port}`,
       maxBytes: 1000,
       log,
@@ -104,4 +107,16 @@ test('what is the same for every run is answered without the server, for whoever
 
   await listen(() => [401, '{}'])
   expect((await ask('initialize', 'amt_2', 1)).status).toBe(401)
+})
+
+test('a call from outside of its sandbox is refused, and one that nobody can place yet waits', async () => {
+  let asked = 0
+  await listen(() => {
+    asked += 1
+    return [200, '"done"']
+  })
+  places = ['not yet', 'inside', 'outside']
+  expect(await (await call('{}')).json()).toBe('done')
+  expect((await call('{}')).status).toBe(403)
+  expect(asked).toBe(1)
 })

@@ -3,6 +3,7 @@ import type http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { TOOLS_API } from '../domain/tools.ts'
+import type { Place } from './binding.ts'
 import { type CredentialHolder, cachedAuthorize, readCredential } from './credential.ts'
 import { handshakeResult, ToolMessage, wantsNone } from './tools-handshake.ts'
 
@@ -10,6 +11,8 @@ export interface ToolsDoor {
   /** Answers a call; resolves when the answer is out. */
   handle(request: http.IncomingMessage, response: http.ServerResponse): Promise<void>
 }
+
+type Holder = Pick<CredentialHolder, 'runId' | 'execution'>
 
 /** Agents wait for a minute at least; a server is started again in some seconds. */
 const PATIENCE_MS = 40_000
@@ -27,7 +30,9 @@ const passedOn = ['content-type', 'accept', 'authorization', 'mcp-protocol-versi
  * `maxBytes`: of one call, with a file in it.
  */
 export function createToolsDoor(options: {
-  authorize: (token: string) => Promise<Pick<CredentialHolder, 'runId' | 'execution'> | null>
+  authorize: (token: string) => Promise<Holder | null>
+  /** Whether a call comes from the sandbox that its credential is for. */
+  place: (holder: Holder, request: http.IncomingMessage) => Promise<Place>
   serverUrl: string
   maxBytes: number
   log: Pick<Logger, 'warn'>
@@ -46,6 +51,27 @@ export function createToolsDoor(options: {
     const holder = await authorize(readCredential(request.headers, '') ?? '').catch(() => null)
     if (holder === null) return null
     return isNotice ? 'none' : { jsonrpc: '2.0', id: message.id, result }
+  }
+
+  /** A host tells where its sandbox is while the agent comes up. A credential that is no good is the server's to refuse. */
+  async function settledPlace(request: http.IncomingMessage, signal: AbortSignal): Promise<Place> {
+    const token = readCredential(request.headers, '') ?? ''
+    for (const deadline = Date.now() + PATIENCE_MS; ; ) {
+      const isLate = Date.now() > deadline
+      try {
+        const holder = await authorize(token)
+        const place = holder === null ? 'inside' : await options.place(holder, request)
+        if (place === 'outside')
+          options.log.warn(
+            { run: holder?.runId, peer: request.socket.remoteAddress },
+            'credential used from outside its sandbox',
+          )
+        if (place !== 'not yet' || isLate) return place
+      } catch (error) {
+        if (isLate) throw error
+      }
+      await sleep(PAUSE_MS, undefined, { signal })
+    }
   }
 
   async function ask(method: string, headers: Record<string, string>, body: Buffer, signal: AbortSignal) {
@@ -87,6 +113,8 @@ export function createToolsDoor(options: {
         const own = await answerHere(request, body)
         if (own === 'none') return void response.writeHead(202).end()
         if (own !== null) return sendJson(response, 200, own)
+        if ((await settledPlace(request, gone.signal)) !== 'inside')
+          return refuse(response, 403, "This credential is good only inside of its run's sandbox.")
         const headers = Object.fromEntries(
           passedOn.flatMap((name) =>
             typeof request.headers[name] === 'string' ? [[name, request.headers[name]]] : [],

@@ -1,5 +1,6 @@
 // The books of the gateway, held against a model server that counts for itself: many calls at once, and gateways that are killed.
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -7,8 +8,9 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { loadConfig, moneyRules } from '../config.ts'
+import { type ModelCallStart, noTokens } from '../domain/model-call.ts'
 import { createModelCalls } from '../secrets/model-calls.ts'
 import type { Database } from '../store/database.ts'
 import { chargeCall } from '../store/money/charge.ts'
@@ -204,4 +206,42 @@ test('every call is counted and charged once, as the model server counts it, wit
   expect(entries.map(({ key }) => key).sort()).toEqual(rows.map(({ id }) => `call/${id}`).sort())
   const cost = rows.reduce((total, row) => total + (row.input_cost ?? 0) + (row.output_cost ?? 0), 0)
   expect(entries.reduce((total, entry) => total - entry.micro_usd, 0)).toBe(cost)
+})
+
+test('a call that ended while the database was away is settled once that is back', async () => {
+  const { runId } = await givenRun(database.db)
+  const holder = { runId, execution: 1, team: 'default' }
+  const charged: string[] = []
+  let isAway = true
+  const calls = createModelCalls({
+    db: database.db,
+    models: [],
+    rules: async () => ({ allow: [], deny: [] }),
+    admit: async () => null,
+    async charge(_tx, { id }) {
+      if (!isAway) return void charged.push(id)
+      // Longer than an answer waits.
+      vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 60_000)
+      throw new Error('away')
+    },
+    log: pino({ level: 'silent' }),
+  })
+  const call: ModelCallStart = {
+    ...{ id: randomUUID(), provider: 'openai', endpoint: null, model: 'late', method: 'POST', path: '/responses' },
+    ...{ known: true, priced: true, free: false, requestBytes: 10 },
+  }
+  try {
+    await calls.admit(holder, call)
+    const end = { status: 200, complete: true, usage: { ...noTokens, input: 5 }, estimated: false }
+    await expect(calls.settle(holder, call, end)).rejects.toThrow('away')
+    isAway = false
+    await calls.sweep()
+    await calls.sweep()
+    expect(charged).toEqual([call.id])
+    const row = await database.db.selectFrom('model_calls').selectAll().where('id', '=', call.id).executeTakeFirst()
+    expect(row).toMatchObject({ state: 'settled', input_tokens: 5 })
+  } finally {
+    vi.restoreAllMocks()
+    calls.close()
+  }
 })

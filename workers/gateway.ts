@@ -1,4 +1,5 @@
 // The gateway: the one process that has the real model keys.
+import type { IncomingMessage } from 'node:http'
 import { startDemoModel } from '../agents/demo/model.ts'
 import { gitAllowed, loadConfig, mcpAllowed, moneyRules, providerAllowed, serverUrl } from '../config.ts'
 import { toolRequestBytes } from '../domain/tools.ts'
@@ -25,6 +26,7 @@ import { chargeCall } from '../store/money/charge.ts'
 import { bindingOf, claimCredential, findCredential, findToolCredential } from '../store/runs/credentials.ts'
 import { createGatewayMetrics } from '../telemetry/gateway-metrics.ts'
 import { outsideAgent } from '../webhooks/outside.ts'
+import type { ExecutionRef } from '../workflows/contract.ts'
 import { gatewayAddresses } from './gateway-addresses.ts'
 import { createLog } from './log.ts'
 import { serveMetrics } from './metrics.ts'
@@ -71,6 +73,8 @@ export async function main(): Promise<void> {
   const allowed = providerAllowed(config)
   const reachedByGit = gitAllowed(config)
   const gitServers = createUpstream((address) => !isClosed(address, reachedByGit))
+  const placeOfTool = async (run: ExecutionRef, request: IncomingMessage) =>
+    placeOf(await bindingOf(database.db, run), request, (address) => claimCredential(database.db, run, address))
   const gateway = createGateway({
     authorize: (token) => findCredential(database.db, token),
     claim: (run, address) => claimCredential(database.db, run, address),
@@ -83,14 +87,14 @@ export async function main(): Promise<void> {
     },
     tools: createToolsDoor({
       authorize: (token) => findToolCredential(database.db, token),
+      place: placeOfTool,
       serverUrl: serverUrl(config),
       maxBytes: toolRequestBytes(config),
       log,
     }),
     mcpServers: createMcpDoor({
       authorize: (token) => findToolCredential(database.db, token),
-      place: async (run, request) =>
-        placeOf(await bindingOf(database.db, run), request, (address) => claimCredential(database.db, run, address)),
+      place: placeOfTool,
       resolve: (runId, name) => resolveServer(database.db, vault, runId, name),
       dispatcher: outsideAgent(mcpAllowed(config), undefined, 'AMBIENT_MCP_ALLOW'),
       log,

@@ -7,6 +7,7 @@ import type { HostDeps } from '../activities/host/deps.ts'
 import { createHoldings } from '../activities/host/holdings.ts'
 import { makeHostActivities } from '../activities/host/index.ts'
 import { keepOrders } from '../activities/host/kept-orders.ts'
+import { dropUnfinishedReadings } from '../activities/host/read-skills.ts'
 import { createHostServer } from '../activities/host/server.ts'
 import { handBackUnnoted, hostIdentity } from '../activities/host/unnoted.ts'
 import { createUsedEnvironments } from '../activities/host/used-environments.ts'
@@ -48,6 +49,7 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
   const host = await createHost(config, log)
   // Before anything is taken up again: two agents must not work on one run.
   await endFormerKind(host, paths.runs, log)
+  await dropUnfinishedReadings(paths.runs)
   const id = await hostId(config)
   const connected = createHostServer({
     url: serverUrl(config),

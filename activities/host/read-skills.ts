@@ -1,4 +1,5 @@
 // Runs on a worker that has git. What the repositories of an environment have of skills, for the server to know.
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { SkillReading } from '../../domain/host-api.ts'
@@ -8,6 +9,12 @@ import type { StopSignals } from './attended.ts'
 import type { HostDeps } from './deps.ts'
 
 type Reading = SkillReading['repositories'][number]
+
+const scratchOf = (runsDirectory: string) => join(runsDirectory, '..', 'skills')
+
+/** When a host starts: clones in whose reading a former one was killed. */
+export const dropUnfinishedReadings = (runsDirectory: string): Promise<void> =>
+  rm(scratchOf(runsDirectory), { recursive: true, force: true, maxRetries: 3 })
 
 /** One repository after the other: nobody waits at a terminal, and each may be large. Safe to repeat. */
 export async function readSkillsOf(deps: HostDeps, readingId: string, signals: StopSignals): Promise<void> {
@@ -21,7 +28,7 @@ export async function readSkillsOf(deps: HostDeps, readingId: string, signals: S
   const repositories: Reading[] = []
   for (const repository of order.repositories) {
     const context = { access, team: order.team, signal: stop }
-    const place = { scratch: join(deps.runsDirectory, '..', 'skills'), budget }
+    const place = { scratch: scratchOf(deps.runsDirectory), budget }
     try {
       repositories.push({ ...(await readSkills(repository, context, place)), failure: null })
     } catch (error) {

@@ -1,7 +1,7 @@
 // Runs on the worker that holds the sandbox. The skills of a run: where they lie for the agent, and what it is told of them.
 import { withoutCredentials } from '../../domain/run.ts'
 import { type PinnedSkill, skillSpec } from '../../domain/skill.ts'
-import { readSkillText } from '../../domain/skill-file.ts'
+import { skillBody } from '../../domain/skill-file.ts'
 import { repositoryPath } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { writeFilesBelow } from '../../environments/inside-directory.ts'
@@ -48,10 +48,9 @@ export async function skillInstructions(execution: Execution): Promise<string | 
   const [own, ...further] = placesOf(execution)
   const [content] = await deps.server.skills(ref.runId, { withFiles: false }, stop)
   if (own === undefined || content === undefined) throw new Error('the server has no skills of the run any more')
-  const { body } = readSkillText(content.text)
   const parts = [
     `You work by the skill "${own.name}" (${skillSpec(own)}). What it says follows. Its files are in ${own.folder}: paths in it that are not found elsewhere are relative to that directory.`,
-    `<skill name="${own.name}">\n${body}\n</skill>`,
+    `<skill name="${own.name}">\n${skillBody(content.text)}\n</skill>`,
   ]
   const untold = further.filter(({ isFound }) => !isFound)
   if (untold.length > 0) {

@@ -59,17 +59,25 @@ export function createTranscript(
 /** An event without the values that are nobody's to read. */
 export function hidden(redactor: Redactor, event: NewEvent): NewEvent {
   const data = redactor.value(event.data)
+  if (typeof data.truncated_chars !== 'number') return { ...event, data }
   // What was cut may have been cut in the middle of a value.
-  const isCut = typeof data.truncated_chars === 'number'
-  return { ...event, data: isCut ? withoutOpenEnds(redactor, data) : data }
+  let dropped = 0
+  const closed = withoutOpenEnds(data, (text) => {
+    const end = redactor.opens(text)
+    dropped += text.length - end
+    return text.slice(0, end)
+  })
+  return { ...event, data: { ...closed, truncated_chars: data.truncated_chars + dropped } }
 }
 
-function withoutOpenEnds<T>(redactor: Redactor, value: T): T {
-  // Only long texts are cut.
-  if (typeof value === 'string') return (value.length < 1_000 ? value : value.slice(0, redactor.opens(value))) as T
+/** Only long texts are cut, in characters. */
+const LONG_CHARS = 1_000
+
+function withoutOpenEnds<T>(value: T, close: (text: string) => string): T {
+  if (typeof value === 'string') return (value.length < LONG_CHARS ? value : close(value)) as T
   if (typeof value !== 'object' || value === null) return value
-  if (Array.isArray(value)) return value.map((each) => withoutOpenEnds(redactor, each)) as T
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, withoutOpenEnds(redactor, each)])) as T
+  if (Array.isArray(value)) return value.map((each) => withoutOpenEnds(each, close)) as T
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, withoutOpenEnds(each, close)])) as T
 }
 
 /** {@link Transcript.notes}, of what stores events by `record`. */

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { NewEvent } from '../../domain/event.ts'
 import { createRedactor } from '../../domain/redaction.ts'
+import { createChunks } from './chunks.ts'
 import { createRecorder } from './recorder.ts'
 
 const value = 'planted value of several words'
@@ -63,4 +64,16 @@ test('what an agent thinks is told apart from what it says', async () => {
   recorder.add(2, [said(2, value.slice(9), 'thought')])
   await recorder.flush()
   expect(texts()).toEqual([value.slice(0, 9), value.slice(9)])
+})
+
+test('what a value is split over is stored at once, so that nobody who goes on after a crash reads half of it', () => {
+  const chunks = createChunks(createRedactor([value]))
+  const half = value.length / 2
+  const given = [said(1, 'It is '), said(2, value.slice(0, half)), said(3, value.slice(half)), said(4, ', and more. ')]
+  const stored = [...given.flatMap((event) => chunks.add({ readTo: event.line, events: [event] })), ...chunks.end()]
+  expect(stored.map(({ readTo, events }) => [readTo, ...events.map(({ data }) => data.text)])).toEqual([
+    [1, 'It is '],
+    [3, '***', ''],
+    [4, ', and more. '],
+  ])
 })

@@ -52,13 +52,19 @@ export function createChunks(redactor: Redactor | undefined): Chunks {
       texts.set(event, cleaned(text, begin, spans))
       begin += text.length
     }
-    return ready.map(({ readTo, events }) => ({
-      readTo,
-      events: events.map((event) => {
+    const stored: Read[] = []
+    let at = 0
+    for (const read of ready) {
+      const events = read.events.map((event) => {
         const text = texts.get(event)
         return text === undefined ? event : { ...event, data: { ...event.data, text } }
-      }),
-    }))
+      })
+      // What a value goes across is stored at once: its second half, read again by itself, would not be known.
+      const before = spans.some(([from, to]) => from < at && at < to) ? stored.pop() : undefined
+      stored.push({ readTo: read.readTo, events: [...(before?.events ?? []), ...events] })
+      at += lengthOf(read)
+    }
+    return stored
   }
 
   /** How many of what waits can go: none of their values goes on in what stays. */
@@ -73,7 +79,7 @@ export function createChunks(redactor: Redactor | undefined): Chunks {
     let count = 0
     let at = 0
     for (const [index, read] of waiting.entries()) {
-      at += piecesOf([read]).reduce((sum, piece) => sum + piece.text.length, 0)
+      at += lengthOf(read)
       if (at > most) break
       const splits = spans.some(([from, to]) => from < at && at < to)
       if (!splits) count = index + 1
@@ -107,6 +113,8 @@ const piecesOf = (reads: readonly Read[]): Piece[] =>
       return isText ? [{ event, text: String(event.data.text) }] : []
     }),
   )
+
+const lengthOf = (read: Read): number => piecesOf([read]).reduce((sum, { text }) => sum + text.length, 0)
 
 /** The part of a text from `begin` on, without the values that reach into it. Each is marked where it begins. */
 function cleaned(text: string, begin: number, spans: readonly (readonly [number, number])[]): string {

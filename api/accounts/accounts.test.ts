@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ambient } from '../../cli/testing/command.ts'
 import type { IdentityConfig } from '../../domain/identity.ts'
+import { SEALED_MARK } from '../../domain/sealed.ts'
 import { openServer } from '../../secrets/mcp-values.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 
@@ -536,14 +537,20 @@ describe('whoever is deleted', () => {
     await as(key)('POST', '/schedules', { ...shown, name: 'daily' })
     await as(key)('POST', '/environments', { name: 'web', repos: [], prepare: false })
     expect((await as(key)('POST', '/secrets', { name: 'TOKEN', value: 'of the team' })).status).toBe(201)
-    const bot = (await as(key)('POST', '/identities', { name: 'bot' })).body.uid
+    const servers = { tickets: { url: 'https://mcp.example.org/mcp', headers: { authorization: 'Bearer planted' } } }
+    const profile = { name: 'usual', default: true, config: { mcp_servers: servers } }
+    expect((await as(key)('POST', '/profiles', profile)).status).toBe(201)
+    expect((await as(key)('POST', '/budgets', { scope: 'team', usd: 5 })).status).toBe(201)
+    const agent_config = { mcp_servers: servers }
+    expect((await as(key)('POST', '/schedules', { ...shown, name: 'with tools', agent_config })).status).toBe(201)
+    const bot = (await as(key)('POST', '/identities', { name: 'bot', mcp_servers: servers })).body.uid
     const ofBot = (await as(key)('POST', '/api-keys', { name: 'k', agent_uid: bot })).body.key
     expect((await api.call('DELETE', '/agent/teams/default')).status).toBe(400)
     expect((await as(key)('DELETE', `/teams/${team}`)).status).toBe(403)
     const deleted = await api.call('DELETE', `/agent/teams/${team}`)
     expect(deleted).toMatchObject({
       status: 200,
-      body: { cancelled_runs: 1, deleted_schedules: 1, revoked_keys: 1 },
+      body: { cancelled_runs: 1, deleted_schedules: 2, revoked_keys: 1 },
     })
     expect((await api.call('DELETE', `/agent/teams/${team}`)).status).toBe(404)
     expect((await as(ofBot)('GET', '/me')).status).toBe(401)
@@ -555,7 +562,21 @@ describe('whoever is deleted', () => {
     const cancels = api.db.selectFrom('mail').select('run_id').where('kind', '=', 'cancel')
     expect(await cancels.where('run_id', 'in', [run, over]).execute()).toEqual([{ run_id: run }])
     expect((await api.call('GET', `/agent/runs/${over}`)).body).toMatchObject({ state: 'SUCCEEDED', creator: { uid } })
-    for (const table of ['schedules', 'environments', 'identities'] as const)
+    for (const table of ['schedules', 'environments', 'identities', 'shared_items'] as const) {
+      const rows = await api.db.selectFrom(table).selectAll().where('team', '=', team).execute()
+      expect(rows).not.toEqual([])
+      expect(JSON.stringify(rows)).not.toContain(SEALED_MARK)
+    }
+    const versions = await api.db
+      .selectFrom('shared_item_versions')
+      .innerJoin('shared_items', 'shared_items.uid', 'shared_item_versions.uid')
+      .select('shared_item_versions.content')
+      .where('team', '=', team)
+      .execute()
+    expect(versions).toHaveLength(1)
+    expect(JSON.stringify(versions)).not.toContain(SEALED_MARK)
+    expect(await api.db.selectFrom('budgets').selectAll().where('team', '=', team).execute()).toEqual([])
+    for (const table of ['schedules', 'environments', 'identities', 'shared_items'] as const)
       expect(
         await api.db.selectFrom(table).selectAll().where('team', '=', team).where('deleted_at', 'is', null).execute(),
       ).toEqual([])
@@ -565,12 +586,15 @@ describe('whoever is deleted', () => {
   })
 
   test('as a person is forgotten: what they did for their team stays, and what was theirs alone goes', async () => {
+    const inPlatform = { 'x-warp-team-uid': platform }
     const { uid, email, key } = await given('member')
     const colleague = await given('member')
     const ofTeam = (await as(key)('POST', '/runs', { prompt: 'x' })).body.run_id
     const own = (await as(key)('POST', '/runs', { prompt: 'y', team: false })).body.run_id
     const { id } = (await as(key)('POST', '/schedules', { ...shown, name: 'of the team' })).body
     await as(key)('POST', '/schedules', { ...shown, name: 'own', team: false })
+    expect((await as(key)('POST', '/rules', { name: 'own', text: 'Be kind.', team: false })).status).toBe(201)
+    expect((await api.call('POST', '/agent/budgets', { scope: 'person', uid, usd: 5 }, inPlatform)).status).toBe(201)
     expect((await as(colleague.key)('DELETE', `/people/${uid}`)).status).toBe(403)
     expect((await api.call('DELETE', `/agent/people/${uid}`)).body).toEqual({
       cancelled_runs: 1,
@@ -579,6 +603,9 @@ describe('whoever is deleted', () => {
     })
     expect((await as(key)('GET', '/me')).status).toBe(401)
     expect((await api.call('GET', `/agent/people/${uid}`)).status).toBe(404)
+    const rules = (await api.call('GET', '/agent/rules', undefined, inPlatform)).body.rules
+    expect(rules.filter(({ scope }: { scope: { uid: string } }) => scope.uid === uid)).toEqual([])
+    expect((await api.call('GET', '/agent/budgets', undefined, inPlatform)).body.budgets).toEqual([])
     const cancels = api.db.selectFrom('mail').select('run_id').where('kind', '=', 'cancel')
     expect(await cancels.where('run_id', 'in', [ofTeam, own]).execute()).toEqual([{ run_id: own }])
     const run = (await as(colleague.key)('GET', `/runs/${ofTeam}`)).body

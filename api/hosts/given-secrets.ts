@@ -1,7 +1,7 @@
 // What a host is given of secrets with its order: opened here, for the host that holds the run, and noted.
 
 import { hiddenValues } from '../../domain/hidden-values.ts'
-import { isReference, namesIn } from '../../domain/mcp-server.ts'
+import { isReference, namesIn, queryValues } from '../../domain/mcp-server.ts'
 import { createRedactor, type Redactor } from '../../domain/redaction.ts'
 import { type AgentConfig, type InlineEnvironment, withoutSecrets } from '../../domain/run.ts'
 import { chosenNames, type GivenSecret, SecretChoice } from '../../domain/secret.ts'
@@ -39,7 +39,9 @@ export async function giveSecrets(
   // Never taken for "all of them".
   if (!choice.success) return { ...NOTHING, secrets_trouble: 'config.secrets of the run is no list of names.' }
   const names = chosenNames(choice.data)
-  const chosen = await secretsOf(db, run.holder, names)
+  // The key of its provider stays at the gateway, unless the run names it as a secret of its own.
+  const keys = names === null ? Object.values<string | null | undefined>(run.config.harness_auth_secrets ?? {}) : []
+  const chosen = (await secretsOf(db, run.holder, names)).filter(({ name }) => !keys.includes(name))
   const missing = (names ?? []).filter((name) => !chosen.some((secret) => secret.name === name))
   // What a run was to have and cannot get, it may not be able to do without: it is told before it begins.
   if (missing.length > 0) return { ...NOTHING, secrets_trouble: `There is no secret ${missing.join(', ')} any more.` }
@@ -91,11 +93,16 @@ type HeldRun = { holder: SecretHolder; config: AgentConfig }
 const secretsBeside = async (db: Db, { holder, config }: HeldRun, chosen: string[] | null): Promise<ChosenSecret[]> =>
   chosen === null || Object.keys(config.mcp_servers ?? {}).length === 0 ? [] : await secretsOf(db, holder, null)
 
+/** Shorter values in the query of a URL are taken for settings, such as `markdown`. In characters. */
+const QUERY_CHARS = 16
+
 /** The values of its MCP servers, which it may print as well, and which a server that is reached over HTTP may send back. */
 function mcpValues(vault: Vault, { holder, config }: HeldRun, secrets: readonly ChosenSecret[]): string[] {
   return Object.values(config.mcp_servers ?? {}).flatMap((server) => {
     const { url = '', env, headers } = openServer(vault, holder.team, server)
-    const texts = [...Object.values(env ?? {}), ...Object.values(headers ?? {})]
+    const inHeaders = Object.values(headers ?? {}).flatMap((value) => [value, value.replace(/^\w+ /, '')])
+    const inQuery = [...queryValues(url).values()].filter((value) => value.length >= QUERY_CHARS)
+    const texts = [...Object.values(env ?? {}), ...new Set(inHeaders), ...inQuery]
     const names = [url, ...texts].flatMap(namesIn)
     const named = secrets.filter(({ name }) => names.includes(name)).map((secret) => openSecret(vault, secret).value)
     return [...texts.filter((value) => !isReference(value)), ...named]

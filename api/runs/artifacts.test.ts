@@ -360,7 +360,8 @@ test('a child has no more rights than its parent, and there is an end to childre
     repos: [{ url: 'https://git.example/a/b.git', push_branch: 'work' }],
     env: { TOKEN: 'of the parent' },
   }
-  const config = { permission_policy: 'ask', max_turn_minutes: 7, worker_host: 'small' }
+  const limits = { budget: { usd: 2 }, tree_budget: { usd: 5 } }
+  const config = { permission_policy: 'ask', max_turn_minutes: 7, worker_host: 'small', ...limits }
   const { id, tool } = await working({ environment, config, priority: -3 })
   const { text } = await tool('start_child_run', { prompt: 'Look at the tests', agent: 'codex' })
   const childId = /[0-9a-f-]{36}/.exec(text)?.[0] ?? ''
@@ -374,6 +375,11 @@ test('a child has no more rights than its parent, and there is an end to childre
     environment: { repos: [{ url: 'https://git.example/a/b.git' }] },
   })
   expect(child.environment.repos[0]).not.toHaveProperty('push_branch')
+  // It draws on its parent's, and has no further one.
+  expect(child.budgets).toEqual([])
+  for (const field of Object.keys(limits)) expect(child.agent_config).not.toHaveProperty(field)
+  const { budgets } = (await api.call('GET', `/agent/runs/${childId}/budget`)).body
+  expect(budgets).toMatchObject([{ scope: 'tree', scope_uid: id, limit: { usd: 5 } }])
   const stored = await api.db
     .selectFrom('runs')
     .select('environment')

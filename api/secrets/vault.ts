@@ -1,8 +1,10 @@
 // The vault, for operators: under which keys values are sealed, and the change to another key.
 import { Router } from 'express'
+import { sql } from 'kysely'
 import { RotateVault, type VaultRotation } from '../../domain/vault-state.ts'
 import { rotate, vaultState } from '../../secrets/rotation.ts'
 import { note } from '../../store/audit.ts'
+import type { Db } from '../../store/database.ts'
 import { callerOf, permit } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError } from '../errors.ts'
@@ -32,7 +34,7 @@ export function vaultRoutes({ db, vault, log }: Pick<ApiDeps, 'db' | 'vault' | '
             'conflict',
             `new_key: the keys are ${vault.ring.source}. Put the new one before the others there, start the server and the gateway again, and rotate.`,
           )
-        await vault.ring.addKey()
+        await addKey(db, vault.ring.addKey)
       }
       const rewrapped = await rotate(db, vault)
       const state = await vaultState(db, vault)
@@ -51,3 +53,10 @@ export function vaultRoutes({ db, vault, log }: Pick<ApiDeps, 'db' | 'vault' | '
 
   return router
 }
+
+/** One at a time, whichever server: of two that write the file at once, one would lose its key with all that is sealed under it. */
+const addKey = (db: Db, add: () => Promise<void>): Promise<void> =>
+  db.transaction().execute(async (tx) => {
+    await sql`select pg_advisory_xact_lock(hashtextextended('vault key', 0))`.execute(tx)
+    await add()
+  })

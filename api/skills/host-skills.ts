@@ -1,4 +1,5 @@
 // What a host asks of the server for skills: those of its runs, and those that it is to read for all.
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Request, Response, Router } from 'express'
 import { SkillReading, SkillReadingOrder, SkillTexts } from '../../domain/host-api.ts'
 import { withoutCredentials } from '../../domain/run.ts'
@@ -7,7 +8,13 @@ import { readSkillText } from '../../domain/skill-file.ts'
 import { openEnvironment } from '../../secrets/inline.ts'
 import { issueHostGitToken } from '../../store/git/tokens.ts'
 import { skillContents } from '../../store/skills/contents.ts'
-import { type FoundSkill, findReading, type RepositoryReading, recordReading } from '../../store/skills/readings.ts'
+import {
+  type FoundSkill,
+  findReading,
+  type RepositoryReading,
+  recordReading,
+  recordReadingFailure,
+} from '../../store/skills/readings.ts'
 import { skillsOfRun } from '../../store/skills/run-skills.ts'
 import type { ApiDeps } from '../deps.ts'
 import { invalid, notFound } from '../errors.ts'
@@ -41,14 +48,26 @@ export function hostSkillRoutes(deps: Pick<ApiDeps, 'db' | 'vault' | 'config' | 
   })
 
   router.put('/skill-readings/:readingId', async (request, response) => {
-    const { id, repositories } = await readingOf(request, response)
+    const { id, repositories, isOutdated } = await readingOf(request, response)
+    if (isOutdated) {
+      await recordReadingFailure(db, id, 'The environment was changed meanwhile. It is read again.')
+      response.json({})
+      return
+    }
     const found = parseBody(SkillReading, request).repositories
     if (found.length !== repositories.length)
       throw invalid(`repositories: must be ${repositories.length}, as many as the environment has`)
-    const readings = found.map(({ revision, failure, skills }, index): RepositoryReading => {
+    const readings: RepositoryReading[] = []
+    for (const [index, { revision, failure, skills: handed }] of found.entries()) {
       const url = withoutCredentials(repositories[index]?.url ?? '')
-      return { url, ...repositoryName(url), revision, failure, skills: skills.map(readOne) }
-    })
+      const skills: FoundSkill[] = []
+      for (const skill of handed) {
+        skills.push(readOne(skill))
+        // Strangers have written them: others are not to wait for all of them.
+        await nextTurn()
+      }
+      readings.push({ url, ...repositoryName(url), revision, failure, skills })
+    }
     await recordReading(db, id, readings)
     response.json({})
   })

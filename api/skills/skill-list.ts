@@ -3,7 +3,7 @@
 import { withoutCredentials } from '../../domain/run.ts'
 import type { SkillList, SkillVariant } from '../../domain/skill.ts'
 import { repositoryName, skillSpec } from '../../domain/skill.ts'
-import { readSkillText } from '../../domain/skill-file.ts'
+import { skillBody } from '../../domain/skill-file.ts'
 import type { Db } from '../../store/database.ts'
 import { skillContents } from '../../store/skills/contents.ts'
 import {
@@ -35,7 +35,7 @@ export async function listSkills(db: Db, { team, repo, sortBy, withMalformed }: 
     { withFiles: false },
   )
   const bodyOf = ({ content }: KnownSkill) =>
-    readSkillText((content === null ? undefined : contents.get(content)?.text) ?? '').body
+    skillBody((content === null ? undefined : contents.get(content)?.text) ?? '')
   const names = new Map<string, SkillVariant[]>()
   for (const skills of variantsOf(wanted)) {
     const [skill] = skills

@@ -172,6 +172,21 @@ test('a reading is for the host that it was given to', async () => {
   expect((await api.host('GET', `/skill-readings/${reading}`, undefined, as)).status).toBe(403)
 })
 
+test('what was read of an environment that has changed meanwhile is no skill of its new repositories', async () => {
+  const name = unique('moved')
+  const id = await environment('https://github.com/you/former')
+  const reading = await api.db.transaction().execute((tx) => askForReading(tx, id, 'default'))
+  const { name: called } = (await api.call('GET', `/agent/environments/${id}`)).body.config
+  const change = { name: called, repos: [{ url: 'https://github.com/you/other', path: 'r0' }] }
+  expect((await api.call('PUT', `/agent/environments/${id}`, change)).status).toBe(200)
+  const skills = [{ path: `skills/${name}/SKILL.md`, text: text(name), files: [], problem: null }]
+  const body = { repositories: [{ revision: 'a1', failure: null, skills }] }
+  expect((await api.host('PUT', `/skill-readings/${reading}`, body)).status).toBe(200)
+  expect((await api.call('GET', '/agent')).body.agents).toEqual([])
+  const row = await api.db.selectFrom('skill_readings').select('failure').where('id', '=', reading).executeTakeFirst()
+  expect(row?.failure).toContain('read again')
+})
+
 describe('a run', () => {
   const spec = 'you/app:.claude/skills/deploy/SKILL.md'
   let uid: string

@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises'
 import { text as readAll } from 'node:stream/consumers'
 import { typed } from '../../config.ts'
 import type { GitCredentialItem } from '../../domain/git-credential.ts'
-import { nearest } from '../../domain/nearest.ts'
 import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { findNamed } from '../find-named.ts'
 import { table } from '../render/table.ts'
 import { clean, duration } from '../render/text.ts'
 import { createScreen } from '../screen.ts'
@@ -111,19 +111,8 @@ export async function remove(given: string): Promise<ExitCode> {
   return exitCodes.succeeded
 }
 
-async function find(api: Api, given: string): Promise<GitCredentialItem> {
-  const all = await api.gitCredentials.list()
-  const found = all.find(({ uid }) => uid === given) ?? all.find(({ name }) => name === given)
-  if (found) return found
-  const meant = nearest(
-    given,
-    all.map(({ name }) => name),
-  )
-  throw usageError(
-    `There is no git credential ${given}.`,
-    meant === null ? `The credentials: ${typed} git-credentials` : `Did you mean ${clean(meant)}?`,
-  )
-}
+const find = async (api: Api, given: string): Promise<GitCredentialItem> =>
+  findNamed(await api.gitCredentials.list(), given, { one: 'git credential', all: 'git-credentials' }, (item) => item)
 
 type Config = Record<string, unknown> & { github_app?: object }
 

@@ -4,10 +4,10 @@ import { text as readAll } from 'node:stream/consumers'
 import { callerVariable, typed } from '../../config.ts'
 import { readMcpJson } from '../../domain/mcp-json.ts'
 import { type McpServer, type McpServerConfig, type McpServerItem, typeOf } from '../../domain/mcp-server.ts'
-import { nearest } from '../../domain/nearest.ts'
 import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { findNamed } from '../find-named.ts'
 import { readEnv } from '../input.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
@@ -173,19 +173,8 @@ export async function namedServers(api: Api, given: readonly string[]): Promise<
   return servers
 }
 
-async function find(api: Api, given: string): Promise<McpServerItem> {
-  const all = await api.mcpServers.list()
-  const found = all.find(({ uid }) => uid === given) ?? all.find(({ name }) => name === given)
-  if (found) return found
-  const meant = nearest(
-    given,
-    all.map(({ name }) => name),
-  )
-  throw usageError(
-    `There is no MCP server ${given}.`,
-    meant === null ? `The servers: ${typed} mcp-servers` : `Did you mean ${clean(meant)}?`,
-  )
-}
+const find = async (api: Api, given: string): Promise<McpServerItem> =>
+  findNamed(await api.mcpServers.list(), given, { one: 'MCP server', all: 'mcp-servers' }, (item) => item)
 
 /** What options name takes the place of what is there; headers and variables join those that are. */
 function withOptions(base: McpServerConfig, options: McpServerOptions): McpServerConfig {

@@ -2,7 +2,7 @@
 // it is ever laid out on the host's disk.
 import { randomUUID } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
-import { join, posix } from 'node:path'
+import { join } from 'node:path'
 import type { Repository } from '../../domain/run.ts'
 import { SKILL_FILES, SKILL_FILES_BYTES, SKILL_TEXT_BYTES, SKILLS_OF_REPOSITORY } from '../../domain/skill.ts'
 import { gitOptions, remoteOf } from './access.ts'
@@ -89,7 +89,8 @@ async function readAt(revision: string, options: GitOptions, budget: { bytes: nu
     throw failure('invalid_run', `The repository has ${paths.length} skills; ${SKILLS_OF_REPOSITORY} are the most.`, {
       nextStep: 'Have fewer of them in one repository.',
     })
-  const folders = paths.map((path) => ({ path, files: filesOf(path, paths, tree) }))
+  const files = filesOf(paths, tree)
+  const folders = paths.map((path) => ({ path, files: files.get(path) ?? [] }))
   const sizes = await sizesOf(
     folders.flatMap(({ path, files }) => [tree.get(path)?.object ?? '', ...files.map(({ object }) => object)]),
     options,
@@ -124,18 +125,28 @@ async function readAt(revision: string, options: GitOptions, budget: { bytes: nu
   return { revision, skills }
 }
 
-/** What lies beside a SKILL.md. Symbolic links and submodules are left out: what they lead to may be anywhere. */
-function filesOf(skill: string, skills: readonly string[], tree: ReadonlyMap<string, Entry>) {
-  const folder = `${posix.dirname(skill)}/`
-  // One skill in the folder of another has files of its own.
-  const inner = skills
-    .filter((path) => path !== skill && path.startsWith(folder))
-    .map((path) => `${posix.dirname(path)}/`)
-  return [...tree].flatMap(([path, { mode, object }]) => {
-    if (path === skill || !path.startsWith(folder) || inner.some((other) => path.startsWith(other))) return []
-    if (!mode.startsWith('100')) return []
-    return [{ path: path.slice(folder.length), object, executable: mode === '100755' }]
-  })
+interface FileEntry {
+  path: string
+  object: string
+  executable: boolean
+}
+
+/**
+ * What lies beside each SKILL.md, in one pass: a repository may be large. Of one skill in the folder of another the files
+ * are its own. Symbolic links and submodules are left out: what they lead to may be anywhere.
+ */
+function filesOf(skills: readonly string[], tree: ReadonlyMap<string, Entry>): Map<string, FileEntry[]> {
+  const files = new Map<string, FileEntry[]>(skills.map((path) => [path, []]))
+  for (const [path, { mode, object }] of tree) {
+    if (files.has(path) || !mode.startsWith('100')) continue
+    for (let cut = path.lastIndexOf('/'); cut > 0; cut = path.lastIndexOf('/', cut - 1)) {
+      const own = files.get(`${path.slice(0, cut)}/SKILL.md`)
+      if (own === undefined) continue
+      own.push({ path: path.slice(cut + 1), object, executable: mode === '100755' })
+      break
+    }
+  }
+  return files
 }
 
 function problemOf({ own, files }: { own: number; files: readonly number[] }): string | null {

@@ -210,6 +210,8 @@ test('a branch that is not the run’s is refused as git understands it, and so 
   expect(branches()).toEqual(['main'])
 
   expect((await push('HEAD:agent/work', 'HEAD:try/one')).code).toBe(0)
+  personalGit(join(root, 'private/app.git'), 'config', 'receive.advertisePushOptions', 'true')
+  expect((await push('-o', 'merge_request.create', 'HEAD:try/two')).said).toContain('push options are not passed on')
   expect((await push(':try/one')).said).toContain('a run deletes no branches')
   expect(branches()).toEqual(['agent/work', 'main', 'try/one'])
   // Without a report nothing would tell it.
@@ -362,6 +364,10 @@ test('a renamed repository is followed on its own server, and to no other one', 
     to = '/private/new.git/info/refs?service=git-upload-pack'
     expect(await (await ask()).text()).toBe('here')
     expect(seen.at(-1)).toBe('/private/new.git/info/refs?service=git-upload-pack known')
+    // And another one later.
+    to = '/private/newer.git/info/refs?service=git-upload-pack'
+    expect((await ask()).status).toBe(200)
+    expect(seen.at(-1)).toBe('/private/newer.git/info/refs?service=git-upload-pack known')
   } finally {
     forge.closeAllConnections()
     forge.close()

@@ -11,7 +11,7 @@ import { cachedAuthorize } from '../credential.ts'
 import { endToEnd } from '../headers.ts'
 import { createLargeFiles } from './large-files.ts'
 import type { GitMatch } from './matching.ts'
-import { defaultBranchIn, PushFormatError, readPushHead, refusalReport, wantsReport } from './pkt-lines.ts'
+import { defaultBranchIn, hasOptions, PushFormatError, readPushHead, refusalReport, wantsReport } from './pkt-lines.ts'
 import { describeRules, type PushRules, pushRules, refusalOf } from './push-rules.ts'
 import { GitRefusal } from './refusal.ts'
 import { type GitAsk, parseGitAsk, passwordIn } from './request.ts'
@@ -64,7 +64,7 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
   const { sources, upstream, log } = options
   const authorize = cachedAuthorize(options.findGrant, options.now)
   const largeFiles = createLargeFiles({ upstream, now: options.now ?? Date.now })
-  /** Where repositories are that have been renamed, by what they were called. */
+  /** Where repositories are that have been renamed, by team and by what they were called. */
   const moved = new Map<string, URL>()
 
   async function grantOf(token: string, request: http.IncomingMessage): Promise<GitGrant> {
@@ -120,7 +120,7 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
       case 'batch': {
         const login = await sources.open(match)
         const base = new URL(ask.own, `http://${request.headers.host ?? 'gateway'}`)
-        const asked = { base, token, login, repository: urlOf(match, '').href, mayWrite: rules !== null }
+        const asked = { base, token, login, repository: urlOf(entry, '').href, mayWrite: rules !== null }
         const text = await largeFiles.batch(asked, request, gone(response))
         response.writeHead(200, { 'content-type': 'application/vnd.git-lfs+json' })
         response.end(text)
@@ -128,33 +128,31 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
     }
   }
 
-  /** The repository on its server, as the run names it: what a client says besides does not count. */
-  function urlOf({ place, repository }: GitMatch, path: string): URL {
-    const to = moved.get(placeUrl(place))
-    if (to !== undefined) return new URL(`${to.href}${path}`)
-    // As it was given, where that is a web address: some servers know no other way to write it.
-    const given = withoutCredentials(repository.url)
-    const named = gitPlace(given)
-    const isGiven = named !== null && isSamePlace(named, place)
-    const base = isGiven ? given.replace(/[?#].*$/, '').replace(/\/+$/, '') : placeUrl(place)
-    return new URL(`${base}${path}`)
-  }
+  /** Where the repository is now, as far as that is known. */
+  const urlOf = (entry: Entry, path: string): URL =>
+    new URL(`${moved.get(nameFor(entry))?.href ?? ownUrl(entry.match)}${path}`)
 
   async function send(
-    { match, isOpen }: Entry,
+    entry: Entry,
     path: string,
     request: http.IncomingMessage,
     body: Readable | null,
     response: http.ServerResponse,
-    change: { isUnpacked?: boolean } = {},
+    change: { isUnpacked?: boolean; url?: URL } = {},
   ): Promise<http.IncomingMessage> {
+    const { match, isOpen } = entry
     const login = isOpen ? null : await sources.open(match)
     const own = login === null ? [] : authorization(login)
     const headers = [...headersOf(request, change.isUnpacked === true), ...own]
     if (body !== null && (request.headers['transfer-encoding'] !== undefined || change.isUnpacked))
       headers.push('transfer-encoding', 'chunked')
     const method = request.method ?? 'GET'
-    const answered = await upstream.send(urlOf(match, path), { method, headers, body, signal: gone(response) })
+    const answered = await upstream.send(change.url ?? urlOf(entry, path), {
+      method,
+      headers,
+      body,
+      signal: gone(response),
+    })
     return accepted(answered, match, login)
   }
 
@@ -167,7 +165,10 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
     throw new GitRefusal(403, `${match.place.host} does not accept ${nameOf(match)}.`)
   }
 
-  /** With the redirects that a server answers for a renamed repository, as long as they lead to no other server. */
+  /**
+   * With the redirects that a server answers for a renamed repository, as long as they lead to no other server.
+   * Followed anew each time: by now another one may have the old name.
+   */
   async function discover(
     entry: Entry,
     service: string,
@@ -176,23 +177,33 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
   ): Promise<http.IncomingMessage> {
     const { match } = entry
     const path = `/info/refs?service=${service}`
+    let at = new URL(ownUrl(match))
     for (let hop = 0; ; hop += 1) {
-      const answered = await send(entry, path, request, null, response)
+      const url = new URL(`${at.href}${path}`)
+      const answered = await send(entry, path, request, null, response, { url })
       const { location } = answered.headers
-      if (![301, 302, 307, 308].includes(answered.statusCode ?? 0) || location === undefined) return answered
+      if (![301, 302, 307, 308].includes(answered.statusCode ?? 0) || location === undefined) {
+        noteMove(entry, hop === 0 ? null : at)
+        return answered
+      }
       answered.resume()
-      const to = URL.parse(location, urlOf(match, path).href)
+      const to = URL.parse(location, url.href)
       const base = to === null ? null : URL.parse(to.href.replace(/\/info\/refs(\?.*)?$/, ''))
       const place = base === null ? null : gitPlace(base.href)
       const isOurs = place !== null && sources.covers(match, place)
       if (base === null || base.href === to?.href || !isOurs || hop === REDIRECTS)
         throw new GitRefusal(502, `${match.place.host} sends ${match.place.path} elsewhere, where it is not followed.`)
-      for (const oldest of moved.keys()) {
-        if (moved.size < LARGEST) break
-        moved.delete(oldest)
-      }
-      moved.set(placeUrl(match.place), base)
+      at = base
     }
+  }
+
+  function noteMove(entry: Entry, to: URL | null): void {
+    moved.delete(nameFor(entry))
+    for (const oldest of moved.keys()) {
+      if (moved.size < LARGEST) break
+      moved.delete(oldest)
+    }
+    if (to !== null) moved.set(nameFor(entry), to)
   }
 
   /** The refs that it names are looked at before anything of it is passed on. */
@@ -209,7 +220,9 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
     const known = defaultBranchOf(entry, response)
     const refused: { ref: string; reason: string }[] = []
     for (const command of head.commands) {
-      const reason = await refusalOf(command, rules, known)
+      const reason = hasOptions(head.capabilities)
+        ? 'push options are not passed on'
+        : await refusalOf(command, rules, known)
       if (reason !== null) refused.push({ ref: command.ref, reason })
     }
     if (refused.length === 0) {
@@ -236,7 +249,7 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
       const { match } = entry
       const login = await sources.open(match)
       const headers = ['user-agent', 'git/ambient', ...authorization(login)]
-      const url = urlOf(match, '/info/refs?service=git-upload-pack')
+      const url = urlOf(entry, '/info/refs?service=git-upload-pack')
       const answered = await upstream.send(url, { method: 'GET', headers, signal: gone(response) })
       let start: Buffer = Buffer.alloc(0)
       for await (const chunk of answered as AsyncIterable<Buffer>) {
@@ -272,6 +285,17 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
  */
 const isLedTo = (own: GitPlace, place: GitPlace): boolean =>
   isSamePlace({ ...own, path: place.path }, place) && place.path.startsWith(own.path)
+
+const nameFor = ({ grant, match }: Entry): string => `${grant.team} ${placeUrl(match.place)}`
+
+/** The repository on its server, as the run names it: what a client says besides does not count. */
+function ownUrl({ place, repository }: GitMatch): string {
+  // As it was given, where that is a web address: some servers know no other way to write it.
+  const given = withoutCredentials(repository.url)
+  const named = gitPlace(given)
+  const isGiven = named !== null && isSamePlace(named, place)
+  return isGiven ? given.replace(/[?#].*$/, '').replace(/\/+$/, '') : placeUrl(place)
+}
 
 function refusalFor(error: unknown): GitRefusal {
   if (error instanceof GitRefusal) return error

@@ -58,12 +58,12 @@ const OBJECT = '([0-9a-f]{40}|[0-9a-f]{64})'
 const COMMAND = new RegExp(`^${OBJECT} ${OBJECT} ([^\\0\\n]+)$`)
 
 function parseCommands(lines: readonly string[]): Omit<PushHead, 'bytes'> {
-  let capabilities: string[] = []
+  const capabilities = new Set<string>()
   const commands: PushCommand[] = []
   for (const line of lines) {
-    // The first command, or the certificate, has the capabilities behind a NUL.
+    // The first command, or the certificate, has the capabilities behind a NUL. Git takes those of any line.
     const [text = '', ...said] = line.split('\0')
-    if (said.length > 0) capabilities = said.join(' ').trim().split(' ')
+    for (const each of said.join(' ').split(/[ \n]+/)) if (each !== '') capabilities.add(each)
     const plain = text.replace(/\n$/, '')
     if (plain.startsWith('shallow ')) continue
     // Its commands stand within the certificate.
@@ -73,7 +73,7 @@ function parseCommands(lines: readonly string[]): Omit<PushHead, 'bytes'> {
       throw new PushFormatError('The list of refs has a line that is no command.')
     commands.push({ from, to, ref })
   }
-  return { commands, capabilities: new Set(capabilities) }
+  return { commands, capabilities }
 }
 
 export const isDeletion = ({ to }: PushCommand): boolean => /^0+$/.test(to)
@@ -92,6 +92,9 @@ const band = (number: number, content: Buffer): Buffer[] => {
     parts.push(line(Buffer.concat([Buffer.from([number]), content.subarray(at, at + BAND_BYTES)])))
   return parts
 }
+
+/** By them forges do more than push: they open a merge request that merges itself, or make a repository public. */
+export const hasOptions = (capabilities: ReadonlySet<string>): boolean => capabilities.has('push-options')
 
 /** Git reports nothing of a push whose client has not asked for it, and such a client takes any answer for a success. */
 export const wantsReport = (capabilities: ReadonlySet<string>): boolean =>

@@ -22,17 +22,17 @@ const path = (rest: string) => new RegExp(`^${version}(?:/openai)?${rest}$`)
 
 const free = [
   path('/messages/count_tokens'),
-  path('/embeddings'),
   path('/moderations'),
   path('/responses/input_tokens'),
   path('/responses/[^/]+/cancel'),
-  path('/(?:models|tunedModels)/[^/:]+:(?:countTokens|embedContent|batchEmbedContents)'),
+  path('/(?:models|tunedModels)/[^/:]+:countTokens'),
 ]
 
 const metered: readonly [RegExp, () => UsageReader][] = [
   [path('/messages'), anthropicReader],
   [path('/chat/completions'), chatReader],
   [path('/completions'), chatReader],
+  [path('/embeddings'), chatReader],
   [path('/responses(?:/compact)?'), responsesReader],
   [path('/(?:models|tunedModels)/[^/:]+:(?:generateContent|streamGenerateContent)'), geminiReader],
 ]

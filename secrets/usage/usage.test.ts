@@ -177,10 +177,11 @@ test.each([
   ['POST', '/chat/completions', { free: false, known: true, isChat: true }],
   ['POST', '/v1beta/openai/chat/completions', { free: false, known: true, isChat: true }],
   ['POST', '/responses/compact', { free: false, known: true }],
-  ['POST', '/embeddings', { free: true }],
+  ['POST', '/embeddings', { free: false, known: true }],
   ['POST', '/v1/messages;x=/embeddings', { free: false, known: false }],
   ['GET', '/v1/models', { free: true }],
   ['POST', '/v1beta/models/gemini-x:countTokens', { free: true, model: 'gemini-x' }],
+  ['POST', '/v1beta/models/gemini-x:embedContent', { free: false, known: false, model: 'gemini-x' }],
   ['POST', '/v1beta/models/gemini-x:generateContent', { free: false, known: true, model: 'gemini-x' }],
   ['POST', '/images/generations', { free: false, known: false }],
 ])('%s %s is %o', (method, path, kind) => {

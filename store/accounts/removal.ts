@@ -37,13 +37,15 @@ export async function deleteTeam(tx: Tx, uid: string): Promise<Removed | null> {
   `.execute(tx)
   await tx
     .updateTable('identities')
-    .set({ deleted_at: sql`now()` })
+    .set({ deleted_at: sql`now()`, config: sql`config - 'mcp_servers'` })
     .where('team', '=', uid)
     .where('deleted_at', 'is', null)
     .execute()
   // What is kept secret for it is nobody's any more, sealed or not.
   for (const table of ['webhooks', 'secrets', 'model_providers', 'git_credentials', 'mcp_servers'] as const)
     await tx.deleteFrom(table).where('team', '=', uid).execute()
+  await dropItems(tx, sql`team = ${uid}`)
+  await dropBudgets(tx, sql`team = ${uid}`)
   const environments = await tx
     .selectFrom('environments')
     .select('id')
@@ -99,6 +101,8 @@ export async function deletePerson(tx: Tx, uid: string): Promise<Removed | null>
     await tx.deleteFrom(table).where('person', '=', uid).execute()
   await tx.deleteFrom('secrets').where('scope', '=', 'person').where('owner', '=', uid).execute()
   await tx.deleteFrom('git_credentials').where('person', '=', uid).execute()
+  await dropItems(tx, sql`owner = ${uid}`)
+  await dropBudgets(tx, sql`scope = 'person' and thing = ${uid}`)
   await tellAccessChanged(tx)
   return { cancelledRuns, deletedSchedules, revokedKeys }
 }
@@ -111,6 +115,27 @@ async function deleteSchedules(tx: Tx, which: ReturnType<typeof sql>): Promise<n
     returning id
   `.execute(tx)
   return rows.length
+}
+
+/** Profiles, rules and saved prompts. Runs name them, so they stay, without the values that are sealed in them. */
+async function dropItems(tx: Tx, which: ReturnType<typeof sql>): Promise<void> {
+  await sql`
+    with dropped as (
+      update shared_items
+      set deleted_at = now(), is_default = false, content = content #- '{config,mcp_servers}'
+      where ${which} and deleted_at is null
+      returning uid
+    )
+    update shared_item_versions set content = content #- '{config,mcp_servers}' where uid in (select uid from dropped)
+  `.execute(tx)
+}
+
+/** Those of runs and their trees stay with them. */
+async function dropBudgets(tx: Tx, which: ReturnType<typeof sql>): Promise<void> {
+  await sql`
+    with dropped as (delete from budgets where ${which} and scope not in ('run', 'tree') returning uid)
+    delete from budget_alerts where budget_uid in (select uid from dropped)
+  `.execute(tx)
 }
 
 async function cancelRuns(tx: Tx, which: ReturnType<typeof sql>, reason: string): Promise<string[]> {

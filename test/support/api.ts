@@ -30,6 +30,8 @@ import { givenHolder } from './runs.ts'
 import { testVault } from './vault.ts'
 
 const ADMIN_KEY = 'wk-test-admin-key-0001'
+/** What the server makes hashes and signatures with. */
+export const LINK_KEY = 'key-of-the-links-0001'
 const WORKER_KEY = 'ww-test-worker-key-001'
 
 export interface TestApi {
@@ -119,7 +121,7 @@ async function serveTestApi(
   const metrics = createServerMetrics(createRegistry('server', version), () => readFigures(db))
   const dispatcher = createDispatcher({ db, client, attributes, metrics, tracing: noTracing, log })
   const builds = createBuildStarter({ db, client, attributes, config, log })
-  const keys = { admin: ADMIN_KEY, worker: WORKER_KEY, links: 'key-of-the-links-0001' }
+  const keys = { admin: ADMIN_KEY, worker: WORKER_KEY, links: LINK_KEY }
   const scheduleClock = createScheduleClock(client, attributes)
   const newKeeper = () => createScheduleKeeper({ db, clock: scheduleClock, dispatcher, config, log })
   const schedules = newKeeper()

@@ -44,7 +44,7 @@ describe.each(modelClients.map((client) => [client.format, client] as const))('%
     })
 
     expect(server.steps('steps')).toEqual([0, 1])
-    expect(server.requests.map(({ request, at, ...rest }) => rest)).toEqual(
+    expect(server.requests.map(({ request, at, body, ...rest }) => rest)).toEqual(
       [0, 1].map((step) => ({
         format,
         model: 'test-model',
@@ -53,6 +53,7 @@ describe.each(modelClients.map((client) => [client.format, client] as const))('%
         step,
         history: ['steps'],
         state: 'complete',
+        usage: step === 0 ? { inputTokens: 100, outputTokens: 20 } : { inputTokens: 7, outputTokens: 3 },
       })),
     )
     expect(server.requests[1]?.request.toolResults).toEqual([
