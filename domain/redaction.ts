@@ -136,10 +136,7 @@ export function createRedactor(values: Iterable<string>): Redactor {
     from = Math.min(from, text.length - word.length)
     for (let at = Math.max(0, text.length - WHOLE_CHARS); at < from; at++) {
       const rest = text.slice(at)
-      const could =
-        rest.length < SEED
-          ? beginnings.has(rest)
-          : hasWith(whole.get(rest.slice(0, SEED)), rest)
+      const could = rest.length < SEED ? beginnings.has(rest) : hasWith(whole.get(rest.slice(0, SEED)), rest)
       if (could) return at
     }
     return from

@@ -47,7 +47,7 @@ async function hasOwnKey(
   const field = authFields[provider]
   const name = secrets?.[field]
   if (!name) return false
-  const [secret] = await secretsOf(db, holder, [name])
+  const [secret] = await secretsOf(db, { ...holder, namedByOthers: false }, [name])
   if (secret === undefined)
     throw refused(`config.harness_auth_secrets.${field}: there is no secret ${name} that this run could have.`)
   return true

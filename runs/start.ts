@@ -20,6 +20,7 @@ import type { NewAttachment } from '../store/runs/attachments.ts'
 import { isCancelledWithChildren } from '../store/runs/cascade.ts'
 import type { Visibility } from '../store/runs/run-access.ts'
 import { type ForkOrigin, findParent, insertRun, type NewRun } from '../store/runs/runs.ts'
+import { areNamedByOthers } from '../store/secrets/run-secrets.ts'
 import { refuseFurtherChild } from './children.ts'
 import { type Inherited, resolveConfiguration } from './configuration.ts'
 import { resolveHarness } from './harness.ts'
@@ -102,7 +103,8 @@ export async function resolveRun(tx: Tx, settings: Config, body: StartRun, origi
   }
   // What is begun below a personal run, or with what is in it, is as personal, unless the request says otherwise.
   const scope = body.team == null && [parent?.scope, fork?.scope].includes('User') ? 'User' : owner.scope
-  const holder = { ...holderOf({ ...owner, scope }), environmentId }
+  const own = holderOf({ ...owner, scope })
+  const holder = { ...own, environmentId, namedByOthers: await areNamedByOthers(tx, own.creator, resolved.record) }
   await refuseUnknownSecrets(tx, holder, config.secrets)
   const harness = await withModelAccess(tx, holder, config, standard)
   const concurrency = body.concurrency ?? null

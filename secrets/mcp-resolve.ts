@@ -37,7 +37,7 @@ export async function resolveServer(
 
 /**
  * The secrets that a run may have, and the variables of its environment, as far as the server names them. A personal
- * secret is there only where the run's `secrets` name it: whoever stores a server cannot have other people's sent to it.
+ * secret is there only where the person whose run it is names it in `secrets`: whoever stores a server cannot have other people's sent to it.
  */
 async function valuesFor(
   db: Queryable,
@@ -63,8 +63,9 @@ async function valuesFor(
   const asChosen = await secretsOf(db, run.holder, chosen)
   // What the run's configuration names here, it has chosen, though it be in no list for its sandbox.
   const inScope = chosen === null ? [] : await secretsOf(db, run.holder, null)
+  const isNamed = (name: string) => !run.holder.namedByOthers && chosen?.includes(name)
   for (const secret of [...inScope, ...asChosen])
-    if (names.includes(secret.name) && (secret.scope !== 'person' || chosen?.includes(secret.name)))
+    if (names.includes(secret.name) && (secret.scope !== 'person' || isNamed(secret.name)))
       values.set(secret.name, { value: openSecret(vault, secret).value, isSecret: true })
   return values
 }

@@ -86,7 +86,7 @@ async function keyOf(
   name: string,
 ): Promise<{ uid: string; value: string } | null> {
   const run = await holderOf(db, runId)
-  const [secret] = run === null ? [] : await secretsOf(db, run.holder, [name])
+  const [secret] = run === null ? [] : await secretsOf(db, { ...run.holder, namedByOthers: false }, [name])
   return secret === undefined ? null : { uid: secret.uid, value: openSecret(vault, secret).value.trim() }
 }
 

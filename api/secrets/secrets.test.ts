@@ -79,6 +79,29 @@ test('a name is there once in each scope, and a host is given the value of the c
   expect(valuesIn(order).LAYERED).toBe('of-the-agent')
 })
 
+test('a personal secret goes to a run of the team by the word of its owner alone, whatever a profile or a schedule names', async () => {
+  const own = 'personal-value'
+  await given('OWN_WORD', own, { scope: 'person' })
+  const config = { secrets: ['OWN_WORD'] }
+  const profile = async (name: string, more: object) =>
+    (await api.call('POST', '/agent/profiles', { name, config, ...more })).body
+  const ofTeam = await profile('of the team', {})
+  const mine = await profile('mine', { team: false })
+  const start = (body: object) => api.call('POST', '/agent/runs', { prompt: 'p', ...body })
+  expect(await start({ config: { profile: ofTeam.uid } })).toMatchObject({
+    status: 422,
+    body: { detail: expect.stringContaining('OWN_WORD') },
+  })
+  const schedule = { name: 'nightly', cron_schedule: '0 3 * * *', prompt: 'p', agent_config: config }
+  expect((await api.call('POST', '/agent/schedules', schedule)).status).toBe(422)
+  for (const asked of [config, { profile: mine.uid }])
+    expect(valuesIn(await orderOf({ config: asked }))).toEqual({ OWN_WORD: own })
+  // One of the team by this name is what such a run gets, and the personal one is not.
+  await given('OWN_WORD', 'value-of-the-team')
+  expect(valuesIn(await orderOf({ config: { profile: ofTeam.uid } }))).toEqual({ OWN_WORD: 'value-of-the-team' })
+  expect(valuesIn(await orderOf({ config }))).toEqual({ OWN_WORD: own })
+})
+
 test('a run gets those that it names, or none, and shows which it was given', async () => {
   await given('NAMED_ONE', 'value-one')
   await given('NAMED_TWO', 'value-two', { kind: 'file', path: '~/.two' })

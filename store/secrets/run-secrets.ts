@@ -1,5 +1,6 @@
 // Which secrets a run gets, and which it was given.
 import { type Selectable, sql } from 'kysely'
+import type { RunConfiguration } from '../../domain/configuration.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { AgentConfig, InlineEnvironment } from '../../domain/run.ts'
 import { type GivenSecret, type SecretScope, secretScopes, type UsedSecret } from '../../domain/secret.ts'
@@ -16,6 +17,8 @@ export interface SecretHolder {
   creator: Principal
   executor: Principal
   environmentId: string | null
+  /** Somebody else has chosen the names that it asks for: see {@link areNamedByOthers}. */
+  namedByOthers: boolean
 }
 
 export type ChosenSecret = Pick<
@@ -34,9 +37,9 @@ export async function secretsOf(
   names: readonly string[] | null,
 ): Promise<ChosenSecret[]> {
   if (names?.length === 0) return []
-  const { team, scope, creator, executor, environmentId } = holder
+  const { team, scope, creator, executor, environmentId, namedByOthers } = holder
   const owners: [SecretScope, string][] = [['team', '']]
-  const isTheirs = creator.type !== 'service_account' && (scope === 'User' || names !== null)
+  const isTheirs = creator.type !== 'service_account' && (scope === 'User' || (names !== null && !namedByOthers))
   if (isTheirs) owners.push(['person', creator.uid])
   if (environmentId !== null) owners.push(['environment', environmentId])
   if (executor.type === 'service_account') owners.push(['agent', executor.uid])
@@ -61,9 +64,40 @@ export const secretsOfBuild = (db: Queryable, team: string, environmentId: strin
       creator: { type: 'operator', uid: '' },
       executor: { type: 'operator', uid: '' },
       environmentId,
+      namedByOthers: false,
     },
     null,
   )
+
+/**
+ * Whether the names in `config.secrets` are not those of the person whose run it is: what a profile of the team, a
+ * service account or a schedule says, others have written, who are not to get at somebody's personal secrets by it.
+ */
+export async function areNamedByOthers(
+  db: Queryable,
+  creator: Principal,
+  configuration: Pick<RunConfiguration, 'sources'> | null,
+): Promise<boolean> {
+  for (let source = configuration?.sources.secrets; ; ) {
+    if (source === undefined || source.type === 'request') return false
+    const { type, uid } = source
+    if (uid === undefined) return true
+    if (type === 'profile') {
+      const own = db.selectFrom('shared_items').select('uid').where('uid', '=', uid).where('owner', '=', creator.uid)
+      return (await own.executeTakeFirst()) === undefined
+    }
+    if (type !== 'parent_run' && type !== 'forked_run') return true
+    const from = await db
+      .selectFrom('runs')
+      .select('configuration')
+      .where('id', '=', uid)
+      .where('created_by_type', '=', creator.type)
+      .where('created_by', '=', creator.uid)
+      .executeTakeFirst()
+    if (!from) return true
+    source = from.configuration?.sources.secrets
+  }
+}
 
 /** @throws {VaultError} where the key is not here. */
 export const openSecret = (vault: Vault, { uid, name, version, kind, path, sealed }: ChosenSecret): GivenSecret => ({
@@ -94,20 +128,23 @@ export async function holderOf(
       'executor',
       'environment_id',
       'config',
+      'configuration',
       'environment',
     ])
     .where('id', '=', runId)
     .executeTakeFirst()
   if (!row) return null
+  const creator = { type: row.created_by_type, uid: row.created_by }
   return {
     config: row.config,
     environment: row.environment ?? { repos: [], setup_commands: [], env: {} },
     holder: {
       team: row.team,
       scope: row.scope,
-      creator: { type: row.created_by_type, uid: row.created_by },
+      creator,
       executor: { type: row.executor_type, uid: row.executor },
       environmentId: row.environment_id,
+      namedByOthers: await areNamedByOthers(db, creator, row.configuration),
     },
   }
 }
