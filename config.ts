@@ -8,8 +8,8 @@ import { canonicalTimeZone } from './domain/cron.ts'
 import { AgentName } from './domain/harness.ts'
 import { either, issueWords } from './domain/issue-words.ts'
 import { CHECKPOINT_MB } from './domain/limits.ts'
-import type { MoneyRules } from './domain/money-rules.ts'
-import { MICRO } from './domain/money-words.ts'
+import type { MoneyRules } from './domain/money/rules.ts'
+import { MICRO } from './domain/money/words.ts'
 import { nearest } from './domain/nearest.ts'
 
 /** The directory of this clone. */

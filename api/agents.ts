@@ -1,8 +1,8 @@
 // What can be asked to work here: skills, and harnesses.
 import { Router } from 'express'
+import { SkillQuery } from '../domain/configuration/skill.ts'
 import { agentNames } from '../domain/harness.ts'
 import type { Harnesses } from '../domain/run.ts'
-import { SkillQuery } from '../domain/skill.ts'
 import { agentProviders, resolveHarness } from '../runs/harness.ts'
 import { callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'

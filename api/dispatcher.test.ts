@@ -1,7 +1,7 @@
 import { TestWorkflowEnvironment } from '@temporalio/testing'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createGateway, type Gateway } from '../secrets/gateway.ts'
+import { createGateway, type Gateway } from '../secrets/gateway/gateway.ts'
 import { acceptMail } from '../store/runs/mail.ts'
 import { recordState } from '../store/runs/states.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'

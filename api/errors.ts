@@ -2,7 +2,7 @@
 import type { ErrorRequestHandler, Response } from 'express'
 import type { Logger } from 'pino'
 import { errorCodes, HttpError, invalid, notFound, problemOf } from '../domain/problem.ts'
-import { VaultError } from '../domain/vault.ts'
+import { VaultError } from '../domain/vault/vault.ts'
 import { FencedError, RunNotFoundError } from '../store/locking.ts'
 import { ClaimRefusedError } from '../store/runs/claims.ts'
 

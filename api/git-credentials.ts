@@ -1,8 +1,8 @@
 // What a team, and each of its people, lets the git broker get at repositories with.
 import { type Request, type Response, Router } from 'express'
 import { Uid } from '../domain/account.ts'
-import { GitCredentialConfig, type GitCredentials, gitSecretContext } from '../domain/git-credential.ts'
-import { gitScope } from '../domain/git-url.ts'
+import { GitCredentialConfig, type GitCredentials, gitSecretContext } from '../domain/git/credential.ts'
+import { gitScope } from '../domain/git/url.ts'
 import { GIT_CREDENTIALS } from '../domain/limits.ts'
 import { isAppKey } from '../secrets/git/github-app.ts'
 import { note } from '../store/audit.ts'

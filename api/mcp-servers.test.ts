@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { resolveServer } from '../secrets/mcp-resolve.ts'
+import { resolveServer } from '../secrets/mcp/resolve.ts'
 import { type Body, startTestApi, type TestApi } from '../test/support/api.ts'
 
 let api: TestApi

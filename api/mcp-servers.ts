@@ -1,8 +1,8 @@
 // Stored MCP servers of a team.
 import { type Request, type Response, Router } from 'express'
 import { Uid } from '../domain/account.ts'
-import { McpServerConfig, type McpServerItem, STORED_MCP_SERVERS, withStoredValues } from '../domain/mcp-server.ts'
-import { sealServer } from '../secrets/mcp-values.ts'
+import { McpServerConfig, type McpServerItem, STORED_MCP_SERVERS, withStoredValues } from '../domain/mcp/server.ts'
+import { sealServer } from '../secrets/mcp/values.ts'
 import { note } from '../store/audit.ts'
 import type { Tx } from '../store/database.ts'
 import {

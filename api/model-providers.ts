@@ -1,7 +1,7 @@
 // A team's own model endpoints, and the keys for them, which are never shown again.
 import { type Request, type Response, Router } from 'express'
 import { Uid } from '../domain/account.ts'
-import { MODEL_PROVIDERS, ModelProviderConfig, type ModelProviderItem } from '../domain/model-provider.ts'
+import { MODEL_PROVIDERS, ModelProviderConfig, type ModelProviderItem } from '../domain/models/provider.ts'
 import { note } from '../store/audit.ts'
 import type { Tx } from '../store/database.ts'
 import {

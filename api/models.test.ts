@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createRouting } from '../secrets/route.ts'
+import { createRouting } from '../secrets/gateway/route.ts'
 import { startTestApi, type TestApi } from '../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../test/support/postgres.ts'
 

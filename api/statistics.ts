@@ -1,7 +1,7 @@
 // Statistics of a team's runs, for dashboards.
 import { Router } from 'express'
 import { canonicalTimeZone } from '../domain/cron.ts'
-import { fromMicro } from '../domain/money.ts'
+import { fromMicro } from '../domain/money/money.ts'
 import {
   type RunFigures,
   STATISTICS_BUCKETS,

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Config, dataPaths, loadConfig, root, serverUrl } from '../config.ts'
-import { type Api, createApi } from './client.ts'
+import { type Api, createApi } from './api/client.ts'
 import { CliError, exitCodes } from './exit.ts'
 
 /** @throws {CliError} when there is no key; {@link createApi} says it when there is no server. */

@@ -1,6 +1,6 @@
 // A stored environment by the word that a person gave.
 import type { EnvironmentItem } from '../domain/environment.ts'
-import type { Api } from './client.ts'
+import type { Api } from './api/client.ts'
 import { findNamed } from './find-named.ts'
 
 /** The environment with this uid or name. */

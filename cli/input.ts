@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { text as readAll } from 'node:stream/consumers'
 import { typed } from '../config.ts'
-import type { Api } from './client.ts'
+import type { Api } from './api/client.ts'
 import { usageError } from './exit.ts'
 
 /** The prompt from the argument, a file, or stdin (`-`, or anything piped in); null where there is none. */

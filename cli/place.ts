@@ -1,5 +1,5 @@
 // The place in line, kept up to date on the screen's last line while a run waits.
-import type { Api } from './client.ts'
+import type { Api } from './api/client.ts'
 import type { Screen } from './screen.ts'
 
 const LOOK_MS = 3_000

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import { typed } from '../config.ts'
 import type { RunEvent } from '../domain/event.ts'
-import type { Api } from './client.ts'
+import type { Api } from './api/client.ts'
 import { CliError, exitCodes } from './exit.ts'
 
 /** The server sends a comment every 15 s; after three missed ones the connection is dead, whatever TCP thinks. */

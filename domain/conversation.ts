@@ -1,7 +1,7 @@
 // A conversation as Oz serves it: steps of messages, made from the events of transcripts.
 import { z } from 'zod'
 import type { RunEvent } from './event.ts'
-import { RequestUsage } from './money.ts'
+import { RequestUsage } from './money/money.ts'
 
 export const actionCategories = [
   'command',

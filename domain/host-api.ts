@@ -1,14 +1,14 @@
 // What a host asks of the server. A host has no database access: it hands over the transcript and gets its orders here.
 import { z } from 'zod'
 import { ForkedFrom } from './checkpoint.ts'
+import { PinnedSkill, SkillFile } from './configuration/skill.ts'
 import { BlockedHost } from './egress.ts'
 import { buildReasons } from './environment.ts'
 import { NewEvent } from './event.ts'
 import { AgentName, PermissionPolicy } from './harness.ts'
-import { McpServerOrder } from './mcp-server.ts'
+import { McpServerOrder } from './mcp/server.ts'
 import { CommitIdentity, InlineEnvironment, Repository, RunMode } from './run.ts'
-import { GivenSecret } from './secret.ts'
-import { PinnedSkill, SkillFile } from './skill.ts'
+import { GivenSecret } from './vault/secret.ts'
 import { EgressState, HostName } from './worker.ts'
 
 /** All of these routes live under this prefix and need a worker key. */

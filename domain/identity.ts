@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { Uid } from './account.ts'
 import { HarnessType } from './harness.ts'
-import { McpServers } from './mcp-server.ts'
+import { McpServers } from './mcp/server.ts'
 import { AgentConfig, EnvironmentId, Harness, HarnessAuthSecrets } from './run.ts'
 
 const text = (max: number) =>

@@ -1,10 +1,10 @@
 // Schedules: runs that begin by themselves, at the times of a cron expression. Field names are Oz's where Oz has the field.
 import { z } from 'zod'
 import { Ownership, Profile } from './account.ts'
-import { SavedPromptUse } from './configuration.ts'
+import { SavedPromptUse } from './configuration/configuration.ts'
 import { canonicalTimeZone, cronTrouble } from './cron.ts'
 import { EnvironmentSummary } from './environment.ts'
-import { Spent } from './money.ts'
+import { Spent } from './money/money.ts'
 import { cursor, PageInfo, pageLimit } from './page.ts'
 import { AgentConfig, Metadata, RunMode, StartRun } from './run.ts'
 import { runStates } from './state.ts'

@@ -1,6 +1,6 @@
 // Which forge a repository is on, and whose token opens pull requests there.
 import { readFile } from 'node:fs/promises'
-import { parseTokens } from '../domain/forge-tokens.ts'
+import { parseTokens } from '../domain/git/forge-tokens.ts'
 import { withoutCredentials } from '../domain/run.ts'
 import { ForgeError, type ForgeRepository } from './forge.ts'
 import { type ForgeName, forges } from './index.ts'

@@ -1,5 +1,5 @@
 // What a forge is to us: a place where a pushed branch becomes a pull request.
-import type { ForgeFailureCode, PullRequestStatus } from '../domain/pull-request.ts'
+import type { ForgeFailureCode, PullRequestStatus } from '../domain/git/pull-request.ts'
 
 export interface PullRequest {
   number: number

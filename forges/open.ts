@@ -1,5 +1,5 @@
 // Opens a pull request, or takes the one that there is. Repeated at any point, it comes to the same one.
-import type { PullRequestStatus } from '../domain/pull-request.ts'
+import type { PullRequestStatus } from '../domain/git/pull-request.ts'
 import { ForgeError, type ForgeRepository, type PullRequest } from './forge.ts'
 
 export interface Wanted {

@@ -1,12 +1,17 @@
 // What a run's configuration comes to: what is asked for, over what is kept for it, over what the server has. Decided once,
 // when the run is made, and kept with it. docs/configuration.md has the order as a table.
 import type { Config } from '../config.ts'
-import type { RunConfiguration, SavedPromptUse, SourceType, ValueSource } from '../domain/configuration.ts'
+import type {
+  RunConfiguration,
+  SavedPromptUse,
+  SourceType,
+  ValueSource,
+} from '../domain/configuration/configuration.ts'
+import { isFor } from '../domain/configuration/rule.ts'
+import { filledIn } from '../domain/configuration/saved-prompt.ts'
 import type { EnvironmentConfig } from '../domain/environment.ts'
 import { invalid, notFound } from '../domain/problem.ts'
-import { isFor } from '../domain/rule.ts'
 import { type AgentConfig, StartRun } from '../domain/run.ts'
-import { filledIn } from '../domain/saved-prompt.ts'
 import { environmentConfig } from '../store/builds/environments.ts'
 import { type HeldProfile, type HeldRule, heldFor, profileAt, promptFor } from '../store/configuration/for-run.ts'
 import type { Tx } from '../store/database.ts'

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts'
 import { type AgentName, agentOf, type ProviderName } from '../domain/harness.ts'
 import { invalid } from '../domain/problem.ts'
 import type { AgentConfig } from '../domain/run.ts'
-import { providerTargets } from '../secrets/targets.ts'
+import { providerTargets } from '../secrets/gateway/targets.ts'
 
 /** Whose models each agent speaks to. */
 export const agentProviders: Readonly<Record<AgentName, ProviderName | null>> = {

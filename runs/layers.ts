@@ -1,6 +1,6 @@
 // One configuration of several that lie over one another: each field as the strongest has it, and where it comes from.
 import type { Config } from '../config.ts'
-import type { ValueSource } from '../domain/configuration.ts'
+import type { ValueSource } from '../domain/configuration/configuration.ts'
 import type { EnvironmentConfig } from '../domain/environment.ts'
 import { agentOf } from '../domain/harness.ts'
 import { invalid } from '../domain/problem.ts'

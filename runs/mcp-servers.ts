@@ -1,6 +1,6 @@
 // The MCP servers of a new run: those that are stored are copied, so that the run keeps what it began with.
 import type { AgentName } from '../domain/harness.ts'
-import type { McpServers } from '../domain/mcp-server.ts'
+import type { McpServers } from '../domain/mcp/server.ts'
 import { HttpError, invalid } from '../domain/problem.ts'
 import type { AgentConfig } from '../domain/run.ts'
 import type { Queryable } from '../store/database.ts'

@@ -1,7 +1,7 @@
 // Whether a run may have its model, and with whose key.
 import type { ProviderName } from '../domain/harness.ts'
-import { isAllowed } from '../domain/model-rules.ts'
-import { defaultModels } from '../domain/models.ts'
+import { defaultModels } from '../domain/models/models.ts'
+import { isAllowed } from '../domain/models/rules.ts'
 import { HttpError } from '../domain/problem.ts'
 import type { AgentConfig } from '../domain/run.ts'
 import type { Queryable } from '../store/database.ts'

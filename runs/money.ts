@@ -1,7 +1,7 @@
 // Whether there is money for a run, and what it may cost.
 import { type Config, moneyRules } from '../config.ts'
-import { type BudgetAsk, toMicro } from '../domain/money.ts'
-import type { MoneyRules } from '../domain/money-rules.ts'
+import { type BudgetAsk, toMicro } from '../domain/money/money.ts'
+import type { MoneyRules } from '../domain/money/rules.ts'
 import { HttpError } from '../domain/problem.ts'
 import type { Tx } from '../store/database.ts'
 import { insertBudget } from '../store/money/budgets.ts'

@@ -1,6 +1,6 @@
 // The secrets that a new run asks for by name.
 import { HttpError } from '../domain/problem.ts'
-import { chosenNames, type SecretChoice } from '../domain/secret.ts'
+import { chosenNames, type SecretChoice } from '../domain/vault/secret.ts'
 import type { Queryable } from '../store/database.ts'
 import { type SecretHolder, secretsOf } from '../store/secrets/run-secrets.ts'
 

@@ -1,9 +1,15 @@
 // Which skills a run works by: what its request, or whatever stands for it, names, pinned to what it says now.
-import type { RunConfiguration } from '../domain/configuration.ts'
+import type { RunConfiguration } from '../domain/configuration/configuration.ts'
+import {
+  type PinnedSkill,
+  parseSkillName,
+  repositoryName,
+  type SkillReference,
+  skillSpec,
+} from '../domain/configuration/skill.ts'
 import { nearest } from '../domain/nearest.ts'
 import { HttpError, invalid, notFound } from '../domain/problem.ts'
 import type { AgentConfig, StartRun } from '../domain/run.ts'
-import { type PinnedSkill, parseSkillName, repositoryName, type SkillReference, skillSpec } from '../domain/skill.ts'
 import type { Tx } from '../store/database.ts'
 import { skillsOfRun } from '../store/skills/run-skills.ts'
 import {

@@ -6,7 +6,7 @@ import {
   type McpServerItem,
   type McpServers,
   shownServer,
-} from '../domain/mcp-server.ts'
+} from '../domain/mcp/server.ts'
 import type { Principal } from '../domain/permission.ts'
 import { profileIn, profilesOf } from './accounts/principals.ts'
 import type { Queryable, Tx } from './database.ts'

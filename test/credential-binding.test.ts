@@ -12,7 +12,7 @@ import type { CredentialBinding } from '../domain/host-api.ts'
 import { createDirectHost } from '../environments/direct/host.ts'
 import { createDockerHost } from '../environments/docker/host.ts'
 import type { Host, Sandbox } from '../environments/host.ts'
-import { createGateway, type Gateway } from '../secrets/gateway.ts'
+import { createGateway, type Gateway } from '../secrets/gateway/gateway.ts'
 import { leftovers } from './support/leftovers.ts'
 
 const log = pino({ level: 'silent' })

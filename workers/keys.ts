@@ -1,7 +1,7 @@
 // Keys and names that are made once and kept in the data directory.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { type Config, dataPaths } from '../config.ts'
-import { keep } from '../secrets/keep.ts'
+import { keep } from '../secrets/vault/keep.ts'
 
 /** The administrator's API key: the setting, or the one in the data directory, made when it is missing. */
 export const adminKey = async (config: Config): Promise<string> =>

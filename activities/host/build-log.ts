@@ -1,6 +1,6 @@
 // Runs on the worker that holds the sandbox. The log of a build, written by what writes the transcript of a run.
 import type { NewEvent } from '../../domain/event.ts'
-import type { Redactor } from '../../domain/redaction.ts'
+import type { Redactor } from '../../domain/vault/redaction.ts'
 import type { HostServer } from './server.ts'
 import { hidden, notesBy, type Transcript } from './transcript.ts'
 

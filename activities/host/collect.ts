@@ -1,8 +1,8 @@
 // Runs on the worker that holds the sandbox. The work product at the end of an execution.
 
 import type { RepositoryResult } from '../../domain/host-api.ts'
-import type { Redactor } from '../../domain/redaction.ts'
 import { withoutCredentials } from '../../domain/run.ts'
+import type { Redactor } from '../../domain/vault/redaction.ts'
 import { pushBranch } from '../../environments/git/push.ts'
 import { planRepositories } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { brokerUrl, placeUrl } from '../../domain/git-url.ts'
+import { brokerUrl, placeUrl } from '../../domain/git/url.ts'
 import type { BrokeredRepository } from '../../domain/host-api.ts'
 import { isErrno } from '../../environments/errno.ts'
 import type { GitAccess } from '../../environments/git/access.ts'

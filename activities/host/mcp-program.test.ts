@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { McpServer } from '../../domain/mcp-server.ts'
-import type { Place } from '../../secrets/binding.ts'
-import { createMcpDoor } from '../../secrets/mcp-door.ts'
-import { resolve, type Value } from '../../secrets/mcp-resolve.ts'
+import type { McpServer } from '../../domain/mcp/server.ts'
+import type { Place } from '../../secrets/gateway/binding.ts'
+import { createMcpDoor } from '../../secrets/mcp/door.ts'
+import { resolve, type Value } from '../../secrets/mcp/resolve.ts'
 import {
   listen,
   type McpServerStandIn,

@@ -1,5 +1,5 @@
 // What stands between an agent and the MCP servers that are started, or spoken to in the older protocol, in the sandbox.
-import { MCP_ENDPOINT_HEADER } from '../../domain/mcp-server.ts'
+import { MCP_ENDPOINT_HEADER } from '../../domain/mcp/server.ts'
 
 /** Below the agent's home. */
 export const MCP_PROGRAM = '.ambient/mcp-servers.mjs'

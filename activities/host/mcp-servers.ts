@@ -6,7 +6,7 @@ import { newEvent } from '../../agents/acp/events.ts'
 import { createRecorder } from '../../agents/acp/recorder.ts'
 import type { AcpAgent } from '../../agents/agent.ts'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
-import { type ReadServer, readMcpJson } from '../../domain/mcp-json.ts'
+import { type ReadServer, readMcpJson } from '../../domain/mcp/mcp-json.ts'
 import {
   expand,
   MCP_SERVERS_PATH,
@@ -14,7 +14,7 @@ import {
   type McpServer,
   type McpServerOrder,
   typeOf,
-} from '../../domain/mcp-server.ts'
+} from '../../domain/mcp/server.ts'
 import { TOOLS_SERVER } from '../../domain/tools.ts'
 import { isErrno } from '../../environments/errno.ts'
 import { repositoryPath } from '../../environments/git/repositories.ts'

@@ -1,9 +1,9 @@
 // Runs on a worker that has git. What the repositories of an environment have of skills, for the server to know.
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { SKILLS_BYTES } from '../../domain/configuration/skill.ts'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { SkillReading } from '../../domain/host-api.ts'
-import { SKILLS_BYTES } from '../../domain/skill.ts'
 import { readSkills } from '../../environments/git/skills.ts'
 import type { StopSignals } from './attended.ts'
 import type { HostDeps } from './deps.ts'

@@ -1,9 +1,9 @@
 // Runs on the worker that holds the sandbox. What a run is given of secrets, and what is kept out of all that it says.
 import { join } from 'node:path'
 import { RunFailureError } from '../../domain/failure.ts'
-import { hiddenValues } from '../../domain/hidden-values.ts'
 import type { BuildOrder } from '../../domain/host-api.ts'
-import { createRedactor, type Redactor } from '../../domain/redaction.ts'
+import { hiddenValues } from '../../domain/vault/hidden-values.ts'
+import { createRedactor, type Redactor } from '../../domain/vault/redaction.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { removeTree, runPaths } from '../../environments/run-directory.ts'
 import type { HostDeps } from './deps.ts'

@@ -1,7 +1,8 @@
 // Runs on the worker that holds the sandbox. The skills of a run: where they lie for the agent, and what it is told of them.
+
+import { type PinnedSkill, skillSpec } from '../../domain/configuration/skill.ts'
+import { skillBody } from '../../domain/configuration/skill-file.ts'
 import { withoutCredentials } from '../../domain/run.ts'
-import { type PinnedSkill, skillSpec } from '../../domain/skill.ts'
-import { skillBody } from '../../domain/skill-file.ts'
 import { repositoryPath } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { writeFilesBelow } from '../../environments/inside-directory.ts'

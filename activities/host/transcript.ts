@@ -1,6 +1,6 @@
 // Runs on the worker that holds the sandbox. Where events go.
 import type { EventKind, NewEvent } from '../../domain/event.ts'
-import type { Redactor } from '../../domain/redaction.ts'
+import type { Redactor } from '../../domain/vault/redaction.ts'
 import type { HostServer } from './server.ts'
 
 /** Most events that one request carries. */

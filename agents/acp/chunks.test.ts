@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { NewEvent } from '../../domain/event.ts'
-import { createRedactor } from '../../domain/redaction.ts'
+import { createRedactor } from '../../domain/vault/redaction.ts'
 import { createChunks } from './chunks.ts'
 import { createRecorder } from './recorder.ts'
 

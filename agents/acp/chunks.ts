@@ -1,6 +1,6 @@
 // What an agent says comes in pieces, and a value may be split over several: the last ones wait until it shows.
 import type { NewEvent } from '../../domain/event.ts'
-import { REDACTED, type Redactor } from '../../domain/redaction.ts'
+import { REDACTED, type Redactor } from '../../domain/vault/redaction.ts'
 
 /** Lines that were read, and what they gave. */
 export interface Read {

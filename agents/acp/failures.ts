@@ -20,7 +20,7 @@ const unavailable =
 /** How the gateway's refusal of a call names itself: see store/money/admit.ts. */
 const stopped = /\bambient_budget\b/
 
-/** The same of a call that the team's rules, or its keys, do not allow: see secrets/providers.ts. */
+/** The same of a call that the team's rules, or its keys, do not allow: see secrets/gateway/providers.ts. */
 const notAllowed = /\bambient_not_allowed\b/
 
 const ruledOut = (phase: Phase, log: string): RunFailure => ({

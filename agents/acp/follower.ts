@@ -2,7 +2,7 @@
 import type { RunFailure } from '../../domain/failure.ts'
 import type { PermissionPolicy } from '../../domain/harness.ts'
 import type { Journal, JournalLine } from '../../domain/journal.ts'
-import type { Redactor } from '../../domain/redaction.ts'
+import type { Redactor } from '../../domain/vault/redaction.ts'
 import type { AcpQuirks } from '../agent.ts'
 import type { Answered } from './call.ts'
 import { type Happening, newEvent, ofStrayLine, ofUpdate, PART, tokensOf } from './events.ts'

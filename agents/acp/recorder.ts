@@ -1,7 +1,7 @@
 // Hands events over in batches: while one batch is on its way, the next one gathers.
 import { setImmediate } from 'node:timers/promises'
 import type { NewEvent } from '../../domain/event.ts'
-import type { Redactor } from '../../domain/redaction.ts'
+import type { Redactor } from '../../domain/vault/redaction.ts'
 import { createChunks } from './chunks.ts'
 
 /** Stores events of a journal, and that it was read up to `readTo`. Safe to repeat. */

@@ -1,7 +1,7 @@
 // What a turn is given.
 import type { PermissionPolicy } from '../../domain/harness.ts'
 import type { Journal } from '../../domain/journal.ts'
-import type { Redactor } from '../../domain/redaction.ts'
+import type { Redactor } from '../../domain/vault/redaction.ts'
 import type { AcpQuirks } from '../agent.ts'
 import type { Claims } from '../claims.ts'
 import type { Record } from './recorder.ts'

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ambient } from '../../cli/testing/command.ts'
 import type { IdentityConfig } from '../../domain/identity.ts'
-import { SEALED_MARK } from '../../domain/sealed.ts'
-import { openServer } from '../../secrets/mcp-values.ts'
+import { SEALED_MARK } from '../../domain/vault/sealed.ts'
+import { openServer } from '../../secrets/mcp/values.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 
 // Everything here goes over HTTP, as people do it; api/permissions.test.ts has who may call which route at all.

@@ -1,11 +1,11 @@
 // Service accounts of a team: Oz's agent identities.
 import { type Request, Router } from 'express'
 import { Uid } from '../../domain/account.ts'
+import { skillSpec } from '../../domain/configuration/skill.ts'
 import { IdentityChange, type IdentityConfig, NewIdentity } from '../../domain/identity.ts'
-import type { McpServers } from '../../domain/mcp-server.ts'
-import { skillSpec } from '../../domain/skill.ts'
+import type { McpServers } from '../../domain/mcp/server.ts'
 import { pinSkills } from '../../runs/skills.ts'
-import { serversToKeep } from '../../secrets/mcp-values.ts'
+import { serversToKeep } from '../../secrets/mcp/values.ts'
 import {
   changeIdentity,
   deleteIdentity,

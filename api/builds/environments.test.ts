@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { openEnvironment } from '../../secrets/inline.ts'
+import { openEnvironment } from '../../secrets/vault/inline.ts'
 import { recordBuild } from '../../store/builds/builds.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 import { startTestPostgres, type TestPostgres } from '../../test/support/postgres.ts'

@@ -2,9 +2,9 @@
 import { type Request, type Response, Router } from 'express'
 import { EnvironmentConfig, type EnvironmentItem } from '../../domain/environment.ts'
 import { EnvironmentId, HIDDEN, withoutCredentials } from '../../domain/run.ts'
-import type { Vault } from '../../domain/vault.ts'
+import type { Vault } from '../../domain/vault/vault.ts'
 import { refuseBeyondLimits } from '../../runs/limits.ts'
-import { openEnvironment, sealEnvironment } from '../../secrets/inline.ts'
+import { openEnvironment, sealEnvironment } from '../../secrets/vault/inline.ts'
 import { note } from '../../store/audit.ts'
 import {
   deleteEnvironment,

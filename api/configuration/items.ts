@@ -2,8 +2,8 @@
 import { type Request, Router } from 'express'
 import type { z } from 'zod'
 import { Uid } from '../../domain/account.ts'
+import { ITEMS_LIMIT, type ItemKind, type ItemVersions } from '../../domain/configuration/shared-item.ts'
 import type { Action } from '../../domain/permission.ts'
-import { ITEMS_LIMIT, type ItemKind, type ItemVersions } from '../../domain/shared-item.ts'
 import { profileIn, profilesOf } from '../../store/accounts/principals.ts'
 import { note } from '../../store/audit.ts'
 import {

@@ -1,20 +1,20 @@
 // What is peculiar to agent profiles, rules and saved prompts.
 import type { Router } from 'express'
-import { AgentProfile, AgentProfileChange, NewAgentProfile, ProfileConfig } from '../../domain/agent-profile.ts'
-import { PERSONAL_RULES_BYTES, PROFILES, RULES, RULES_BYTES, SAVED_PROMPTS } from '../../domain/limits.ts'
-import { withShownServers } from '../../domain/mcp-server.ts'
-import { NewRule, Rule, RuleChange, type RuleContent } from '../../domain/rule.ts'
+import { AgentProfile, AgentProfileChange, NewAgentProfile, ProfileConfig } from '../../domain/configuration/profile.ts'
+import { NewRule, Rule, RuleChange, type RuleContent } from '../../domain/configuration/rule.ts'
 import {
   NewSavedPrompt,
   type PromptContent,
   refuseUnpaired,
   SavedPrompt,
   SavedPromptChange,
-} from '../../domain/saved-prompt.ts'
+} from '../../domain/configuration/saved-prompt.ts'
+import { PERSONAL_RULES_BYTES, PROFILES, RULES, RULES_BYTES, SAVED_PROMPTS } from '../../domain/limits.ts'
+import { withShownServers } from '../../domain/mcp/server.ts'
 import { resolveHarness } from '../../runs/harness.ts'
 import { refuseBeyondLimits } from '../../runs/limits.ts'
 import { skillsTogether } from '../../runs/skills.ts'
-import { configToKeep } from '../../secrets/mcp-values.ts'
+import { configToKeep } from '../../secrets/mcp/values.ts'
 import { identitiesWithProfile } from '../../store/accounts/identities.ts'
 import { environmentConfig } from '../../store/builds/environments.ts'
 import { enabledRuleBytes, type ItemRow } from '../../store/configuration/items.ts'

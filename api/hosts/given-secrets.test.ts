@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { sealEnvironment } from '../../secrets/inline.ts'
+import { sealEnvironment } from '../../secrets/vault/inline.ts'
 import { testVault } from '../../test/support/vault.ts'
 import { openedEnvironment } from './given-secrets.ts'
 

@@ -1,13 +1,13 @@
 // What a host is given of secrets with its order: opened here, for the host that holds the run, and noted.
 
-import { hiddenValues } from '../../domain/hidden-values.ts'
-import { isReference, namesIn, queryValues } from '../../domain/mcp-server.ts'
-import { createRedactor, type Redactor } from '../../domain/redaction.ts'
+import { isReference, namesIn, queryValues } from '../../domain/mcp/server.ts'
 import { type AgentConfig, type InlineEnvironment, withoutSecrets } from '../../domain/run.ts'
-import { chosenNames, type GivenSecret, SecretChoice } from '../../domain/secret.ts'
-import { type Vault, VaultError } from '../../domain/vault.ts'
-import { openEnvironment } from '../../secrets/inline.ts'
-import { openServer } from '../../secrets/mcp-values.ts'
+import { hiddenValues } from '../../domain/vault/hidden-values.ts'
+import { createRedactor, type Redactor } from '../../domain/vault/redaction.ts'
+import { chosenNames, type GivenSecret, SecretChoice } from '../../domain/vault/secret.ts'
+import { type Vault, VaultError } from '../../domain/vault/vault.ts'
+import { openServer } from '../../secrets/mcp/values.ts'
+import { openEnvironment } from '../../secrets/vault/inline.ts'
 import type { Db } from '../../store/database.ts'
 import {
   type ChosenSecret,

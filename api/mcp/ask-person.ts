@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { AskPerson } from '../../domain/tools.ts'
-import type { CredentialHolder } from '../../secrets/credential.ts'
+import type { CredentialHolder } from '../../secrets/gateway/credential.ts'
 import { askOfTurn, insertAsk } from '../../store/runs/asks.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, invalid } from '../errors.ts'

@@ -3,7 +3,7 @@ import type { AgentConfig, InlineEnvironment, StartRun } from '../../domain/run.
 import { isTerminal } from '../../domain/state.ts'
 import type { GetChildRun, StartChildRun } from '../../domain/tools.ts'
 import { type RunOrigin, startRun } from '../../runs/start.ts'
-import type { CredentialHolder } from '../../secrets/credential.ts'
+import type { CredentialHolder } from '../../secrets/gateway/credential.ts'
 import { note } from '../../store/audit.ts'
 import { childRuns, lastWords, type ParentRun, parentRun } from '../../store/runs/child-runs.ts'
 import type { ApiDeps } from '../deps.ts'

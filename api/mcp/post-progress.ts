@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { PostProgress } from '../../domain/tools.ts'
-import type { CredentialHolder } from '../../secrets/credential.ts'
+import type { CredentialHolder } from '../../secrets/gateway/credential.ts'
 import type { ApiDeps } from '../deps.ts'
 import { onceForRun } from './once.ts'
 

@@ -1,8 +1,8 @@
 // The Model Context Protocol over HTTP, as a server that keeps no sessions: what an agent asks is answered at once.
 import { type Request, type RequestHandler, type Response, Router } from 'express'
 import { z } from 'zod'
-import type { CredentialHolder } from '../../secrets/credential.ts'
-import { handshakeResult, ToolMessage, wantsNone } from '../../secrets/tools-handshake.ts'
+import type { CredentialHolder } from '../../secrets/gateway/credential.ts'
+import { handshakeResult, ToolMessage, wantsNone } from '../../secrets/tools/handshake.ts'
 import { findToolCredential } from '../../store/runs/credentials.ts'
 import { bearerToken } from '../access/auth.ts'
 import type { ApiDeps } from '../deps.ts'

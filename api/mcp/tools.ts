@@ -1,6 +1,6 @@
 // The tools of agents: a call is checked, done once, and answered in words that the agent can act by.
 import { type ToolName, tools } from '../../domain/tools.ts'
-import type { CredentialHolder } from '../../secrets/credential.ts'
+import type { CredentialHolder } from '../../secrets/gateway/credential.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError } from '../errors.ts'
 import { redactorOfRun } from '../hosts/given-secrets.ts'

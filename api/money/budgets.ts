@@ -10,9 +10,9 @@ import {
   NewBudget,
   RaiseBudget,
   type RunBudgets,
-} from '../../domain/money.ts'
-import type { MoneyRules } from '../../domain/money-rules.ts'
-import { dollars } from '../../domain/money-text.ts'
+} from '../../domain/money/money.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
+import { dollars } from '../../domain/money/text.ts'
 import { microUsdOf } from '../../runs/money.ts'
 import { note } from '../../store/audit.ts'
 import type { Queryable } from '../../store/database.ts'

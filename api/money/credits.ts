@@ -1,8 +1,8 @@
 // The team's credits, and the ledger that they come from.
 import { Router } from 'express'
 import { moneyRules } from '../../config.ts'
-import { type Credits, type LedgerPage, NewGrant, toMicro } from '../../domain/money.ts'
-import { ledgerKinds } from '../../domain/money-words.ts'
+import { type Credits, type LedgerPage, NewGrant, toMicro } from '../../domain/money/money.ts'
+import { ledgerKinds } from '../../domain/money/words.ts'
 import { note } from '../../store/audit.ts'
 import { enterGrant } from '../../store/money/charge.ts'
 import { type LedgerFilter, listLedger, readCredits } from '../../store/money/credits.ts'

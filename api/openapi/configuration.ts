@@ -1,7 +1,17 @@
-import { AgentProfile, AgentProfileChange, AgentProfileList, NewAgentProfile } from '../../domain/agent-profile.ts'
-import { NewRule, Rule, RuleChange, RuleList } from '../../domain/rule.ts'
-import { NewSavedPrompt, SavedPrompt, SavedPromptChange, SavedPromptList } from '../../domain/saved-prompt.ts'
-import { ItemsQuery, ItemVersions, VersionQuery, VersionsQuery } from '../../domain/shared-item.ts'
+import {
+  AgentProfile,
+  AgentProfileChange,
+  AgentProfileList,
+  NewAgentProfile,
+} from '../../domain/configuration/profile.ts'
+import { NewRule, Rule, RuleChange, RuleList } from '../../domain/configuration/rule.ts'
+import {
+  NewSavedPrompt,
+  SavedPrompt,
+  SavedPromptChange,
+  SavedPromptList,
+} from '../../domain/configuration/saved-prompt.ts'
+import { ItemsQuery, ItemVersions, VersionQuery, VersionsQuery } from '../../domain/configuration/shared-item.ts'
 import { json, nothing, type RouteDeclaration, type Section } from './declaration.ts'
 import { createdAt, environmentUid, operator, updatedAt } from './examples.ts'
 

@@ -1,5 +1,5 @@
 // What the git broker gets at repositories with.
-import { GitCredentialConfig, GitCredentialItem, GitCredentials } from '../../domain/git-credential.ts'
+import { GitCredentialConfig, GitCredentialItem, GitCredentials } from '../../domain/git/credential.ts'
 import { json, nothing, type Section } from './declaration.ts'
 import { createdAt, updatedAt } from './examples.ts'
 

@@ -1,4 +1,4 @@
-import { McpServerConfig, McpServerItem, McpServerList } from '../../domain/mcp-server.ts'
+import { McpServerConfig, McpServerItem, McpServerList } from '../../domain/mcp/server.ts'
 import { json, nothing, type Section } from './declaration.ts'
 import { createdAt, operator, updatedAt } from './examples.ts'
 

@@ -10,7 +10,7 @@ import {
   NewGrant,
   RaiseBudget,
   RunBudgets,
-} from '../../domain/money.ts'
+} from '../../domain/money/money.ts'
 import { json, nothing, type Section } from './declaration.ts'
 import { createdAt, runId } from './examples.ts'
 

@@ -1,5 +1,5 @@
 // What runs make outside, and who is told of them.
-import { PullRequests } from '../../domain/pull-request.ts'
+import { PullRequests } from '../../domain/git/pull-request.ts'
 import { ReferenceQuery, RunByReference } from '../../domain/reference-url.ts'
 import {
   DeliveryQuery,

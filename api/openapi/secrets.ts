@@ -1,6 +1,6 @@
 // Secrets, and the vault that they are kept in.
-import { NewSecret, SecretChange, SecretItem, SecretPage, SecretQuery } from '../../domain/secret.ts'
-import { RotateVault, VaultRotation, VaultState } from '../../domain/vault-state.ts'
+import { NewSecret, SecretChange, SecretItem, SecretPage, SecretQuery } from '../../domain/vault/secret.ts'
+import { RotateVault, VaultRotation, VaultState } from '../../domain/vault/vault-state.ts'
 import { json, nothing, type Section } from './declaration.ts'
 import { createdAt, operator, updatedAt } from './examples.ts'
 

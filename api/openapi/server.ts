@@ -1,7 +1,7 @@
 import { z } from 'zod'
+import { SkillList, SkillQuery } from '../../domain/configuration/skill.ts'
 import { Health } from '../../domain/health.ts'
 import { Harnesses } from '../../domain/run.ts'
-import { SkillList, SkillQuery } from '../../domain/skill.ts'
 import { json, type Section } from './declaration.ts'
 import { createdAt } from './examples.ts'
 

@@ -1,6 +1,6 @@
 // The pull requests of a run, and asking for them again.
 import { Router } from 'express'
-import type { PullRequests } from '../../domain/pull-request.ts'
+import type { PullRequests } from '../../domain/git/pull-request.ts'
 import { note } from '../../store/audit.ts'
 import { askedPullRequests, listPullRequests } from '../../store/runs/pull-requests.ts'
 import {

@@ -17,7 +17,7 @@ import {
 } from '../../domain/schedule.ts'
 import { refuseUnstartable, startScheduled } from '../../runs/scheduled.ts'
 import { BY_SKILL, skillsTogether } from '../../runs/skills.ts'
-import { configToKeep } from '../../secrets/mcp-values.ts'
+import { configToKeep } from '../../secrets/mcp/values.ts'
 import { note } from '../../store/audit.ts'
 import type { Queryable, Tx } from '../../store/database.ts'
 import { serveSchedule, serveSchedules } from '../../store/schedules/schedule-items.ts'

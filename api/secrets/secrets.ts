@@ -10,7 +10,7 @@ import {
   type SecretPage,
   type SecretScope,
   secretScopes,
-} from '../../domain/secret.ts'
+} from '../../domain/vault/secret.ts'
 import { findIdentity } from '../../store/accounts/identities.ts'
 import { note } from '../../store/audit.ts'
 import { environmentConfig } from '../../store/builds/environments.ts'

@@ -1,8 +1,8 @@
 // The vault, for operators: under which keys values are sealed, and the change to another key.
 import { Router } from 'express'
 import { sql } from 'kysely'
-import { RotateVault, type VaultRotation } from '../../domain/vault-state.ts'
-import { rotate, vaultState } from '../../secrets/rotation.ts'
+import { RotateVault, type VaultRotation } from '../../domain/vault/vault-state.ts'
+import { rotate, vaultState } from '../../secrets/vault/rotation.ts'
 import { note } from '../../store/audit.ts'
 import type { Db } from '../../store/database.ts'
 import { callerOf, permit } from '../access/caller.ts'

@@ -1,11 +1,11 @@
 // What a host asks of the server for skills: those of its runs, and those that it is to read for all.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Request, Response, Router } from 'express'
+import { repositoryName } from '../../domain/configuration/skill.ts'
+import { readSkillText } from '../../domain/configuration/skill-file.ts'
 import { SkillReading, SkillReadingOrder, SkillTexts } from '../../domain/host-api.ts'
 import { withoutCredentials } from '../../domain/run.ts'
-import { repositoryName } from '../../domain/skill.ts'
-import { readSkillText } from '../../domain/skill-file.ts'
-import { openEnvironment } from '../../secrets/inline.ts'
+import { openEnvironment } from '../../secrets/vault/inline.ts'
 import { issueHostGitToken } from '../../store/git/tokens.ts'
 import { skillContents } from '../../store/skills/contents.ts'
 import {

@@ -1,9 +1,9 @@
 // The skills of a team as agents, which is what Oz lists under that name.
 
+import type { SkillList, SkillVariant } from '../../domain/configuration/skill.ts'
+import { repositoryName, skillSpec } from '../../domain/configuration/skill.ts'
+import { skillBody } from '../../domain/configuration/skill-file.ts'
 import { withoutCredentials } from '../../domain/run.ts'
-import type { SkillList, SkillVariant } from '../../domain/skill.ts'
-import { repositoryName, skillSpec } from '../../domain/skill.ts'
-import { skillBody } from '../../domain/skill-file.ts'
 import type { Db } from '../../store/database.ts'
 import { skillContents } from '../../store/skills/contents.ts'
 import {

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import OzAPI from 'oz-agent-sdk'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { SkillList } from '../../domain/configuration/skill.ts'
 import type { RunItem } from '../../domain/run.ts'
-import type { SkillList } from '../../domain/skill.ts'
 import { askForReading } from '../../store/skills/readings.ts'
 import { HOST, startTestApi, type TestApi } from '../../test/support/api.ts'
 

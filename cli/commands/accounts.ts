@@ -4,7 +4,7 @@ import type { MemberItem, PersonItem, RemovedAccount, TeamItem } from '../../dom
 import type { ApiKeyItem } from '../../domain/api-key.ts'
 import { type Role, roles, type Scope, type ShareLevel } from '../../domain/permission.ts'
 import type { ShareItem } from '../../domain/share.ts'
-import type { Api } from '../client.ts'
+import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findRun } from '../input.ts'

@@ -1,8 +1,8 @@
 // `ambient apply`, and the end of `ambient run --branch|--patch`: the work comes home.
 import { writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import type { Api } from '../api/client.ts'
 import { type BranchWish, bringBranch, checkBranchName } from '../bring-home.ts'
-import type { Api } from '../client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findRun } from '../input.ts'

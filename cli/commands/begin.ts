@@ -1,7 +1,7 @@
 // What comes of a run that is asked for here: it is started, followed, and its work brought home.
 import { typed } from '../../config.ts'
+import type { Api } from '../api/client.ts'
 import type { BranchWish } from '../bring-home.ts'
-import type { Api } from '../client.ts'
 import { exitCodes } from '../exit.ts'
 import { follow } from '../follow.ts'
 import { shortId } from '../render/summary.ts'

@@ -1,9 +1,9 @@
 // `ambient budgets`: what may be spent, and what a run may cost.
-import type { BudgetItem, RunBudgets } from '../../domain/money.ts'
+import type { BudgetItem, RunBudgets } from '../../domain/money/money.ts'
+import type { Limit } from '../api/money.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findRun } from '../input.ts'
-import type { Limit } from '../money-api.ts'
 import { budgetBar } from '../render/budget.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'

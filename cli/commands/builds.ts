@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { typed } from '../../config.ts'
 import type { BuildItem } from '../../domain/environment.ts'
-import type { Api } from '../client.ts'
+import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import type { LedgerEntry } from '../../domain/money.ts'
-import { dollars } from '../../domain/money-text.ts'
+import type { LedgerEntry } from '../../domain/money/money.ts'
+import { dollars } from '../../domain/money/text.ts'
 import { budgetBar } from '../render/budget.ts'
 import { csvLine } from './credits.ts'
 

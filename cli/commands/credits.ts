@@ -1,6 +1,6 @@
 // `ambient credits`: what the team has to spend, and the ledger of it.
-import type { Credits, LedgerEntry } from '../../domain/money.ts'
-import { usdText } from '../../domain/money-text.ts'
+import type { Credits, LedgerEntry } from '../../domain/money/money.ts'
+import { usdText } from '../../domain/money/text.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
 import { findRun } from '../input.ts'

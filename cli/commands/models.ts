@@ -1,9 +1,9 @@
 // `ambient models`, `ambient providers`: what the team's runs may call, what it costs, and where it is.
 import { typed } from '../../config.ts'
 import type { ProviderName } from '../../domain/harness.ts'
-import type { ModelProviderItem } from '../../domain/model-provider.ts'
-import type { ModelItem } from '../../domain/models.ts'
-import type { Api } from '../client.ts'
+import type { ModelItem } from '../../domain/models/models.ts'
+import type { ModelProviderItem } from '../../domain/models/provider.ts'
+import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { table } from '../render/table.ts'

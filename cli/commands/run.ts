@@ -1,6 +1,6 @@
 // `ambient run`: starts a run, follows it, and brings its work home.
 import { callerVariable, typed } from '../../config.ts'
-import type { McpServer } from '../../domain/mcp-server.ts'
+import type { McpServer } from '../../domain/mcp/server.ts'
 import type { CommitIdentity } from '../../domain/run.ts'
 import { checkBranchName, refuseCheckedOut } from '../bring-home.ts'
 import { connect, isLocal } from '../connect.ts'

@@ -1,9 +1,9 @@
 // `ambient runs`, `ambient runs show`.
 import { typed } from '../../config.ts'
-import type { ValueSource } from '../../domain/configuration.ts'
-import { usdText } from '../../domain/money-text.ts'
+import type { ValueSource } from '../../domain/configuration/configuration.ts'
+import { usdText } from '../../domain/money/text.ts'
 import type { RunItem } from '../../domain/run.ts'
-import type { Api } from '../client.ts'
+import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { CliError, type ExitCode, exitCodes } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'

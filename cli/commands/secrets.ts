@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { text as readAll } from 'node:stream/consumers'
 import { typed } from '../../config.ts'
-import type { SecretItem, SecretScope } from '../../domain/secret.ts'
+import type { SecretItem, SecretScope } from '../../domain/vault/secret.ts'
 import { connect } from '../connect.ts'
 import { readDotenv } from '../dotenv.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'

@@ -1,6 +1,6 @@
 // `ambient skills`: the skills that runs can be started with.
 import { typed } from '../../config.ts'
-import type { SkillList } from '../../domain/skill.ts'
+import type { SkillList } from '../../domain/configuration/skill.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
 import type { Style } from '../render/style.ts'

@@ -1,6 +1,6 @@
 // `ambient stats`: what the runs of the team came to.
 
-import { usdText } from '../../domain/money-text.ts'
+import { usdText } from '../../domain/money/text.ts'
 import type { RunFigures, Statistics } from '../../domain/statistics.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'

@@ -1,5 +1,5 @@
 // `ambient vault`: under which keys secret values are sealed. For whoever has the admin key.
-import type { VaultState } from '../../domain/vault-state.ts'
+import type { VaultState } from '../../domain/vault/vault-state.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
 import { createScreen } from '../screen.ts'

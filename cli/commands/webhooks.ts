@@ -1,7 +1,7 @@
 // `ambient webhooks`: whom the server tells of what happens to runs.
 import { typed } from '../../config.ts'
 import type { WebhookConfig, WebhookDelivery, WebhookEvent, WebhookItem } from '../../domain/webhook.ts'
-import type { Api } from '../client.ts'
+import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { readMetadata } from '../input.ts'

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { typed } from '../../config.ts'
 import type { WorkerItem, WorkerKeyItem } from '../../domain/worker.ts'
-import type { Api } from '../client.ts'
+import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { CliError, type ExitCode, exitCodes, usageError } from '../exit.ts'
 import type { Style } from '../render/style.ts'

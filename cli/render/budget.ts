@@ -1,5 +1,5 @@
 // A budget as a bar.
-import { usdText } from '../../domain/money-text.ts'
+import { usdText } from '../../domain/money/text.ts'
 
 const WIDTH = 20
 

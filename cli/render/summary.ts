@@ -2,7 +2,7 @@
 
 import { typed } from '../../config.ts'
 import type { RunEvent } from '../../domain/event.ts'
-import { usdText } from '../../domain/money-text.ts'
+import { usdText } from '../../domain/money/text.ts'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal } from '../../domain/state.ts'
 import { stateColour, stateWords } from '../render.ts'

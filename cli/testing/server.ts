@@ -8,7 +8,7 @@ import type { CheckpointItem } from '../../domain/checkpoint.ts'
 import type { EventKind, RunEvent } from '../../domain/event.ts'
 import type { Harnesses, RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
-import type { ResultItem } from '../client.ts'
+import type { ResultItem } from '../api/client.ts'
 
 export const KEY = 'a-key-of-the-tests'
 /** The id of every message that is sent. */

@@ -1,6 +1,7 @@
 // The branch of a run's own, in repositories that were not cloned for this run: prepared ones, and those of a run that was forked.
-import { isRunBranch } from '../../domain/branch.ts'
+
 import { RunFailureError } from '../../domain/failure.ts'
+import { isRunBranch } from '../../domain/git/branch.ts'
 import type { Repository } from '../../domain/run.ts'
 import { COMMON } from '../work-product/scripts.ts'
 import { type LookOptions, look, NO_GIT } from '../work-product/work-product.ts'

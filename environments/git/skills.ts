@@ -3,8 +3,13 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import {
+  SKILL_FILES,
+  SKILL_FILES_BYTES,
+  SKILL_TEXT_BYTES,
+  SKILLS_OF_REPOSITORY,
+} from '../../domain/configuration/skill.ts'
 import type { Repository } from '../../domain/run.ts'
-import { SKILL_FILES, SKILL_FILES_BYTES, SKILL_TEXT_BYTES, SKILLS_OF_REPOSITORY } from '../../domain/skill.ts'
 import { gitOptions, remoteOf } from './access.ts'
 import { commitOf } from './check-out.ts'
 import { type CloneContext, cloneInto } from './clone.ts'

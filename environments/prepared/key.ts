@@ -1,6 +1,6 @@
 // What a finished set-up depends on, in one name.
 import { createHash } from 'node:crypto'
-import { isRunBranch } from '../../domain/branch.ts'
+import { isRunBranch } from '../../domain/git/branch.ts'
 import { type InlineEnvironment, withoutCredentials } from '../../domain/run.ts'
 import { planRepositories } from '../git/repositories.ts'
 import type { Host, SandboxImage } from '../host.ts'

@@ -1,7 +1,7 @@
 // Tokens of GitHub Apps: each for one repository, for an hour, made with the app's private key.
 import { createPrivateKey, createSign } from 'node:crypto'
 import { z } from 'zod'
-import type { GitPlace } from '../../domain/git-url.ts'
+import type { GitPlace } from '../../domain/git/url.ts'
 import { answerText, type Upstream, UpstreamError } from './upstream.ts'
 
 export interface GitHubApp {

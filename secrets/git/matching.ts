@@ -1,6 +1,6 @@
 // Which credential is for which repository of a run: found without opening any.
-import type { ForgeName } from '../../domain/forge-name.ts'
-import { type GitPlace, gitPlace, gitScope, placeWithin } from '../../domain/git-url.ts'
+import type { ForgeName } from '../../domain/git/forge-name.ts'
+import { type GitPlace, gitPlace, gitScope, placeWithin } from '../../domain/git/url.ts'
 import { type Repository, withoutCredentials } from '../../domain/run.ts'
 import type { StoredGitCredential } from '../../store/git/credentials.ts'
 import type { TokenServer } from './settings.ts'

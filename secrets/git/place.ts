@@ -3,7 +3,7 @@ import type http from 'node:http'
 import type { Queryable } from '../../store/database.ts'
 import { claimGitToken, type GitGrant } from '../../store/git/tokens.ts'
 import { bindingOf } from '../../store/runs/credentials.ts'
-import { placeOf } from '../binding.ts'
+import { placeOf } from '../gateway/binding.ts'
 
 /**
  * The token says it from the time at which it is given out; the run's own

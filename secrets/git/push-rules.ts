@@ -1,5 +1,5 @@
 // What a run may change by a push of its own.
-import { isBranchOf } from '../../domain/branch.ts'
+import { isBranchOf } from '../../domain/git/branch.ts'
 import { isDeletion, type PushCommand } from './pkt-lines.ts'
 
 export interface PushRules {

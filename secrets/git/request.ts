@@ -1,6 +1,6 @@
 // What git asks of the broker, by method and path.
 import type { IncomingHttpHeaders } from 'node:http'
-import { GIT_PATH, type GitPlace, gitPlace } from '../../domain/git-url.ts'
+import { GIT_PATH, type GitPlace, gitPlace } from '../../domain/git/url.ts'
 
 export type GitService = 'git-upload-pack' | 'git-receive-pack'
 

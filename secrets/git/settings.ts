@@ -1,8 +1,8 @@
 // The tokens of the settings, which are for the runs of all teams.
 import { readFile } from 'node:fs/promises'
 import type { Config } from '../../config.ts'
-import { type ForgeName, forgeHomes } from '../../domain/forge-name.ts'
-import { parseTokens } from '../../domain/forge-tokens.ts'
+import { type ForgeName, forgeHomes } from '../../domain/git/forge-name.ts'
+import { parseTokens } from '../../domain/git/forge-tokens.ts'
 import { UpstreamError } from './upstream.ts'
 
 export interface TokenServer {

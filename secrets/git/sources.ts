@@ -1,12 +1,13 @@
 // The real credentials of repositories, opened at the last moment.
-import type { ForgeName } from '../../domain/forge-name.ts'
-import { gitSecretContext } from '../../domain/git-credential.ts'
-import { type GitPlace, gitScope, isWithin } from '../../domain/git-url.ts'
+
+import { gitSecretContext } from '../../domain/git/credential.ts'
+import type { ForgeName } from '../../domain/git/forge-name.ts'
+import { type GitPlace, gitScope, isWithin } from '../../domain/git/url.ts'
 import type { Repository } from '../../domain/run.ts'
-import { type Vault, VaultError } from '../../domain/vault.ts'
+import { type Vault, VaultError } from '../../domain/vault/vault.ts'
 import type { Queryable } from '../../store/database.ts'
 import { listGitCredentials, noteGitCredentialUse, type StoredGitCredential } from '../../store/git/credentials.ts'
-import { openEnvironment } from '../inline.ts'
+import { openEnvironment } from '../vault/inline.ts'
 import { createGitHubApps, type GitHubApp, githubApi } from './github-app.ts'
 import { type GitMatch, matchRepositories } from './matching.ts'
 import { tokenServers } from './settings.ts'

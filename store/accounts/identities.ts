@@ -2,7 +2,7 @@
 import { type Selectable, sql } from 'kysely'
 import { asServed } from '../../domain/harness.ts'
 import type { IdentityConfig, IdentityItem } from '../../domain/identity.ts'
-import { shownServers } from '../../domain/mcp-server.ts'
+import { shownServers } from '../../domain/mcp/server.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { jsonb } from '../json.ts'

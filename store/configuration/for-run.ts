@@ -1,9 +1,9 @@
 // What of a team's and a person's profiles, rules and saved prompts is there for a run.
 import { sql } from 'kysely'
-import type { ProfileConfig } from '../../domain/agent-profile.ts'
-import type { SavedPromptUse, UsedItem } from '../../domain/configuration.ts'
-import type { RuleContent } from '../../domain/rule.ts'
-import type { PromptContent } from '../../domain/saved-prompt.ts'
+import type { SavedPromptUse, UsedItem } from '../../domain/configuration/configuration.ts'
+import type { ProfileConfig } from '../../domain/configuration/profile.ts'
+import type { RuleContent } from '../../domain/configuration/rule.ts'
+import type { PromptContent } from '../../domain/configuration/saved-prompt.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { atVersion, type ItemRow } from './items.ts'
 

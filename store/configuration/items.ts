@@ -1,7 +1,7 @@
 // Agent profiles, rules and saved prompts: one table, and one for their versions. A team in every query.
 import { type Selectable, sql } from 'kysely'
+import type { ItemKind } from '../../domain/configuration/shared-item.ts'
 import type { Principal } from '../../domain/permission.ts'
-import type { ItemKind } from '../../domain/shared-item.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { jsonb, storableText } from '../json.ts'
 import type { SharedItemsTable } from '../schema.ts'

@@ -1,6 +1,6 @@
 // What the git broker gets at repositories with. A team in every query; secrets as the vault has sealed them.
 import { type Selectable, type SqlBool, sql } from 'kysely'
-import type { GitCredentialConfig, GitCredentialItem } from '../../domain/git-credential.ts'
+import type { GitCredentialConfig, GitCredentialItem } from '../../domain/git/credential.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { Queryable, Tx } from '../database.ts'
 import type { GitCredentialsTable } from '../schema.ts'

@@ -1,7 +1,7 @@
 // By what the git broker is reached: from the sandboxes of a run, and by hosts for what they have in hand. Only hashes are kept.
 import { randomBytes } from 'node:crypto'
 import { type SqlBool, sql } from 'kysely'
-import { runBranch } from '../../domain/branch.ts'
+import { runBranch } from '../../domain/git/branch.ts'
 import type { CredentialBinding } from '../../domain/host-api.ts'
 import type { CallerType } from '../../domain/permission.ts'
 import type { Repository } from '../../domain/run.ts'

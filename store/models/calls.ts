@@ -1,6 +1,6 @@
 // The calls of models, one row each: opened before a call goes out, settled once.
 import { type Selectable, sql } from 'kysely'
-import type { CallCost, ModelCallEnd, ModelCallStart, SettledCall, TokenUsage } from '../../domain/model-call.ts'
+import type { CallCost, ModelCallEnd, ModelCallStart, SettledCall, TokenUsage } from '../../domain/models/call.ts'
 import type { Db, Queryable, Tx } from '../database.ts'
 import type { ModelCallsTable } from '../schema.ts'
 

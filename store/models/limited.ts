@@ -1,7 +1,7 @@
 // Calls whose price is unknown, where something limits what a run may spend: they would cost nothing there.
 import { sql } from 'kysely'
-import type { CallRefusal, ModelCallStart } from '../../domain/model-call.ts'
-import type { MoneyRules } from '../../domain/money-rules.ts'
+import type { CallRefusal, ModelCallStart } from '../../domain/models/call.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
 import type { Queryable } from '../database.ts'
 import { placesOfRun } from '../money/places.ts'
 

@@ -1,9 +1,9 @@
 // A team's own model endpoints. A team in every query; keys and headers only as the vault has sealed them.
 import { type Selectable, sql } from 'kysely'
 import type { ProviderName } from '../../domain/harness.ts'
-import type { ModelProviderConfig, ModelProviderItem } from '../../domain/model-provider.ts'
+import type { ModelProviderConfig, ModelProviderItem } from '../../domain/models/provider.ts'
 import type { Principal } from '../../domain/permission.ts'
-import type { Vault } from '../../domain/vault.ts'
+import type { Vault } from '../../domain/vault/vault.ts'
 import type { Queryable, Tx } from '../database.ts'
 import type { ModelProvidersTable } from '../schema.ts'
 import { newUid } from '../uid.ts'

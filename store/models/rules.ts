@@ -1,6 +1,6 @@
 // Which models a team's runs may call.
 import { sql } from 'kysely'
-import { type ModelRules, noRules } from '../../domain/model-rules.ts'
+import { type ModelRules, noRules } from '../../domain/models/rules.ts'
 import type { Queryable, Tx } from '../database.ts'
 
 export async function modelRules(db: Queryable, team: string): Promise<ModelRules> {

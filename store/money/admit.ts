@@ -1,6 +1,6 @@
 // What the gateway asks before it passes a model call on.
-import type { CallRefusal, ModelCallStart } from '../../domain/model-call.ts'
-import type { MoneyRules } from '../../domain/money-rules.ts'
+import type { CallRefusal, ModelCallStart } from '../../domain/models/call.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { Db } from '../database.ts'
 import { refusalOfRun } from './refusal.ts'

@@ -1,8 +1,8 @@
 // Budgets: what may be spent, by whom, in which time.
 import { type RawBuilder, sql } from 'kysely'
-import { type BudgetItem, DEFAULT_PERCENTS, moneyOf } from '../../domain/money.ts'
-import type { MoneyRules } from '../../domain/money-rules.ts'
-import type { BudgetPeriod, BudgetScope } from '../../domain/money-words.ts'
+import { type BudgetItem, DEFAULT_PERCENTS, moneyOf } from '../../domain/money/money.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
+import type { BudgetPeriod, BudgetScope } from '../../domain/money/words.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { newUid } from '../uid.ts'

@@ -1,7 +1,7 @@
 // Writes into the ledger, and into every sum that follows from it. The caller has the transaction.
 import { type RawBuilder, sql } from 'kysely'
-import { type SettledCall, totalCost } from '../../domain/model-call.ts'
-import type { MoneyRules } from '../../domain/money-rules.ts'
+import { type SettledCall, totalCost } from '../../domain/models/call.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { jsonb } from '../json.ts'

@@ -1,6 +1,6 @@
 // Charges for sandboxes, by their size and the time they are there.
 import { type Selectable, sql } from 'kysely'
-import type { MoneyRules } from '../../domain/money-rules.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
 import type { Db, Tx } from '../database.ts'
 import { isLive } from '../hosts/hosts.ts'
 import type { SandboxMetersTable } from '../schema.ts'

@@ -1,8 +1,8 @@
 // The team's balance, and the ledger as it is read.
 import { type Selectable, sql } from 'kysely'
-import { type Credits, fromMicro, type LedgerEntry, moneyOf, type Spent } from '../../domain/money.ts'
-import type { MoneyRules } from '../../domain/money-rules.ts'
-import type { LedgerKind } from '../../domain/money-words.ts'
+import { type Credits, fromMicro, type LedgerEntry, moneyOf, type Spent } from '../../domain/money/money.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
+import type { LedgerKind } from '../../domain/money/words.ts'
 import type { Principal } from '../../domain/permission.ts'
 import { profileIn, profilesOf } from '../accounts/principals.ts'
 import type { Queryable } from '../database.ts'

@@ -1,6 +1,6 @@
 // Who pays: every sum and budget that a run's spending counts for.
 import { type RawBuilder, sql } from 'kysely'
-import type { MoneyRules } from '../../domain/money-rules.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
 import type { Principal } from '../../domain/permission.ts'
 
 /** As a month: all of them together. */

@@ -1,8 +1,8 @@
 // Whether a run may spend more.
 import { type RawBuilder, sql } from 'kysely'
-import type { MoneyRules } from '../../domain/money-rules.ts'
-import { dollars } from '../../domain/money-text.ts'
-import type { BudgetPeriod, BudgetScope, StopReason } from '../../domain/money-words.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
+import { dollars } from '../../domain/money/text.ts'
+import type { BudgetPeriod, BudgetScope, StopReason } from '../../domain/money/words.ts'
 import type { Queryable } from '../database.ts'
 import { balance } from './charge.ts'
 import { ALL_MONTHS, type ComingRun, placesOfComing, placesOfRun, thisMonth } from './places.ts'

@@ -1,7 +1,7 @@
 // Runs that are paused: their model calls are not passed on until there is money for them again.
 import { sql } from 'kysely'
-import type { MoneyRules } from '../../domain/money-rules.ts'
-import type { StopReason } from '../../domain/money-words.ts'
+import type { MoneyRules } from '../../domain/money/rules.ts'
+import type { StopReason } from '../../domain/money/words.ts'
 import { isTerminal } from '../../domain/state.ts'
 import type { AgentQuestion, ExecutionRef } from '../../workflows/contract.ts'
 import type { Db, Queryable } from '../database.ts'

@@ -1,8 +1,8 @@
 // What the transcript, webhooks and the audit log are told of budgets.
 import { type RawBuilder, sql } from 'kysely'
-import { fromMicro } from '../../domain/money.ts'
-import { dollars } from '../../domain/money-text.ts'
-import type { BudgetScope } from '../../domain/money-words.ts'
+import { fromMicro } from '../../domain/money/money.ts'
+import { dollars } from '../../domain/money/text.ts'
+import type { BudgetScope } from '../../domain/money/words.ts'
 import { note, SYSTEM } from '../audit.ts'
 import type { Db, Tx } from '../database.ts'
 import { type LockedRun, lockRun } from '../locking.ts'

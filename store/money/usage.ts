@@ -1,6 +1,6 @@
 // What runs have used, as Oz shows it.
 import { type Selectable, sql } from 'kysely'
-import { fromMicro, type RequestUsage, type RunBudget } from '../../domain/money.ts'
+import { fromMicro, type RequestUsage, type RunBudget } from '../../domain/money/money.ts'
 import type { Queryable } from '../database.ts'
 import type { RunUsageTable, SpendingTable } from '../schema.ts'
 import { percentOf } from './budgets.ts'

@@ -7,7 +7,7 @@ import {
   type PullRequestItem,
   type PullRequestState,
   type PullRequestStatus,
-} from '../../domain/pull-request.ts'
+} from '../../domain/git/pull-request.ts'
 import { type Repository, withoutCredentials } from '../../domain/run.ts'
 import type { RunState } from '../../domain/state.ts'
 import type { Db, Queryable, Tx } from '../database.ts'

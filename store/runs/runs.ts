@@ -1,9 +1,10 @@
 // Runs: written at their creation, served as the API shows them.
 import { randomUUID } from 'node:crypto'
 import { type Selectable, type SelectQueryBuilder, sql } from 'kysely'
-import { isRunBranch, runBranch } from '../../domain/branch.ts'
 import type { ForkedFrom } from '../../domain/checkpoint.ts'
+import type { PinnedSkill } from '../../domain/configuration/skill.ts'
 import { failureCodes } from '../../domain/failure.ts'
+import { isRunBranch, runBranch } from '../../domain/git/branch.ts'
 import { asServed, defaultPolicy } from '../../domain/harness.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
 import {
@@ -12,11 +13,10 @@ import {
   type McpServers,
   typeOf,
   withShownServers,
-} from '../../domain/mcp-server.ts'
+} from '../../domain/mcp/server.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { Concurrency } from '../../domain/queue.ts'
 import { type AgentConfig, type InlineEnvironment, type RunItem, withoutSecrets } from '../../domain/run.ts'
-import type { PinnedSkill } from '../../domain/skill.ts'
 import { isTerminal } from '../../domain/state.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import { profileIn, profilesOf } from '../accounts/principals.ts'

@@ -1,6 +1,6 @@
 // Schedules as the API shows them.
 import { asServed } from '../../domain/harness.ts'
-import { withShownServers } from '../../domain/mcp-server.ts'
+import { withShownServers } from '../../domain/mcp/server.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { AgentConfig } from '../../domain/run.ts'
 import type { ScheduleItem } from '../../domain/schedule.ts'

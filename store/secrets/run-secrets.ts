@@ -1,10 +1,10 @@
 // Which secrets a run gets, and which it was given.
 import { type Selectable, sql } from 'kysely'
-import type { RunConfiguration } from '../../domain/configuration.ts'
+import type { RunConfiguration } from '../../domain/configuration/configuration.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { AgentConfig, InlineEnvironment } from '../../domain/run.ts'
-import { type GivenSecret, type SecretScope, secretScopes, type UsedSecret } from '../../domain/secret.ts'
-import type { Vault } from '../../domain/vault.ts'
+import { type GivenSecret, type SecretScope, secretScopes, type UsedSecret } from '../../domain/vault/secret.ts'
+import type { Vault } from '../../domain/vault/vault.ts'
 import { note, SYSTEM } from '../audit.ts'
 import type { Queryable, Tx } from '../database.ts'
 import type { SecretsTable } from '../schema.ts'

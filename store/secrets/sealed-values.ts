@@ -1,6 +1,6 @@
 // Everything in the database that the vault has sealed, wherever it stands: found by its mark, so that no table is forgotten.
 import { sql } from 'kysely'
-import { SEALED_MARK } from '../../domain/sealed.ts'
+import { SEALED_MARK } from '../../domain/vault/sealed.ts'
 import type { Db } from '../database.ts'
 
 /** What the vault knows of a sealed value. */

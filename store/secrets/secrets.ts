@@ -1,7 +1,7 @@
 // Secrets: sealed values under names. A team in every query.
 import { type Selectable, sql } from 'kysely'
 import type { Principal } from '../../domain/permission.ts'
-import type { NewSecret, SecretChange, SecretItem, SecretScope } from '../../domain/secret.ts'
+import type { NewSecret, SecretChange, SecretItem, SecretScope } from '../../domain/vault/secret.ts'
 import { profileIn, profilesOf } from '../accounts/principals.ts'
 import type { Queryable, Tx } from '../database.ts'
 import type { SecretsTable } from '../schema.ts'

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { sql } from 'kysely'
 import { z } from 'zod'
-import { SkillFile } from '../../domain/skill.ts'
+import { SkillFile } from '../../domain/configuration/skill.ts'
 import type { Queryable, Tx } from '../database.ts'
 
 export interface SkillContent {

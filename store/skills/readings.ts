@@ -1,8 +1,8 @@
 // When hosts look at the repositories of environments for skills, and what they have found there.
 import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
+import type { SkillFile } from '../../domain/configuration/skill.ts'
 import type { Repository } from '../../domain/run.ts'
-import type { SkillFile } from '../../domain/skill.ts'
 import { buildingHosts } from '../builds/builds.ts'
 import type { Db, Queryable, Tx } from '../database.ts'
 import { jsonb, storableText } from '../json.ts'

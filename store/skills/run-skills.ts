@@ -1,6 +1,6 @@
 // The skills that runs work by, each pinned to what it said when its run began.
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
-import { type PinnedSkill, parseSkillName, type RunSkill, servedSkill } from '../../domain/skill.ts'
+import { type PinnedSkill, parseSkillName, type RunSkill, servedSkill } from '../../domain/configuration/skill.ts'
 import type { Queryable, Tx } from '../database.ts'
 
 const columns = ['name', 'description', 'owner', 'repo', 'url', 'path', 'revision', 'content'] as const

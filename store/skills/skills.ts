@@ -1,6 +1,6 @@
 // The skills that are known of a team's environments. A team in every query.
 import { sql } from 'kysely'
-import type { PinnedSkill } from '../../domain/skill.ts'
+import type { PinnedSkill } from '../../domain/configuration/skill.ts'
 import type { Queryable } from '../database.ts'
 import type { ReadRepository } from '../schema.ts'
 

@@ -2,7 +2,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
-import { toolList } from '../../secrets/tools-handshake.ts'
+import { toolList } from '../../secrets/tools/handshake.ts'
 
 export interface ToolAnswer {
   status: number

@@ -1,6 +1,6 @@
 // A vault that has its keys in memory alone.
 import { randomBytes } from 'node:crypto'
-import { type KeyVault, vaultOf } from '../../secrets/vault.ts'
+import { type KeyVault, vaultOf } from '../../secrets/vault/vault.ts'
 
 export function testVault(keys: Buffer[] = [randomBytes(32)]): KeyVault {
   return vaultOf({

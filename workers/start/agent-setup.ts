@@ -3,7 +3,7 @@ import { agents } from '../../agents/index.ts'
 import { installAgent } from '../../agents/install.ts'
 import { dataPaths, loadConfig } from '../../config.ts'
 import { agentProviders, defaultAgent } from '../../runs/harness.ts'
-import { providerTargets } from '../../secrets/targets.ts'
+import { providerTargets } from '../../secrets/gateway/targets.ts'
 import type { AgentSetup } from './default-agent.ts'
 import { helperMain, helperSay } from './helper.ts'
 

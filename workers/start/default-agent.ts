@@ -1,7 +1,7 @@
 // The agent that runs get which name none.
 import { z } from 'zod'
 import type { Config } from '../../config.ts'
-import { modelKeySettings } from '../../secrets/targets.ts'
+import { modelKeySettings } from '../../secrets/gateway/targets.ts'
 import { type HelperOptions, runHelper } from './helper.ts'
 
 const AgentSetup = z.object({

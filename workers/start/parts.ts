@@ -1,7 +1,7 @@
 // The parts that are processes of ours: how each is started, and what each gets to know.
 import { join } from 'node:path'
 import { type Config, dataPaths, inheritedEnvironment, root } from '../../config.ts'
-import { modelKeySettings } from '../../secrets/targets.ts'
+import { modelKeySettings } from '../../secrets/gateway/targets.ts'
 import { type Running, startProgram } from './running.ts'
 
 export const parts = ['server', 'gateway', 'worker', 'host'] as const
