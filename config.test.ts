@@ -19,6 +19,11 @@ test.each([
   ['AMBIENT_HOST', 'podman', 'must be docker, direct or auto.'],
   ['AMBIENT_AGENT', 'claud', 'must be claude, codex, gemini, opencode, qwen or command.'],
   ['AMBIENT_ADMIN_KEY', 'short', 'must be at least 16 characters long.'],
+  [
+    'AMBIENT_VAULT_KEY',
+    'not-to-be-told',
+    'must be 32 bytes in base64 or hexadecimal, or several such keys. Make one: openssl rand -base64 32.',
+  ],
   ['AMBIENT_POOL', 'a b', 'must be 1 to 100 letters, digits, dots, dashes or underscores.'],
   ['AMBIENT_URL', 'localhost:8420', 'must be a URL with http:// or https://.'],
   ['TEMPORAL_ADDRESS', 'localhost', 'must be host:port, such as 127.0.0.1:7233.'],

@@ -25,6 +25,14 @@ const url = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/
 const key = z.string().min(1)
 const price = z.coerce.number().min(0).max(1_000_000)
 
+/** Keys stand between commas or on lines of their own; what follows a # is a remark. */
+const vaultKeys = (text: string): string[] =>
+  text
+    .replaceAll(/#.*$/gm, '')
+    .split(/[\s,]+/)
+    .filter((word) => word !== '')
+const isVaultKey = (word: string): boolean => /^[0-9a-f]{64}$/i.test(word) || /^[A-Za-z0-9+/_-]{43}=?$/.test(word)
+
 /** Every setting, by the name of its environment variable. The table in docs/settings.md is made from these descriptions. */
 export const Settings = z.object({
   AMBIENT_PORT: port.default(8420).describe('Port of the HTTP API.'),
@@ -526,6 +534,9 @@ export const Settings = z.object({
     .default(60)
     .describe('How long a link to an artifact is good, in minutes.'),
   AMBIENT_VAULT_KEY: key
+    .refine((text) => vaultKeys(text).length > 0 && vaultKeys(text).every(isVaultKey), {
+      error: 'must be 32 bytes in base64 or hexadecimal, or several such keys. Make one: openssl rand -base64 32',
+    })
     .optional()
     .describe(
       'The key that secrets are kept under: 32 bytes in base64 or hexadecimal (`openssl rand -base64 32`). Several, separated by commas: the first one seals, all of them open. The server and the gateway need the same.',

@@ -171,6 +171,8 @@ describe('a run', () => {
     await api.hold(runId)
     const { body: order } = await api.host('GET', `/runs/${runId}/executions/1`)
     expect([order.secrets, order.hidden_values]).toEqual([[], ['value-of-the-team']])
+    const stored = await store({ name: 'open', command: 'x', args: [`--key=\${OF_TEAM}`] })
+    expect([stored.status, stored.body.detail]).toEqual([400, expect.stringContaining('OF_TEAM} is a secret')])
     const open = { mcp_servers: { a: { command: 'x', args: [`--key=\${OF_TEAM}`] } } }
     expect((await given(open, 'a')).server).toMatchObject({
       type: 'trouble',

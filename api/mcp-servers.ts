@@ -1,7 +1,13 @@
 // Stored MCP servers of a team.
 import { type Request, type Response, Router } from 'express'
 import { Uid } from '../domain/account.ts'
-import { McpServerConfig, type McpServerItem, STORED_MCP_SERVERS, withStoredValues } from '../domain/mcp/server.ts'
+import {
+  McpServerConfig,
+  type McpServerItem,
+  namesIn,
+  STORED_MCP_SERVERS,
+  withStoredValues,
+} from '../domain/mcp/server.ts'
 import { sealServer } from '../secrets/mcp/values.ts'
 import { note } from '../store/audit.ts'
 import type { Tx } from '../store/database.ts'
@@ -14,6 +20,7 @@ import {
   McpServerNameTakenError,
   replaceMcpServer,
 } from '../store/mcp-servers.ts'
+import { teamSecretNames } from '../store/secrets/run-secrets.ts'
 import { callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
@@ -37,6 +44,7 @@ export function mcpServerRoutes(deps: ApiDeps): Router {
         once(deps, request, response, 'POST /agent/mcp-servers', async (tx) => {
           if ((await countMcpServers(tx, caller.team)) >= STORED_MCP_SERVERS)
             throw new HttpError(409, 'conflict', `A team has ${STORED_MCP_SERVERS} MCP servers at most.`)
+          await refuseOpenSecrets(tx, caller.team, sealed)
           const item = await insertMcpServer(tx, caller.team, sealed, caller)
           await noteChange(tx, response, 'mcp_servers.create', item)
           return { status: 201, response: item }
@@ -58,6 +66,7 @@ export function mcpServerRoutes(deps: ApiDeps): Router {
       const config = sealServer(vault, team, parseBody(McpServerConfig, request))
       const item = await refusingTaken(() =>
         db.transaction().execute(async (tx) => {
+          await refuseOpenSecrets(tx, team, config)
           const replaced = await replaceMcpServer(tx, team, uid, (stored) =>
             withStoredValues(config, stored, missingValue),
           )
@@ -82,6 +91,15 @@ export function mcpServerRoutes(deps: ApiDeps): Router {
 
 const noteChange = (tx: Tx, response: Response, action: string, { uid, name }: Pick<McpServerItem, 'uid' | 'name'>) =>
   note(tx, { caller: callerOf(response), action, thing: { type: 'mcp_server', uid }, detail: { name } })
+
+/** A name in a command may be a variable's of the run. What is a secret already, no run would start it with. */
+async function refuseOpenSecrets(tx: Tx, team: string, { command, args = [] }: McpServerConfig): Promise<void> {
+  const [open] = await teamSecretNames(tx, team, [command ?? '', ...args].flatMap(namesIn))
+  if (open !== undefined)
+    throw invalid(
+      `args: \${${open}} is a secret, and an argument can be read by every program of the machine. Give it to the server in env`,
+    )
+}
 
 const missingValue = (place: string) => invalid(place)
 

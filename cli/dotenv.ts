@@ -8,3 +8,18 @@ export function readDotenv(text: string): [string, string][] {
   if (values.length === 0) throw usageError('There is no NAME=value in it.')
   return values
 }
+
+/** Where the line is that gives this name its value, counted from 1; null where it cannot be told. */
+export function lineOf(text: string, name: string): number | null {
+  const at = text.split('\n').findLastIndex((line) => {
+    const equals = line.indexOf('=')
+    return (
+      equals >= 0 &&
+      line
+        .slice(0, equals)
+        .replace(/^\s*export\s+/, '')
+        .trim() === name
+    )
+  })
+  return at < 0 ? null : at + 1
+}

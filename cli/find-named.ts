@@ -5,7 +5,7 @@ import { usageError } from './exit.ts'
 import { clean } from './render/text.ts'
 
 /**
- * The one with this uid or name.
+ * The one with this uid or name. Nothing is picked where several have the name.
  * @param kind what it is, and the command that lists them: `{ one: 'MCP server', all: 'mcp-servers' }`.
  * @throws {CliError}
  */
@@ -15,8 +15,15 @@ export function findNamed<T>(
   kind: { one: string; all: string },
   known: (item: T) => { uid: string; name: string },
 ): T {
-  const found = all.find((item) => known(item).uid === given) ?? all.find((item) => known(item).name === given)
-  if (found !== undefined) return found
+  const byUid = all.find((item) => known(item).uid === given)
+  const byName = all.filter((item) => known(item).name === given)
+  const found = byUid ?? byName[0]
+  if (found !== undefined && (byUid !== undefined || byName.length === 1)) return found
+  if (found !== undefined)
+    throw usageError(
+      `Several ${kind.all} are called ${clean(given)}: ${byName.map((item) => known(item).uid).join(', ')}.`,
+      'Give the uid of one.',
+    )
   const meant = nearest(
     given,
     all.map((item) => known(item).name),

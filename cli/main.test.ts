@@ -82,6 +82,17 @@ describe('what goes wrong is said, with its exit code', () => {
     expect(JSON.parse(wrong.stderr)).toMatchObject({ error: 'usage', exit_code: 2 })
   })
 
+  test.each([
+    ['run x --secret A --no-secrets', "'--no-secrets'"],
+    ['mcp-servers create a --url https://a.example --command y', 'not both'],
+    ['mcp-servers create a --url https://a.example --arg 1', '--arg is only for a --command'],
+    ['mcp-servers create a --command y --sse', '--sse is only for a --url'],
+    ['profiles update p', 'Nothing to change'],
+  ])('options that say nothing together are no silence: %s', async (words, told) => {
+    const { code, stderr } = await cli(...words.split(' '))
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(told) })
+  })
+
   test('a request that a restarting server dropped is sent again, with the same idempotency key', async () => {
     const from = server.requests.length
     server.refuseNext(/runs/, 503, { title: 'Restarting', retryable: true })

@@ -189,7 +189,7 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
         list(
           '--secret <name>',
           'secret that the run gets; unset: all of the team, the environment and its service account (repeatable)',
-        ),
+        ).conflicts('secrets'),
       )
       .option('--no-secrets', 'give it none')
       .option('--pool <name>', 'pool of hosts that may take the run')

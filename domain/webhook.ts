@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import * as limits from './limits.ts'
 import { cursor, PageInfo, pageLimit } from './page.ts'
+import { runSources } from './run-sources.ts'
 
 /** The events of changes of state, by the state; and the others. */
 export const stateEvents = {
@@ -51,7 +52,7 @@ export const WebhookFilter = z
       .max(100)
       .optional()
       .describe('Only runs of one of these stored environments.'),
-    sources: z.array(z.string().min(1).max(100)).min(1).max(50).optional().describe('Only runs from one of these.'),
+    sources: z.array(z.enum(runSources)).min(1).max(50).optional().describe('Only runs from one of these.'),
     metadata: z
       .record(z.string().min(1).max(limits.METADATA_KEY_BYTES), z.string().max(limits.METADATA_VALUE_BYTES))
       .refine((map) => Object.keys(map).length <= limits.METADATA_KEYS, {

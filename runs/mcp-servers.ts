@@ -27,6 +27,15 @@ export async function withMcpServers<T extends Pick<AgentConfig, 'mcp_servers' |
   return asked != null && isAsked ? { ...config, mcp_servers: await copies(db, team, asked) } : config
 }
 
+/** @throws {HttpError} 400 for a stored one that the team has not. */
+export async function refuseUnknownServers(
+  db: Queryable,
+  team: string,
+  asked: McpServers | null | undefined,
+): Promise<void> {
+  await copies(db, team, asked ?? {})
+}
+
 async function copies(db: Queryable, team: string, asked: McpServers): Promise<McpServers> {
   const entries = Object.entries(asked)
   const named = entries.flatMap(([, { warp_id: id }]) => id ?? [])

@@ -119,7 +119,9 @@ test('the command line makes a webhook, tries it out, tells what was sent, chang
     return done.stdout
   }
   const name = `chat ${receiver.url}`
-  const secret = await cli('create', name, receiver.url, '--event', 'run.failed', '--metadata', 'squad=one')
+  const environment = (await api.call('POST', '/agent/environments', { name: 'chatty' })).body.uid
+  const filter = ['--metadata', 'squad=one', '--environment', 'chatty']
+  const secret = await cli('create', name, receiver.url, '--event', 'run.failed', ...filter)
   expect(secret.trim().length).toBeGreaterThan(20)
   const id = (await cli('ping', name)).trim()
   await expect.poll(events).toEqual(['ping'])
@@ -133,7 +135,7 @@ test('the command line makes a webhook, tries it out, tells what was sent, chang
   expect(await find()).toMatchObject({
     events: ['run.blocked'],
     enabled: false,
-    filter: { metadata: { squad: 'one' } },
+    filter: { metadata: { squad: 'one' }, environment_ids: [environment] },
   })
   expect(await cli('secret', name)).not.toBe(secret)
   await cli('delete', name)
@@ -374,6 +376,7 @@ describe('the routes', () => {
     expect(await refused({ events: [] })).toMatch(/^events: /)
     expect(await refused({ events: ['run.paused'] })).toMatch(/^events.0: /)
     expect(await refused({ filter: { source: 'API' } })).toMatch(/^filter.source: .*sources/)
+    expect(await refused({ filter: { sources: ['BAD'] } })).toMatch(/^filter.sources.0: must be LINEAR, /)
     expect(await refused({ secret: 'x' })).toMatch(/^secret: /)
   })
 

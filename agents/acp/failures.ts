@@ -31,6 +31,18 @@ const ruledOut = (phase: Phase, log: string): RunFailure => ({
   nextStep: 'Name another model, or have an admin of the team look at its rules: `ambient models rules`.',
 })
 
+/** Among those, one that a budget cannot count: see store/models/limited.ts. */
+const unpriced = /AMBIENT_UNPRICED_MODELS/
+
+const priceless = (phase: Phase, log: string): RunFailure => ({
+  code: 'invalid_run',
+  phase,
+  message: 'The price of this model is not known, and a budget or credits limit the run.',
+  logTail: log,
+  nextStep:
+    'Name another model, or have the operator give its price in AMBIENT_MODELS_FILE (or set AMBIENT_UNPRICED_MODELS=allow).',
+})
+
 /** There is nothing more to spend. Its host asks the server why, and the run waits for it. */
 const budgetStop = (phase: Phase): RunFailure => ({
   code: 'budget_exhausted',
@@ -46,7 +58,7 @@ export function failureOfError(error: RpcError, phase: Phase): RunFailure {
   const said = `${error.message} ${details}`.trim()
   const log = logTail(said)
   if (stopped.test(said)) return budgetStop(phase)
-  if (notAllowed.test(said)) return ruledOut(phase, log)
+  if (notAllowed.test(said)) return unpriced.test(said) ? priceless(phase, log) : ruledOut(phase, log)
   if (error.code === AUTH_REQUIRED || unauthorized.test(said)) {
     return {
       code: 'model_unauthorized',

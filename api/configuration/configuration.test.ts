@@ -239,6 +239,13 @@ describe('a profile', () => {
     expect([await said(mine.headers), await said(other.headers)]).toEqual(['Mine.', 'Ours.'])
   })
 
+  test('names no secret and no stored MCP server that is not there', async () => {
+    const { call } = await newTeam()
+    const refused = async (config: object) => (await call('POST', '/profiles', { name: 'p', config })).body.detail
+    expect(await refused({ secrets: ['NOBODYS'] })).toBe('config.secrets: there is no secret NOBODYS')
+    expect(await refused({ mcp_servers: { a: { warp_id: 'nope' } } })).toContain('the team has no MCP server nope')
+  })
+
   test('hides the values of its MCP servers, and keeps them when it is sent back as it was shown', async () => {
     const { call } = await newTeam()
     const config = { mcp_servers: { tickets: { url: 'https://mcp.example.com', headers: { key: 'a-value-of-mine' } } } }
@@ -375,7 +382,19 @@ test('the command line makes, changes and shows them, and starts runs with them'
     return stdout
   }
   await Promise.all([
-    type('profiles', 'create', 'reviewer', '--agent', 'claude', '--permission', 'ask', '--max-run', '30'),
+    type(
+      'profiles',
+      'create',
+      'reviewer',
+      '--agent',
+      'claude',
+      '--permission',
+      'ask',
+      '--max-run',
+      '30',
+      '--budget',
+      '2',
+    ),
     type('rules', 'create', 'style', '--text', 'Be brief.', '--repo', 'you/*', '--position', '3'),
     type('prompts', 'create', 'update', '--text', 'Update {{what}} to {{version}}', '--argument', 'version=new'),
   ])
@@ -387,7 +406,12 @@ test('the command line makes, changes and shows them, and starts runs with them'
   expect(profile).toMatchObject({
     version: 2,
     default: true,
-    config: { harness: { type: 'claude', reasoning_level: 'high' }, permission_policy: 'ask', max_run_minutes: 30 },
+    config: {
+      harness: { type: 'claude', reasoning_level: 'high' },
+      permission_policy: 'ask',
+      max_run_minutes: 30,
+      budget: { usd: 2 },
+    },
   })
   expect(await type('rules', 'show', 'style')).toMatch(/disabled[\s\S]*you\/\*[\s\S]*Be brief\./)
   const id = (await type('run', '--saved-prompt', 'update', '--arg', 'what=zod', '--no-follow')).trim()

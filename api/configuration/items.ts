@@ -55,7 +55,11 @@ export interface Kind<Body extends Asked> {
    * What is kept of it. `former`: what it takes the place of.
    * @throws {HttpError} where it cannot be.
    */
-  content(tx: Tx, body: Body, about: { team: string; owner: string | null; former: ItemRow | null }): Promise<object>
+  content(
+    tx: Tx,
+    body: Body,
+    about: { team: string; owner: string | null; by: string; former: ItemRow | null },
+  ): Promise<object>
   /** What its own fields are, as they are served. */
   serve(row: ItemRow): object
   /** @throws {HttpError} where something still needs it. */
@@ -84,7 +88,7 @@ export function itemRoutes<Body extends Asked>(deps: ApiDeps, kind: Kind<Body>):
         once(deps, request, response, `POST /agent/${path}`, async (tx) => {
           if ((await countItems(tx, caller.team, kind.kind)) >= kind.most)
             throw new HttpError(409, 'conflict', `A team has ${kind.most} ${word}s at most. Delete one.`)
-          const content = await kind.content(tx, body, { team: caller.team, owner, former: null })
+          const content = await kind.content(tx, body, { team: caller.team, owner, by: caller.uid, former: null })
           const fields = { name: body.name, content, isDefault: body.default ?? false }
           const row = await insertItem(tx, { team: caller.team, kind: kind.kind, owner, by: caller }, fields)
           await noteChange(tx, caller, 'create', row)
@@ -116,7 +120,12 @@ export function itemRoutes<Body extends Asked>(deps: ApiDeps, kind: Kind<Body>):
           const former = await findItem(tx, viewer, kind.kind, uid)
           if (former === null) throw missing(uid)
           if (body.default && former.owner !== null) throw invalid('default: only a profile of the team can be')
-          const content = await kind.content(tx, body, { team: caller.team, owner: former.owner, former })
+          const content = await kind.content(tx, body, {
+            team: caller.team,
+            owner: former.owner,
+            by: caller.uid,
+            former,
+          })
           const fields = { name: body.name, content, isDefault: body.default ?? false }
           const at = { kind: kind.kind, uid, by: caller, expected: body.version ?? null }
           const row = await replaceItem(tx, viewer, at, fields)

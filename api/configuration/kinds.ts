@@ -11,14 +11,17 @@ import {
 } from '../../domain/configuration/saved-prompt.ts'
 import { PERSONAL_RULES_BYTES, PROFILES, RULES, RULES_BYTES, SAVED_PROMPTS } from '../../domain/limits.ts'
 import { withShownServers } from '../../domain/mcp/server.ts'
+import { chosenNames } from '../../domain/vault/secret.ts'
 import { resolveHarness } from '../../runs/harness.ts'
 import { refuseBeyondLimits } from '../../runs/limits.ts'
+import { refuseUnknownServers } from '../../runs/mcp-servers.ts'
 import { skillsTogether } from '../../runs/skills.ts'
 import { configToKeep } from '../../secrets/mcp/values.ts'
 import { identitiesWithProfile } from '../../store/accounts/identities.ts'
 import { environmentConfig } from '../../store/builds/environments.ts'
 import { enabledRuleBytes, type ItemRow } from '../../store/configuration/items.ts'
 import type { Tx } from '../../store/database.ts'
+import { unknownSecretNames } from '../../store/secrets/run-secrets.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, invalid } from '../errors.ts'
 import { refuseUnknown } from '../runs/unknown-fields.ts'
@@ -44,7 +47,7 @@ const profileRoutes = (deps: ApiDeps): Router =>
     create: NewAgentProfile,
     replace: AgentProfileChange,
     shown: AgentProfile,
-    async content(tx, { description, config }, { team, former }) {
+    async content(tx, { description, config }, { team, by, former }) {
       refuseUnsupported({ config })
       refuseUnknown('config', fieldsOf(config), ProfileConfig)
       refuseBeyondLimits(deps.config, config)
@@ -52,6 +55,12 @@ const profileRoutes = (deps: ApiDeps): Router =>
       if (config.harness) resolveHarness(deps.config, config)
       await refuseUnknownEnvironment(tx, team, config.environment_id)
       const stored = former && configIn(former)
+      const names = chosenNames(config.secrets) ?? []
+      // One that is named already may be another person's own.
+      const added = names.filter((name) => !chosenNames(stored?.secrets)?.includes(name))
+      const [unknown] = await unknownSecretNames(tx, { team, person: by }, added)
+      if (unknown !== undefined) throw invalid(`config.secrets: there is no secret ${unknown}`)
+      await refuseUnknownServers(tx, team, config.mcp_servers)
       const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null))
       return { description, config: configToKeep(deps.vault, team, skillsTogether(given), { stored }) }
     },

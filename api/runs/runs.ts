@@ -3,6 +3,7 @@ import { type Request, type Response, Router } from 'express'
 import type { z } from 'zod'
 import type { Config } from '../../config.ts'
 import { StartRun, type StartRunResponse } from '../../domain/run.ts'
+import { runSources } from '../../domain/run-sources.ts'
 import { ownerOf } from '../../runs/owner.ts'
 import { withSkills } from '../../runs/skills.ts'
 import { startRun } from '../../runs/start.ts'
@@ -125,11 +126,7 @@ async function startAsked(
   })
 }
 
-/** The sources that official clients know. */
-const sources = new Set([
-  ...['LINEAR', 'API', 'SLACK', 'LOCAL', 'SCHEDULED_AGENT', 'WEB_APP', 'GITHUB_ACTION', 'CLOUD_MODE', 'CLI', 'JIRA'],
-  ...['SELF_IMPROVEMENT', 'GITHUB_WEBHOOK', 'GITLAB_WEBHOOK', 'AUTOFIX', 'RUN_SCORER', 'ORCHESTRATION'],
-])
+const sources = new Set<string>(runSources)
 
 function sourceOf(request: Request): string {
   const named = request.get('x-oz-api-source')?.toUpperCase()

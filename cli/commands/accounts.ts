@@ -7,6 +7,7 @@ import type { ShareItem } from '../../domain/share.ts'
 import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { findNamed } from '../find-named.ts'
 import { findRun } from '../input.ts'
 import { table } from '../render/table.ts'
 import { clean, duration, plural } from '../render/text.ts'
@@ -89,12 +90,8 @@ export async function updateTeam(given: string, options: TeamOptions): Promise<E
   return print(screen, options, changed, `${clean(changed.name)}: ${changed.run_limit} runs at work at once.\n`)
 }
 
-async function findTeam(api: Api, given: string): Promise<TeamItem> {
-  const all = await api.accounts.teams()
-  const found = all.find(({ uid }) => uid === given) ?? all.find(({ name }) => name === given)
-  if (!found) throw usageError(`There is no team ${given}.`, `The teams: ${typed} teams`)
-  return found
-}
+const findTeam = async (api: Api, given: string): Promise<TeamItem> =>
+  findNamed(await api.accounts.teams(), given, { one: 'team', all: 'teams' }, (team) => team)
 
 const teamOf = async (api: Api, { team }: TeamOptions): Promise<string> =>
   team === undefined ? (await api.accounts.me()).team.uid : (await findTeam(api, team)).uid

@@ -181,7 +181,10 @@ function withOptions(base: McpServerConfig, options: McpServerOptions): McpServe
   const { url, command, header = [], env = [], arg } = options
   // The other way of reaching it goes with what belonged to it.
   const { url: _url, headers, type, command: _command, args, env: variables, ...common } = base
+  if (url !== undefined && command !== undefined) throw usageError('A server has a --url or a --command, not both.')
   const isUrl = command === undefined && (url ?? base.url) !== undefined
+  if (isUrl && arg !== undefined) throw usageError('--arg is only for a --command: this server has a URL.')
+  if (!isUrl && options.sse) throw usageError('--sse is only for a --url: this server has a command.')
   const allHeaders = { ...headers, ...readHeaders(header) }
   const allVariables = { ...variables, ...readEnv(env, callerVariable) }
   const given = {

@@ -50,6 +50,15 @@ export async function answer(
   const runId = await findRun(api, given)
   const run = await api.get(runId)
   const question = questionOf(run.questions, options.question)
+  if (question?.about === 'budget' || question?.about === 'credits') {
+    const id = runId.slice(0, 8)
+    throw usageError(
+      'The run waits for more to spend, which no answer gives it.',
+      question.about === 'budget'
+        ? `${typed} budgets raise ${id} --usd N, or see what stops it: ${typed} budgets show ${id}`
+        : `${typed} credits shows what the team has; credits grant gives it more`,
+    )
+  }
   // What is no option of a question that takes words, is one in words. The server knows whether an option fits.
   let chosen: GivenAnswer | null =
     option === undefined ? null : question?.free_text ? answerTo(question, option) : { option_id: option }

@@ -6,6 +6,7 @@ import type { ModelProviderItem } from '../../domain/models/provider.ts'
 import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { findNamed } from '../find-named.ts'
 import { table } from '../render/table.ts'
 import { clean } from '../render/text.ts'
 import { createScreen } from '../screen.ts'
@@ -140,9 +141,5 @@ export async function removeProvider(given: string): Promise<ExitCode> {
   return exitCodes.succeeded
 }
 
-/** A team has no two of one name. */
-async function findProvider(api: Api, given: string): Promise<ModelProviderItem> {
-  const found = (await api.models.providers()).find(({ uid, name }) => uid === given || name === given)
-  if (found) return found
-  throw usageError(`There is no endpoint ${given}.`, `The endpoints: ${typed} providers`)
-}
+const findProvider = async (api: Api, given: string): Promise<ModelProviderItem> =>
+  findNamed(await api.models.providers(), given, { one: 'endpoint', all: 'providers' }, (provider) => provider)

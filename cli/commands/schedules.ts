@@ -3,12 +3,12 @@ import { readFile } from 'node:fs/promises'
 import { text as readAll } from 'node:stream/consumers'
 import { typed } from '../../config.ts'
 import { usdText } from '../../domain/money/text.ts'
-import { nearest } from '../../domain/nearest.ts'
 import type { OverlapPolicy, ScheduleItem, ScheduleSlot } from '../../domain/schedule.ts'
 import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
+import { findNamed } from '../find-named.ts'
 import { quoted, readMetadata, savedPromptOf } from '../input.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
@@ -328,22 +328,8 @@ function moment(text: string, option: string): string {
   return time.toISOString()
 }
 
-/** The schedule with this id or name. */
-async function findSchedule(api: Api, word: string): Promise<ScheduleItem> {
-  const all = await api.schedules.list()
-  const byName = all.filter(({ name }) => name === word)
-  const found = all.find(({ id }) => id === word) ?? byName[0]
-  if (found && byName.length < 2) return found
-  if (found) {
-    const list = byName.map(({ id, cron_schedule: cron }) => `  ${id}  ${cron}`).join('\n')
-    throw usageError(`${byName.length} schedules are called ${clean(word)}:\n${list}`, 'Give the id of one.')
-  }
-  const meant = nearest(
-    word,
-    all.map(({ name }) => name),
-  )
-  throw usageError(
-    `There is no schedule ${word}.`,
-    meant === null ? `The schedules: ${typed} schedules` : `Did you mean ${clean(meant)}?`,
-  )
-}
+const findSchedule = async (api: Api, word: string): Promise<ScheduleItem> =>
+  findNamed(await api.schedules.list(), word, { one: 'schedule', all: 'schedules' }, ({ id, name }) => ({
+    uid: id,
+    name,
+  }))

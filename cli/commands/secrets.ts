@@ -1,10 +1,11 @@
 // `ambient secrets`: what runs are given as variables and files. Values come from stdin or a file, never as an argument.
 import { readFile } from 'node:fs/promises'
-import { text as readAll } from 'node:stream/consumers'
+import { buffer as readAll } from 'node:stream/consumers'
 import { typed } from '../../config.ts'
-import type { SecretItem, SecretScope } from '../../domain/vault/secret.ts'
+import { issueWords } from '../../domain/issue-words.ts'
+import { NewSecret, type SecretItem, type SecretScope } from '../../domain/vault/secret.ts'
 import { connect } from '../connect.ts'
-import { readDotenv } from '../dotenv.ts'
+import { lineOf, readDotenv } from '../dotenv.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
 import type { Style } from '../render/style.ts'
@@ -73,7 +74,9 @@ export async function set(name: string, options: SecretOptions): Promise<ExitCod
 export async function importAll(file: string | undefined, options: ScopeOptions): Promise<ExitCode> {
   const screen = createScreen()
   const api = connect()
-  const values = readDotenv(await readLines(file))
+  const text = (await readLines(file)).replace(/^\uFEFF/, '')
+  const values = readDotenv(text)
+  refuseBad(text, values)
   const place = await placeOf(api, options)
   const kept: SecretItem[] = []
   for (const [name, value] of values) {
@@ -86,6 +89,18 @@ export async function importAll(file: string | undefined, options: ScopeOptions)
   if (options.json) screen.write(`${JSON.stringify({ secrets: kept })}\n`)
   else screen.write(renderSecrets(kept, screen.style))
   return exitCodes.succeeded
+}
+
+/** All are checked before the first is kept. @throws {CliError} that names each that cannot be kept, and its line. */
+export function refuseBad(text: string, values: readonly [string, string][]): void {
+  const bad = values.flatMap(([name, value]) => {
+    const { error } = NewSecret.safeParse({ name, value: value === '' ? 'left out' : value })
+    if (error === undefined) return []
+    const line = lineOf(text, name)
+    const place = line === null ? clean(name) : `line ${line}: ${clean(name)}`
+    return error.issues.map((issue) => `${place}: its ${issue.path.join('.')} ${issueWords(issue)}`)
+  })
+  if (bad.length > 0) throw usageError(`Nothing was kept.\n${bad.map((words) => `  ${words}`).join('\n')}`)
 }
 
 export async function remove(name: string, options: ScopeOptions): Promise<ExitCode> {
@@ -149,21 +164,35 @@ export async function readValue(
   { stdin = process.stdin, whole = false }: { stdin?: NodeJS.ReadStream; whole?: boolean } = {},
 ): Promise<string> {
   if (file !== undefined && file !== '-') {
-    return await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
       throw usageError(`The file ${file} cannot be read (${error.code}).`)
     })
+    return textIn(bytes, `The file ${file}`)
   }
-  const text = stdin.isTTY ? await readHidden(stdin) : await readAll(stdin)
+  const text = stdin.isTTY ? await readHidden(stdin) : textIn(await readAll(stdin), 'What was piped in')
   const value = whole ? text : text.replace(/\r?\n$/, '')
   if (value === '') throw usageError('The value is empty.', 'Pipe it in, type it, or name a file with --file.')
   return value
+}
+
+/** @throws {CliError} for bytes that would not come out as they went in. */
+function textIn(bytes: Uint8Array, what: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    // That is all that it says.
+    throw usageError(
+      `${what} is no UTF-8 text, and a secret is text.`,
+      'Keep it as base64, and have the run decode it: base64 <file> | ambient secrets set <name>',
+    )
+  }
 }
 
 /** Of what is pasted, all up to the end. */
 async function readLines(file: string | undefined): Promise<string> {
   if ((file === undefined || file === '-') && process.stdin.isTTY) {
     process.stderr.write('Paste the lines, then press Enter and Ctrl-D:\n')
-    return await readAll(process.stdin)
+    return textIn(await readAll(process.stdin), 'What was pasted')
   }
   return await readValue(file)
 }

@@ -5,16 +5,17 @@ import { typed } from '../../config.ts'
 import type { AgentProfile } from '../../domain/configuration/profile.ts'
 import type { Rule } from '../../domain/configuration/rule.ts'
 import { placesIn, type SavedPrompt } from '../../domain/configuration/saved-prompt.ts'
-import { nearest } from '../../domain/nearest.ts'
 import type { Api } from '../api/client.ts'
 import type { ConfigurationApi } from '../api/configuration.ts'
 import { connect } from '../connect.ts'
 import { CliError, type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
+import { findNamed } from '../find-named.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
 import { clean, oneLine } from '../render/text.ts'
 import { createScreen } from '../screen.ts'
+import { namedServers } from './mcp-servers.ts'
 
 type KindName = keyof ConfigurationApi
 type Item = AgentProfile | Rule | SavedPrompt
@@ -40,6 +41,9 @@ export interface ProfileOptions extends ItemOptions {
   pool?: string
   secret?: string[]
   skill?: string[]
+  mcp?: string[]
+  budget?: number
+  treeBudget?: number
   idle?: number
   maxTurn?: number
   maxRun?: number
@@ -184,6 +188,7 @@ export async function createProfile(name: string | undefined, options: ProfileOp
 }
 
 export async function updateProfile(given: string, options: ProfileOptions): Promise<ExitCode> {
+  refuseNothing(options)
   const api = connect()
   const item = await findItem(api, 'profiles', given)
   const { uid, name, description, version, config, default: isDefault } = item
@@ -218,6 +223,9 @@ async function profileBody(api: Api, base: Body, options: ProfileOptions): Promi
     worker_host: options.pool,
     secrets: options.secret,
     skills: options.skill,
+    mcp_servers: options.mcp && (await namedServers(api, options.mcp)),
+    budget: options.budget && { usd: options.budget },
+    tree_budget: options.treeBudget && { usd: options.treeBudget },
     idle_timeout_minutes: options.idle,
     max_turn_minutes: options.maxTurn,
     max_run_minutes: options.maxRun,
@@ -236,6 +244,7 @@ export async function createRule(name: string | undefined, options: RuleOptions)
 }
 
 export async function updateRule(which: string, options: RuleOptions): Promise<ExitCode> {
+  refuseNothing(options)
   const api = connect()
   const { uid, ...item } = await findItem(api, 'rules', which)
   const { name, description, version, text, repositories, environment_ids, position, enabled } = item
@@ -270,6 +279,7 @@ export async function createPrompt(name: string | undefined, options: PromptOpti
 }
 
 export async function updatePrompt(which: string, options: PromptOptions): Promise<ExitCode> {
+  refuseNothing(options)
   const api = connect()
   const { uid, name, description, version, text, arguments: declared } = await findItem(api, 'prompts', which)
   const kept = declared.map(({ required: _, ...argument }) => argument)
@@ -298,6 +308,12 @@ async function promptBody(base: Body & { text?: string; arguments?: { name: stri
     ...given({ name: options.name, description: options.description, text }),
     arguments: [...merged, ...open.map((name) => ({ name }))],
   }
+}
+
+/** It would be a further version like the one before. */
+function refuseNothing(options: object): void {
+  const names = Object.keys(options).filter((name) => name !== 'json')
+  if (names.length === 0) throw usageError('Nothing to change: give an option, such as --description.')
 }
 
 async function textOf({ text, file }: { text?: string; file?: string }): Promise<string | undefined> {
@@ -341,22 +357,12 @@ function tell(kind: KindName, item: Item, { json }: JsonOption, what: string): E
   return exitCodes.succeeded
 }
 
-/** The one with this uid or name; of several of one name, one's own. */
 async function findItem<Kind extends KindName>(
   api: Api,
   kind: Kind,
   which: string,
 ): Promise<Awaited<ReturnType<ConfigurationApi[Kind]['get']>>> {
   const items: Item[] = await api.configuration[kind].list()
-  const fitting = items.filter(({ uid, name }) => uid === which || name === which)
-  const found = fitting.find(({ scope }) => scope.type === 'User') ?? fitting[0]
-  if (found) return found as Awaited<ReturnType<ConfigurationApi[Kind]['get']>>
-  const meant = nearest(
-    which,
-    items.map(({ name }) => name),
-  )
-  throw usageError(
-    `There is no ${words[kind]} ${which}.`,
-    meant === null ? `See ${typed} ${kind}.` : `Did you mean ${clean(meant)}?`,
-  )
+  const found = findNamed(items, which, { one: words[kind], all: kind }, (item) => item)
+  return found as Awaited<ReturnType<ConfigurationApi[Kind]['get']>>
 }

@@ -1,9 +1,11 @@
 // `ambient webhooks`: whom the server tells of what happens to runs.
 import { typed } from '../../config.ts'
-import type { WebhookConfig, WebhookDelivery, WebhookEvent, WebhookItem } from '../../domain/webhook.ts'
+import type { WebhookDelivery, WebhookEvent, WebhookFilter, WebhookItem } from '../../domain/webhook.ts'
 import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
+import { findEnvironment } from '../find-environment.ts'
+import { findNamed } from '../find-named.ts'
 import { readMetadata } from '../input.ts'
 import { table } from '../render/table.ts'
 import { clean, oneLine } from '../render/text.ts'
@@ -47,11 +49,12 @@ export interface WebhookOptions extends JsonOption {
 export async function create(name: string, url: string, options: WebhookOptions): Promise<ExitCode> {
   const screen = createScreen()
   if (options.event === undefined) throw usageError('Say of which events it is told: --event run.succeeded')
-  const made = await connect().webhooks.create({
+  const api = connect()
+  const made = await api.webhooks.create({
     name,
     url,
     events: options.event as WebhookEvent[],
-    filter: filterOf(options),
+    filter: await filterOf(api, options),
     enabled: !options.disabled,
   })
   screen.write(options.json ? `${JSON.stringify(made)}\n` : `${made.secret}\n`)
@@ -65,7 +68,7 @@ export async function update(given: string, options: WebhookOptions): Promise<Ex
   const screen = createScreen()
   const api = connect()
   const webhook = await findWebhook(api, given)
-  const filter = filterOf(options)
+  const filter = await filterOf(api, options)
   const changed = await api.webhooks.replace(webhook.uid, {
     name: options.name ?? webhook.name,
     url: options.url ?? webhook.url,
@@ -77,10 +80,12 @@ export async function update(given: string, options: WebhookOptions): Promise<Ex
   return exitCodes.succeeded
 }
 
-function filterOf({ environment, source, metadata }: WebhookOptions): WebhookConfig['filter'] {
+async function filterOf(api: Api, { environment, source, metadata }: WebhookOptions): Promise<WebhookFilter> {
+  const uidOf = async (given: string) => (await findEnvironment(api, given)).uid
   return {
-    ...(environment !== undefined && { environment_ids: environment }),
-    ...(source !== undefined && { sources: source }),
+    ...(environment !== undefined && { environment_ids: await Promise.all(environment.map(uidOf)) }),
+    // The server says which there are.
+    ...(source !== undefined && { sources: source as WebhookFilter['sources'] }),
     ...(metadata !== undefined && { metadata: readMetadata(metadata) }),
   }
 }
@@ -155,15 +160,5 @@ export async function resend(given: string, deliveryId: string, { json }: JsonOp
   return exitCodes.succeeded
 }
 
-/** The webhook with this uid or name. */
-async function findWebhook(api: Api, given: string): Promise<WebhookItem> {
-  const all = await api.webhooks.list()
-  const byUid = all.find(({ uid }) => uid === given)
-  const [byName, ...others] = all.filter(({ name }) => name === given)
-  if (byUid) return byUid
-  if (byName && others.length === 0) return byName
-  throw usageError(
-    byName ? `Several webhooks are called ${given}. Give the uid of one.` : `There is no webhook ${given}.`,
-    `The webhooks: ${typed} webhooks`,
-  )
-}
+const findWebhook = async (api: Api, given: string): Promise<WebhookItem> =>
+  findNamed(await api.webhooks.list(), given, { one: 'webhook', all: 'webhooks' }, (webhook) => webhook)

@@ -36,6 +36,11 @@ function addTeams(program: Command, exit: Exit): void {
     .description('List the teams that one is in. AMBIENT_TEAM says which one the command line speaks of.')
     .addOption(json('the teams as the API serves them'))
     .action(async (options: { json?: boolean }) => exit(await (await load()).teams(options)))
+  teams
+    .command('list')
+    .description('The same as `ambient teams`.')
+    .addOption(json('the teams as the API serves them'))
+    .action(async (_: unknown, command: Command) => exit(await (await load()).teams(command.optsWithGlobals())))
   const limit = () => new Option('--run-limit <number>', 'runs at work at once').argParser(whole(1, 1_000_000))
   teams
     .command('create')

@@ -25,6 +25,14 @@ export function addConfiguration(program: Command, agentNames: readonly string[]
         .option('--pool <name>', 'pool of hosts that may take its runs')
         .addOption(list('--secret <name>', 'secret that its runs get, and no others (repeatable)'))
         .addOption(list('--skill <name>', 'skill that its runs work by (repeatable)'))
+        .addOption(
+          list(
+            '--mcp <name|uid|file>',
+            'server of tools for its agents: a stored one, or a file with some, such as ./.mcp.json (repeatable)',
+          ),
+        )
+        .option('--budget <usd>', 'what models and compute of each run may cost; then it is paused', positive)
+        .option('--tree-budget <usd>', 'the same for each run and all that it begins', positive)
         .option('--idle <minutes>', 'how long a sandbox is kept after its work', whole(0, 60))
         .option('--max-turn <minutes>', 'longest time of one turn', whole(1, 1_000_000))
         .option('--max-run <minutes>', 'longest time of all turns of an execution', whole(1, 1_000_000))

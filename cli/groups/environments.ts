@@ -18,6 +18,11 @@ export function addEnvironments(program: Command, exit: (code: number) => void):
     .addOption(json('the environments as the API serves them'))
     .action(async (options: { json?: boolean }) => exit(await (await load()).environments(options)))
   environments
+    .command('list')
+    .description('The same as `ambient environments`.')
+    .addOption(json('the environments as the API serves them'))
+    .action(async (_: unknown, command: Command) => exit(await (await load()).environments(command.optsWithGlobals())))
+  environments
     .command('show')
     .description('Show an environment, and its newest build on each host.')
     .argument('<environment>', ENVIRONMENT)

@@ -16,6 +16,13 @@ export function addGitCredentials(program: Command, exit: (code: number) => void
     .addOption(json('the credentials as the API serves them'))
     .action(async (options: { json?: boolean }) => exit(await (await load()).gitCredentials(options)))
   credentials
+    .command('list')
+    .description('The same as `ambient git-credentials`.')
+    .addOption(json('the credentials as the API serves them'))
+    .action(async (_: unknown, command: Command) =>
+      exit(await (await load()).gitCredentials(command.optsWithGlobals())),
+    )
+  credentials
     .command('show')
     .description('Show a credential, without its token.')
     .argument('<credential>', CREDENTIAL)

@@ -16,6 +16,11 @@ export function addMcpServers(program: Command, exit: (code: number) => void): v
     .addOption(json('the servers as the API serves them'))
     .action(async (options: { json?: boolean }) => exit(await (await load()).mcpServers(options)))
   servers
+    .command('list')
+    .description('The same as `ambient mcp-servers`.')
+    .addOption(json('the servers as the API serves them'))
+    .action(async (_: unknown, command: Command) => exit(await (await load()).mcpServers(command.optsWithGlobals())))
+  servers
     .command('show')
     .description('Show a server. Its values are shown as far as they are names of secrets.')
     .argument('<server>', SERVER)

@@ -65,6 +65,11 @@ function addBudgets(program: Command, exit: Exit): void {
     .description('List the budgets of the team, its people and schedules, with what is spent of them.')
     .addOption(json('the answer as the API serves it'))
     .action(async (options: { json?: boolean }) => exit(await (await load()).budgets(options)))
+  budgets
+    .command('list')
+    .description('The same as `ambient budgets`.')
+    .addOption(json('the answer as the API serves it'))
+    .action(async (_: unknown, command: Command) => exit(await (await load()).budgets(command.optsWithGlobals())))
   limited(
     budgets
       .command('set')

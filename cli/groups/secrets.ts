@@ -17,6 +17,9 @@ export function addSecrets(program: Command, exit: (code: number) => void): void
   withScope(secrets)
     .addOption(json('the secrets as the API serves them'))
     .action(async (options: ScopeOptions) => exit(await (await load()).secrets(options)))
+  withScope(secrets.command('list').description('The same as `ambient secrets`.'))
+    .addOption(json('the secrets as the API serves them'))
+    .action(async (_: unknown, command: Command) => exit(await (await load()).secrets(command.optsWithGlobals())))
   withScope(
     secrets
       .command('set')

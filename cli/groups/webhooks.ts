@@ -1,5 +1,6 @@
 // `ambient webhooks` and what is below it: the commands and their options. Each loads its own code when it is called.
 import { type Command, Option } from 'commander'
+import { runSources } from '../../domain/run-sources.ts'
 import type { WebhookEvent } from '../../domain/webhook.ts'
 import type { WebhookOptions } from '../commands/webhooks.ts'
 import { json, list, whole } from '../options.ts'
@@ -114,7 +115,7 @@ export function addWebhooks(program: Command, exit: (code: number) => void): voi
 const withConfig = (command: Command): Command =>
   command
     .addOption(list('--event <name>', `of which it is told: ${events.join(', ')} (repeatable)`))
-    .addOption(list('--environment <uid>', 'only runs in this stored environment (repeatable)'))
-    .addOption(list('--source <source>', 'only runs from there, such as API or SCHEDULED_AGENT (repeatable)'))
+    .addOption(list('--environment <name|uid>', 'only runs in this stored environment (repeatable)'))
+    .addOption(list('--source <source>', `only runs from there: ${runSources.join(', ')} (repeatable)`))
     .addOption(list('--metadata <key=value>', 'only runs with this label (repeatable)'))
     .addOption(json('the webhook as the API serves it'))

@@ -15,7 +15,10 @@ export async function refuseUnpriced(
 ): Promise<CallRefusal | null> {
   if (priced || free || setting === 'allow' || !(await isLimited(db, rules, runId))) return null
   const what = model === null ? 'What this call costs is' : `The price of ${model}, or of calls of this kind, is`
-  return { kind: 'not_allowed', message: `${what} not known here, and a budget or credits limit this run.` }
+  return {
+    kind: 'not_allowed',
+    message: `${what} not known here, and a budget or credits limit this run. Give its price in AMBIENT_MODELS_FILE, or set AMBIENT_UNPRICED_MODELS=allow.`,
+  }
 }
 
 /** A budget of any kind, or the team's credits where they are enforced. */

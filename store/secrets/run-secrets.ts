@@ -54,6 +54,30 @@ export async function secretsOf(
   return found.filter((one) => !found.some((other) => other.name === one.name && rank(other) > rank(one)))
 }
 
+/** Those of these names that are secrets of the team: every run of it may have them. */
+export async function teamSecretNames(db: Queryable, team: string, names: readonly string[]): Promise<string[]> {
+  if (names.length === 0) return []
+  const query = db.selectFrom('secrets').select('name').where('team', '=', team).where('scope', '=', 'team')
+  return (await query.where('name', 'in', names).execute()).map(({ name }) => name)
+}
+
+/** Those of these names that no secret has which the person could know of: one of their own, or one that is nobody's own. */
+export async function unknownSecretNames(
+  db: Queryable,
+  { team, person }: { team: string; person: string },
+  names: readonly string[],
+): Promise<string[]> {
+  if (names.length === 0) return []
+  const found = await db
+    .selectFrom('secrets')
+    .select('name')
+    .where('team', '=', team)
+    .where('name', 'in', names)
+    .where((is) => is.or([is('scope', '!=', 'person'), is('owner', '=', person)]))
+    .execute()
+  return names.filter((name) => !found.some((secret) => secret.name === name))
+}
+
 /** As {@link secretsOf}, for an environment's build: nobody's own, and no agent's. */
 export const secretsOfBuild = (db: Queryable, team: string, environmentId: string): Promise<ChosenSecret[]> =>
   secretsOf(

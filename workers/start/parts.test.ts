@@ -11,7 +11,7 @@ const inherited = {
   ANTHROPIC_API_KEY: 'anthropic-key',
   OPENAI_API_KEY: 'openai-key',
   GEMINI_API_KEY: 'gemini-key',
-  AMBIENT_VAULT_KEY: 'the-vault-key-of-this-test',
+  AMBIENT_VAULT_KEY: 'ab'.repeat(32),
   AMBIENT_METRICS_KEY: 'the-metrics-key-of-this-test',
   OTEL_EXPORTER_OTLP_HEADERS: 'authorization=the-key-of-a-collector',
   AMBIENT_GATEWAY_BIND: '10.1.2.3',
