@@ -11,6 +11,7 @@ import { CHECKPOINT_MB } from './domain/limits.ts'
 import type { MoneyRules } from './domain/money/rules.ts'
 import { MICRO } from './domain/money/words.ts'
 import { nearest } from './domain/nearest.ts'
+import { isHexKey, keyWords } from './domain/vault/key-words.ts'
 
 /** The directory of this clone. */
 export const root = fileURLToPath(new URL('.', import.meta.url))
@@ -25,13 +26,7 @@ const url = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/
 const key = z.string().min(1)
 const price = z.coerce.number().min(0).max(1_000_000)
 
-/** Keys stand between commas or on lines of their own; what follows a # is a remark. */
-const vaultKeys = (text: string): string[] =>
-  text
-    .replaceAll(/#.*$/gm, '')
-    .split(/[\s,]+/)
-    .filter((word) => word !== '')
-const isVaultKey = (word: string): boolean => /^[0-9a-f]{64}$/i.test(word) || /^[A-Za-z0-9+/_-]{43}=?$/.test(word)
+const isVaultKey = (word: string): boolean => isHexKey(word) || /^[A-Za-z0-9+/_-]{43}=?$/.test(word)
 
 /** Every setting, by the name of its environment variable. The table in docs/settings.md is made from these descriptions. */
 export const Settings = z.object({
@@ -534,7 +529,7 @@ export const Settings = z.object({
     .default(60)
     .describe('How long a link to an artifact is good, in minutes.'),
   AMBIENT_VAULT_KEY: key
-    .refine((text) => vaultKeys(text).length > 0 && vaultKeys(text).every(isVaultKey), {
+    .refine((text) => keyWords(text).length > 0 && keyWords(text).every(isVaultKey), {
       error: 'must be 32 bytes in base64 or hexadecimal, or several such keys. Make one: openssl rand -base64 32',
     })
     .optional()

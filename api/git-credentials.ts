@@ -1,6 +1,5 @@
 // What a team, and each of its people, lets the git broker get at repositories with.
 import { type Request, type Response, Router } from 'express'
-import { Uid } from '../domain/account.ts'
 import { GitCredentialConfig, type GitCredentials, gitSecretContext } from '../domain/git/credential.ts'
 import { gitScope } from '../domain/git/url.ts'
 import { GIT_CREDENTIALS } from '../domain/limits.ts'
@@ -18,11 +17,14 @@ import {
 } from '../store/git/credentials.ts'
 import { newUid } from '../store/uid.ts'
 import { type Caller, callerOf, insist, permit } from './access/caller.ts'
+import { byUid } from './by-uid.ts'
 import type { ApiDeps } from './deps.ts'
-import { HttpError, invalid, notFound } from './errors.ts'
+import { HttpError, invalid } from './errors.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody } from './parse.ts'
 import { heedGitCredentialFields } from './runs/unknown-fields.ts'
+
+const { uidOf, orMissing } = byUid('git credential')
 
 export function gitCredentialRoutes(deps: ApiDeps): Router {
   const { db, vault } = deps
@@ -125,12 +127,8 @@ const personOf = ({ type, uid }: Caller) => (type === 'user' ? uid : null)
 /** Of others nobody sees that there is one. */
 async function found(db: Queryable, request: Request, response: Response): Promise<StoredGitCredential> {
   const caller = callerOf(response)
-  const uid = Uid.safeParse(request.params.uid)
-  const row = uid.success
-    ? await findGitCredential(db, { team: caller.team, person: personOf(caller), id: uid.data })
-    : null
-  if (row === null) throw notFound(`There is no git credential ${String(request.params.uid)}.`)
-  return row
+  const id = uidOf(request)
+  return orMissing(id, await findGitCredential(db, { team: caller.team, person: personOf(caller), id }))
 }
 
 async function foundToChange(tx: Tx, request: Request, response: Response): Promise<StoredGitCredential> {

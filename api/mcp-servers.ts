@@ -1,6 +1,5 @@
 // Stored MCP servers of a team.
-import { type Request, type Response, Router } from 'express'
-import { Uid } from '../domain/account.ts'
+import { type Response, Router } from 'express'
 import {
   McpServerConfig,
   type McpServerItem,
@@ -22,10 +21,13 @@ import {
 } from '../store/mcp-servers.ts'
 import { teamSecretNames } from '../store/secrets/run-secrets.ts'
 import { callerOf, permit } from './access/caller.ts'
+import { byUid } from './by-uid.ts'
 import type { ApiDeps } from './deps.ts'
-import { HttpError, invalid, notFound } from './errors.ts'
+import { HttpError, invalid } from './errors.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody } from './parse.ts'
+
+const { uidOf, orMissing } = byUid('MCP server')
 
 export function mcpServerRoutes(deps: ApiDeps): Router {
   const { db, vault } = deps
@@ -104,19 +106,6 @@ async function refuseOpenSecrets(tx: Tx, team: string, { command, args = [] }: M
 const missingValue = (place: string) => invalid(place)
 
 /** An id in the path that none can have names nothing that exists. */
-function uidOf(request: Request): string {
-  const uid = Uid.safeParse(request.params.uid)
-  if (!uid.success) throw missing(String(request.params.uid))
-  return uid.data
-}
-
-const missing = (uid: string) => notFound(`There is no MCP server ${uid}.`)
-
-function orMissing<T>(uid: string, item: T | null): T {
-  if (item === null) throw missing(uid)
-  return item
-}
-
 async function refusingTaken<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()

@@ -1,6 +1,5 @@
 // A team's own model endpoints, and the keys for them, which are never shown again.
 import { type Request, type Response, Router } from 'express'
-import { Uid } from '../domain/account.ts'
 import { MODEL_PROVIDERS, ModelProviderConfig, type ModelProviderItem } from '../domain/models/provider.ts'
 import { note } from '../store/audit.ts'
 import type { Tx } from '../store/database.ts'
@@ -13,10 +12,13 @@ import {
 } from '../store/models/providers.ts'
 import { isTaken } from '../store/taken.ts'
 import { callerOf, permit } from './access/caller.ts'
+import { byUid } from './by-uid.ts'
 import type { ApiDeps } from './deps.ts'
-import { HttpError, invalid, notFound } from './errors.ts'
+import { HttpError, invalid } from './errors.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody } from './parse.ts'
+
+const { uidOf, orMissing } = byUid('endpoint')
 
 export function modelProviderRoutes(deps: ApiDeps): Router {
   const { db, vault } = deps
@@ -104,13 +106,4 @@ async function named<T>(name: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-function placeOf(request: Request, response: Response): { uid: string; team: string } {
-  const uid = Uid.safeParse(request.params.uid)
-  if (!uid.success) throw notFound(`There is no endpoint ${String(request.params.uid)}.`)
-  return { uid: uid.data, team: callerOf(response).team }
-}
-
-function orMissing<T>(uid: string, found: T | null): T {
-  if (found === null) throw notFound(`There is no endpoint ${uid}.`)
-  return found
-}
+const placeOf = (request: Request, response: Response) => ({ uid: uidOf(request), team: callerOf(response).team })

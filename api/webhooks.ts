@@ -1,7 +1,6 @@
 // Outbound webhooks: whom to tell of what, and what came of it.
 import { type Request, type Response, Router } from 'express'
 import { z } from 'zod'
-import { Uid } from '../domain/account.ts'
 import { WEBHOOKS } from '../domain/limits.ts'
 import { WebhookConfig, type WebhookDeliveries, type WebhookItem, type WebhookWithSecret } from '../domain/webhook.ts'
 import { note } from '../store/audit.ts'
@@ -25,6 +24,7 @@ import {
 } from '../store/webhooks.ts'
 import { secretOf } from '../webhooks/sign.ts'
 import { callerOf, permit } from './access/caller.ts'
+import { byUid } from './by-uid.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
 import { once } from './once.ts'
@@ -33,6 +33,8 @@ import { onlyMethods, parseBody, pathId, queryOf } from './parse.ts'
 import { heedWebhookFields } from './runs/unknown-fields.ts'
 
 const DEFAULT_LIMIT = 50
+
+const { uidOf, orMissing } = byUid('webhook')
 
 export function webhookRoutes(deps: ApiDeps): Router {
   const { db, webhooks, keys } = deps
@@ -172,17 +174,7 @@ const noteChange = (tx: Tx, response: Response, action: string, { uid, name, url
     detail: { name, host: new URL(url).host },
   })
 
-/** An id that none can have names nothing that exists. */
-function placeOf(request: Request, response: Response): { uid: string; team: string } {
-  const uid = Uid.safeParse(request.params.uid)
-  if (!uid.success) throw notFound(`There is no webhook ${String(request.params.uid)}.`)
-  return { uid: uid.data, team: callerOf(response).team }
-}
-
-function orMissing<T>(uid: string, found: T | null): T {
-  if (found === null) throw notFound(`There is no webhook ${uid}.`)
-  return found
-}
+const placeOf = (request: Request, response: Response) => ({ uid: uidOf(request), team: callerOf(response).team })
 
 const Position = z.tuple([z.iso.datetime(), z.uuid()])
 

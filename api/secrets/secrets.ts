@@ -1,5 +1,5 @@
 // Secrets: made, changed and deleted here, and never shown again.
-import { type Request, type Response, Router } from 'express'
+import { type Response, Router } from 'express'
 import { z } from 'zod'
 import { Uid } from '../../domain/account.ts'
 import { type Action, may } from '../../domain/permission.ts'
@@ -27,8 +27,9 @@ import {
 } from '../../store/secrets/secrets.ts'
 import { newUid } from '../../store/uid.ts'
 import { type Caller, callerOf, insist, permit } from '../access/caller.ts'
+import { byUid } from '../by-uid.ts'
 import type { ApiDeps } from '../deps.ts'
-import { HttpError, invalid, notFound } from '../errors.ts'
+import { HttpError, invalid } from '../errors.ts'
 import { once } from '../once.ts'
 import { cutPage, limitOf } from '../page.ts'
 import { onlyMethods, parseBody, queryOf } from '../parse.ts'
@@ -37,6 +38,7 @@ import { refuseUnknown } from '../runs/unknown-fields.ts'
 import { fieldsOf } from '../runs/unsupported.ts'
 
 const DEFAULT_LIMIT = 100
+const { uidOf, orMissing } = byUid('secret')
 
 export function secretRoutes(deps: ApiDeps): Router {
   const { db, vault } = deps
@@ -79,13 +81,13 @@ export function secretRoutes(deps: ApiDeps): Router {
   router
     .route('/secrets/:secretUid')
     .get(permit('secrets.view'), async (request, response) => {
-      const uid = uidOf(request)
+      const uid = uidOf(request, 'secretUid')
       response.json(orMissing(uid, await findSecret(db, viewOf(callerOf(response)), uid)))
     })
     .patch(permit('secrets.view'), async (request, response) => {
       refuseUnknown('', fieldsOf(request.body), SecretChange)
       const change = parseBody(SecretChange, request)
-      const uid = uidOf(request)
+      const uid = uidOf(request, 'secretUid')
       const item = await changing(response, uid, async (tx, { caller, view, stored }) => {
         if (change.path != null && stored.kind !== 'file') throw invalid('path: only a file has a path')
         const sealed = change.value === undefined ? null : vault.seal(change.value, secretContext(uid))
@@ -101,7 +103,7 @@ export function secretRoutes(deps: ApiDeps): Router {
       response.json(orMissing(uid, item))
     })
     .delete(permit('secrets.view'), async (request, response) => {
-      const uid = uidOf(request)
+      const uid = uidOf(request, 'secretUid')
       await changing(response, uid, async (tx, { caller, view, stored }) => {
         await deleteSecret(tx, view, uid)
         await noteChange(tx, caller, 'secrets.delete', stored)
@@ -184,19 +186,6 @@ const noteChange = (
   })
 
 /** An id that none can have names nothing that exists. */
-function uidOf(request: Request): string {
-  const uid = Uid.safeParse(request.params.secretUid)
-  if (!uid.success) throw missing(String(request.params.secretUid))
-  return uid.data
-}
-
-const missing = (uid: string) => notFound(`There is no secret ${uid}.`)
-
-function orMissing<T>(uid: string, found: T | null): T {
-  if (found === null) throw missing(uid)
-  return found
-}
-
 const Place = z.tuple([z.string().max(255), Uid])
 
 const cursorOf = ({ name, uid }: SecretItem): string => Buffer.from(JSON.stringify([name, uid])).toString('base64url')

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { isHexKey, keyWords } from '../../domain/vault/key-words.ts'
 import { VaultError } from '../../domain/vault/vault.ts'
 import { keep, syncDirectory } from './keep.ts'
 import type { VaultSettings } from './vault.ts'
@@ -85,13 +86,8 @@ interface Taken {
   trouble: string | null
 }
 
-/** Keys stand on lines of their own, or between commas; what follows a # is a remark. */
 function taken(source: string, text: string): Taken {
-  const words = text
-    .replaceAll(/#.*$/gm, '')
-    .split(/[\s,]+/)
-    .filter((word) => word !== '')
-  const keys = words.map((word) => Buffer.from(word, /^[0-9a-f]{64}$/i.test(word) ? 'hex' : 'base64'))
+  const keys = keyWords(text).map((word) => Buffer.from(word, isHexKey(word) ? 'hex' : 'base64'))
   if (keys.length === 0) return { keys: [], trouble: `there is no key in ${source}. Make one: openssl rand -base64 32` }
   if (keys.some((key) => key.length !== 32)) {
     const trouble = `${source} has a key that is not 32 bytes in base64 or hexadecimal. Make one: openssl rand -base64 32`
