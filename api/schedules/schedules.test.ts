@@ -1,7 +1,7 @@
 // Over a real database, a real Temporal server, and a worker for the slots. What runs do, the test says.
 import type { Worker } from '@temporalio/worker'
 import { sql } from 'kysely'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { makeScheduleActivities } from '../../activities/schedules.ts'
 import { ambient } from '../../cli/testing/command.ts'
 import { type RunState, terminalTimeline } from '../../domain/state.ts'
@@ -19,6 +19,10 @@ let working: Promise<void>
 beforeAll(async () => {
   api = await startTestApi({ client: temporal.client() })
   await work()
+  // A server that has just begun may not be ready for schedules yet.
+  const { id } = await made()
+  await vi.waitFor(async () => expect((await read(id)).history.next_run).not.toBeNull(), { timeout: 20_000 })
+  await api.call('DELETE', `${base}/${id}`)
 })
 afterAll(async () => {
   await rest()
@@ -312,7 +316,9 @@ test('each slot of the clock makes one run; one whose time comes while another g
   await expect.poll(async () => (await runsOf(id)).length).toBe(2)
   await api.call('POST', `${base}/${id}/pause`)
   for (const { run_id: runId, state } of await runsOf(id)) if (state === 'QUEUED') await end(runId, 'SUCCEEDED')
-  const all = await slots(id)
+  // A second may have passed before Temporal heard of the new times: its slot is not of them.
+  const told = await slots(id)
+  const all = told.slice(0, told.findLastIndex(({ outcome }: { outcome: string }) => outcome === 'started') + 1)
   const times = all.map(({ scheduled_time: time }: { scheduled_time: string }) => Date.parse(time) / 1_000)
   // Every second between the two is told of.
   const between = all.filter(({ outcome }: { outcome: string }) => outcome === 'skipped')

@@ -136,9 +136,13 @@ export async function slotAtWork(
       .$narrowType<{ runId: string }>()
       .where('schedule_id', '=', scheduleId)
       .where('run_id', 'is not', null)
-      .where('created_at', '<=', sql<Date>`${time}::timestamptz + interval '1 second'`)
+      // Temporal was at it since its time, which a busy server may write down later.
+      .where(
+        sql<boolean>`(created_at <= ${time}::timestamptz + interval '1 second'
+          or (kind = 'scheduled' and slot <= ${time} and created_at <= slot + interval '30 seconds'))`,
+      )
       // Temporal has heard of its end a moment after it was told.
-      .where(sql<boolean>`coalesce(told_at, 'infinity') + interval '2 seconds' >= ${time}::timestamptz`)
+      .where(sql<boolean>`coalesce(told_at, 'infinity') + interval '5 seconds' >= ${time}::timestamptz`)
       .orderBy('slot', 'desc')
       .limit(1)
       .executeTakeFirst()
