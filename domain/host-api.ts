@@ -51,9 +51,6 @@ export type HostStanding = z.infer<typeof HostStanding>
  * are refused with 403.
  */
 export const ClaimRequest = z.object({ run_id: z.uuid(), execution: z.number().int().min(1) })
-export const ClaimAnswer = z.object({ outcome: z.enum(['claimed', 'draining']) })
-export type ClaimAnswer = z.infer<typeof ClaimAnswer>
-
 /** A repository that is reached through the git broker, below the gateway's address. */
 export const BrokeredRepository = z.object({
   /** As the run names it, without credentials. */
@@ -119,6 +116,10 @@ export const ExecutionOrder = z.object({
   skills: z.array(PinnedSkill).default([]),
 })
 export type ExecutionOrder = z.infer<typeof ExecutionOrder>
+
+/** `order`: what {@link ClaimRequest} was for, told with the claim; absent where it has to be asked for, as of an older server. */
+export const ClaimAnswer = z.object({ outcome: z.enum(['claimed', 'draining']), order: ExecutionOrder.optional() })
+export type ClaimAnswer = z.infer<typeof ClaimAnswer>
 
 /** `GET /runs/:runId/messages/:messageId`: what a person sent, a message or the answer to a question. */
 export const MessageText = z.object({

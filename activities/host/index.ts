@@ -24,7 +24,7 @@ import { prepare } from './prepare.ts'
 import { readSkillsOf } from './read-skills.ts'
 import { tellSetback } from './setbacks.ts'
 import { settle } from './settle.ts'
-import { carryOutTurn } from './turn.ts'
+import { carryOutTurn, readMessages } from './turn.ts'
 
 /** The claim's answer, and what is waited for after it: together below the activity's own time. In milliseconds. */
 const CLAIM_MS = 7_000
@@ -71,9 +71,12 @@ export function makeHostActivities(
         attendance.attend(
           async (signals) => {
             await holdings.hold(ref.runId)
+            // Read while the agent starts.
+            const said = readMessages(deps, ref.runId, turn, signals)
+            said.catch(() => {}) // Heard in the turn.
             await headStart.finish(ref, signals)
             return withinLimits(deps, { ...ref, phase: 'turn' }, signals, (execution) =>
-              deps.metrics.turn(execution.agent.name, outcomeName, () => carryOutTurn(execution, turn)),
+              deps.metrics.turn(execution.agent.name, outcomeName, () => carryOutTurn(execution, turn, said)),
             )
           },
           tellSetback(deps, ref, 'turn'),
@@ -117,7 +120,7 @@ async function claim(
   try {
     const { attempt } = Context.current().info
     const asked = () => deps.server.claim(runId, execution, signal)
-    if ((await withTypedFailures(attempt, asked)) === 'claimed') {
+    if ((await withTypedFailures(attempt, asked)).outcome === 'claimed') {
       return { hostId: deps.hostId, origin: await headStart.begin({ runId, execution }, READY_MS) }
     }
   } catch (error) {

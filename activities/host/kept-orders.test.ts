@@ -21,6 +21,15 @@ test('the server is asked once for an execution, and again for the next one', as
   expect(asked).toEqual([1, 2, 3, 1])
 })
 
+test('what is told with the claim need not be asked for', async () => {
+  const claim = async () => ({ outcome: 'claimed', order: { execution: 1 } as ExecutionOrder }) as const
+  const order = () => Promise.reject(new Error('asked'))
+  const server = keepOrders({ claim, order } as Partial<HostServer> as HostServer, 2)
+  await server.claim('run', 1, never)
+  expect((await server.order('run', 1, never)).execution).toBe(1)
+  await expect(server.order('run', 2, never)).rejects.toThrow('asked')
+})
+
 test('a checkpoint that this host has stored is known to be there', async () => {
   const order = async () => ({ execution: 1, has_checkpoint: false }) as ExecutionOrder
   const saveCheckpoint = async () => {}

@@ -4,22 +4,30 @@ import type { HostServer } from './server.ts'
 
 /**
  * An execution's order changes by nothing but this host's own checkpoints, and
- * each of its activities begins with it: the server is asked once, as long as no
+ * each of its activities begins with it: the server tells it with the claim, or is asked once, as long as no
  * more than `most` others were asked for since. That a newer execution has taken
  * the run is heard with the next request.
  */
 export function keepOrders(server: HostServer, most: number): HostServer {
   const kept = new Map<string, ExecutionOrder>()
+  const keep = (key: string, order: ExecutionOrder) => {
+    kept.set(key, order)
+    const [oldest] = kept.keys()
+    if (kept.size > most && oldest !== undefined) kept.delete(oldest)
+  }
   return {
     ...server,
+    async claim(runId, execution, signal) {
+      const answer = await server.claim(runId, execution, signal)
+      if (answer.order) keep(`${runId}/${execution}`, answer.order)
+      return answer
+    },
     async order(runId, execution, signal) {
       const key = `${runId}/${execution}`
       const known = kept.get(key)
       if (known !== undefined) return known
       const order = await server.order(runId, execution, signal)
-      kept.set(key, order)
-      const [oldest] = kept.keys()
-      if (kept.size > most && oldest !== undefined) kept.delete(oldest)
+      keep(key, order)
       return order
     },
     async saveCheckpoint(runId, execution, sent, signal) {

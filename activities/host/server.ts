@@ -64,7 +64,7 @@ export interface SentCheckpoint {
 
 export interface HostServer {
   report(report: HostReport, signal: AbortSignal): Promise<HostStanding>
-  claim(runId: string, execution: number, signal: AbortSignal): Promise<ClaimAnswer['outcome']>
+  claim(runId: string, execution: number, signal: AbortSignal): Promise<ClaimAnswer>
   /** However many runs there are. */
   sweep(runIds: readonly string[], signal: AbortSignal): Promise<SweepAnswer>
   order(runId: string, execution: number, signal: AbortSignal): Promise<ExecutionOrder>
@@ -198,7 +198,7 @@ export function createHostServer(options: {
     },
     async claim(runId, execution, signal) {
       const asked = { run_id: runId, execution }
-      return ClaimAnswer.parse(await call('POST', `/hosts/${options.hostId}/claims`, signal, asked)).outcome
+      return ClaimAnswer.parse(await call('POST', `/hosts/${options.hostId}/claims`, signal, asked))
     },
     async sweep(runIds, signal) {
       const answer: SweepAnswer = { remove: [], stop: [], save: [] }

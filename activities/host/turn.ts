@@ -10,8 +10,10 @@ import { claims } from '../../environments/run-directory.ts'
 import type { TurnInput, TurnOutcome } from '../../workflows/contract.ts'
 import { takeAsked, whatStopped } from './asked.ts'
 import { bringAttachments } from './attachments.ts'
+import type { StopSignals } from './attended.ts'
 import { checkpointFormerTurn } from './checkpoint.ts'
 import { runCommand } from './command.ts'
+import type { HostDeps } from './deps.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { isReady, prepare } from './prepare.ts'
 import { currentSandbox } from './sandbox.ts'
@@ -23,9 +25,13 @@ const GRACE_MS = 1_500
 /** How long a prompt that a dead predecessor may have sent is given to show itself. */
 const EVIDENCE_MS = 3_000
 
-/** One turn, and what the agent has asked for in it. */
-export async function carryOutTurn(execution: Execution, input: TurnInput): Promise<TurnOutcome> {
-  const outcome = await giveTurn(execution, input)
+/** One turn, and what the agent has asked for in it. `said`: where it is being read already. */
+export async function carryOutTurn(
+  execution: Execution,
+  input: TurnInput,
+  said: Promise<Said> = readMessages(execution.deps, execution.ref.runId, input, execution.signals),
+): Promise<TurnOutcome> {
+  const outcome = await giveTurn(execution, input, said)
   if (outcome.kind === 'question') return outcome
   if (outcome.kind === 'failed') {
     // To an agent it is an error of its model that there is no more to spend. The run waits for that, and has not failed.
@@ -36,7 +42,7 @@ export async function carryOutTurn(execution: Execution, input: TurnInput): Prom
   return asks === null ? outcome : { ...outcome, asks }
 }
 
-async function giveTurn(execution: Execution, input: TurnInput): Promise<TurnOutcome> {
+async function giveTurn(execution: Execution, input: TurnInput, reading: Promise<Said>): Promise<TurnOutcome> {
   const { agent } = execution
   if (input.kind === 'answer' && !input.belated) {
     if (agent.protocol === 'command') throw new TypeError('a command asks no questions')
@@ -45,7 +51,7 @@ async function giveTurn(execution: Execution, input: TurnInput): Promise<TurnOut
   }
   const messageId = input.kind === 'answer' ? input.mailId : input.messageId
   // Neither waits for the other.
-  const [said, sandbox] = await Promise.all([whatWasSaid(execution, input), beginTurn(execution, messageId)])
+  const [said, sandbox] = await Promise.all([reading, beginTurn(execution, messageId)])
   const first = await preamble(execution)
   const { text, decision } = said
   const brought = await bringAttachments(execution, sandbox, messageId, said.attachments ?? [])
@@ -165,10 +171,23 @@ function watchInterrupt({ deps, ref, signals }: Execution) {
   return watchdog
 }
 
-/** With the messages before it that the agent was not given. */
-async function whatWasSaid({ deps, ref, stop }: Execution, input: TurnInput): Promise<Omit<MessageText, 'message_id'>> {
+export type Said = Omit<MessageText, 'message_id'>
+
+/**
+ * What the agent is to be told, with the messages before it that it was not
+ * given. It needs no sandbox, and can be read while that is made ready.
+ */
+export async function readMessages(
+  { server }: Pick<HostDeps, 'server'>,
+  runId: string,
+  input: TurnInput,
+  signals: StopSignals,
+): Promise<Said> {
+  // The agent that asked waits for the answer itself.
+  if (input.kind === 'answer' && !input.belated) return { text: '', decision: null }
   const ids = input.kind === 'answer' ? [input.mailId] : [...(input.before ?? []), input.messageId]
-  const messages = await Promise.all(ids.map((id) => deps.server.message(ref.runId, id, stop)))
+  const stop = AbortSignal.any([signals.interrupt, signals.detach])
+  const messages = await Promise.all(ids.map((id) => server.message(runId, id, stop)))
   const last = messages.at(-1)
   return {
     text: messages.map(({ text }) => text).join('\n\n'),

@@ -33,6 +33,7 @@ import { saveResult } from '../../store/runs/results.ts'
 import { findOrder } from '../../store/runs/runs.ts'
 import { STATE_JOURNAL } from '../../store/runs/states.ts'
 import { TOOLS_JOURNAL } from '../../store/runs/tool-calls.ts'
+import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { ApiDeps } from '../deps.ts'
 import { invalid, notFound } from '../errors.ts'
 import { parse, parseBody, pathId, queryOf, runId } from '../parse.ts'
@@ -46,6 +47,17 @@ const serversJournals: readonly string[] = [STATE_JOURNAL, TOOLS_JOURNAL, PULL_R
 export function hostRoutes(deps: ApiDeps): Router {
   const { db, config, vault } = deps
   const router = hostRouter({ db })
+
+  async function orderOf(ref: ExecutionRef, late: boolean): Promise<ExecutionOrder> {
+    const { config: asked, ...order } = await findOrder(db, ref, { late })
+    const { environment, trouble } = openedEnvironment(vault, order.environment)
+    // What is late is handed over, and starts nothing.
+    const [given, git] = await Promise.all([
+      late ? {} : giveSecrets({ db, vault }, ref),
+      brokeredForRun(deps, ref.runId, environment.repos),
+    ])
+    return parse(ExecutionOrder, { ...order, ...given, ...trouble, git, environment, ...hostLimits(config, asked) })
+  }
 
   router.put('/hosts/:hostId', async (request, response) => {
     const report = parseBody(HostReport, request)
@@ -62,8 +74,11 @@ export function hostRoutes(deps: ApiDeps): Router {
 
   router.post('/hosts/:hostId/claims', async (request, response) => {
     const { run_id: id, execution } = parseBody(ClaimRequest, request)
-    const outcome = await claimExecution(db, { runId: id.toLowerCase(), execution }, callerOf(response).hostId)
-    response.json({ outcome } satisfies ClaimAnswer)
+    const ref = { runId: id.toLowerCase(), execution }
+    const outcome = await claimExecution(db, ref, callerOf(response).hostId)
+    // What is wrong with it is the answer of whoever asks for it alone: the claim stands.
+    const order = outcome === 'claimed' ? await orderOf(ref, false).catch(() => undefined) : undefined
+    response.json({ outcome, ...(order && { order }) } satisfies ClaimAnswer)
   })
 
   router.post('/hosts/:hostId/sweep', async (request, response) => {
@@ -80,18 +95,7 @@ export function hostRoutes(deps: ApiDeps): Router {
   })
 
   router.get('/runs/:runId/executions/:execution', async (request, response) => {
-    const late = queryOf(request).get('late') === 'true'
-    const ref = executionOf(request)
-    const { config: asked, ...order } = await findOrder(db, ref, { late })
-    const { environment, trouble } = openedEnvironment(vault, order.environment)
-    // What is late is handed over, and starts nothing.
-    const [given, git] = await Promise.all([
-      late ? {} : giveSecrets({ db, vault }, ref),
-      brokeredForRun(deps, ref.runId, environment.repos),
-    ])
-    response.json(
-      parse(ExecutionOrder, { ...order, ...given, ...trouble, git, environment, ...hostLimits(config, asked) }),
-    )
+    response.json(await orderOf(executionOf(request), queryOf(request).get('late') === 'true'))
   })
 
   router.get('/runs/:runId/messages/:messageId', async (request, response) => {
@@ -146,7 +150,7 @@ export function hostRoutes(deps: ApiDeps): Router {
   return router
 }
 
-export function executionOf(request: Request): { runId: string; execution: number } {
+export function executionOf(request: Request): ExecutionRef {
   const text = String(request.params.execution)
   if (!/^[1-9]\d{0,8}$/.test(text)) throw notFound(`There is no execution ${text}.`)
   return { runId: runId(request), execution: Number(text) }

@@ -78,7 +78,7 @@ test('a host that drains is given no new run, and is told so at its next report'
   expect((await api.host('GET', `/runs/${runId}/executions/1`, undefined, as)).status).toBe(403)
   expect((await report()).body).toMatchObject({ draining: true })
   expect((await api.call('POST', '/agent/workers/machine-1/undrain')).body).toMatchObject({ state: 'live' })
-  expect((await claim(runId)).body).toEqual({ outcome: 'claimed' })
+  expect((await claim(runId)).body).toMatchObject({ outcome: 'claimed', order: { execution: 1 } })
   expect((await report(1)).body).toMatchObject({ draining: false })
 })
 
@@ -89,7 +89,7 @@ test('a host that drains finishes what it holds, and is drained when that is ove
   await report(1)
   await drain()
   expect(await state()).toBe('draining')
-  expect((await claim(runId)).body).toEqual({ outcome: 'claimed' })
+  expect((await claim(runId)).body).toMatchObject({ outcome: 'claimed', order: { execution: 1 } })
   // A report that was on its way when the run was claimed knows nothing of it.
   await report(0)
   expect(await state()).toBe('draining')

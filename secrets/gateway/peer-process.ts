@@ -10,9 +10,26 @@ export async function isPeerInNamespace(socket: Socket, id: string): Promise<boo
   const before = known.get(socket)
   if (before?.id === id) return before.is
   const inode = peerInode(socket)
-  const is = inode !== null && processesIn(id).some((pid) => holds(pid, inode))
+  const is = inode !== null && isHeldIn(id, inode)
   known.set(socket, { id, is })
   return is
+}
+
+/** The process of each namespace that was last found to hold a connection: it is looked at before all others. */
+const latest = new Map<string, string>()
+/** So many namespaces are remembered; more do not call within the same minutes. */
+const REMEMBERED = 1_000
+
+function isHeldIn(namespace: string, inode: string): boolean {
+  const before = latest.get(namespace)
+  if (before !== undefined && isIn(namespace, before) && holds(before, inode)) return true
+  const found = processesIn(namespace).find((pid) => holds(pid, inode))
+  if (found === undefined) return false
+  latest.delete(namespace)
+  latest.set(namespace, found)
+  const [oldest] = latest.keys()
+  if (latest.size > REMEMBERED && oldest !== undefined) latest.delete(oldest)
+  return true
 }
 
 /** The kernel's number of the socket at the other end; null: it is on another machine, or gone. */
@@ -41,8 +58,10 @@ function linesOf(path: string): string[] {
 }
 
 function processesIn(namespace: string): string[] {
-  return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && linkOf(`/proc/${pid}/ns/pid`) === namespace)
+  return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && isIn(namespace, pid))
 }
+
+const isIn = (namespace: string, pid: string): boolean => linkOf(`/proc/${pid}/ns/pid`) === namespace
 
 function holds(pid: string, inode: string): boolean {
   try {
