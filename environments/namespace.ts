@@ -19,12 +19,15 @@ export const NEW_NAMESPACE = ['unshare', '--pid', '--fork', '--kill-child', '--m
 // there through an open file: where it is, the directory may not be seen.
 const FIRST_PROCESS = 'echo >&3; exec 3>&-; while :; do sleep 2147483647 & wait; done'
 
-// $1 is the directory of `started` and `ready`, the rest makes the namespace. Of several only one goes on.
+// $1 is the directory of `started` and `ready`, $2 a pipe to be made as well, the rest makes the namespace. Of several
+// only one goes on.
 const HOLDER = `
 directory=$1
-shift
+pipe=$2
+shift 2
 read -r _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ since _ <"/proc/$$/stat"
 (set -C; printf '%s %s\\n' "$$" "$since" >"$directory/started") 2>/dev/null || exit 0
+[ -z "$pipe" ] || mkfifo -m 600 "$pipe"
 exec 3>"$directory/ready"
 exec "$@" /bin/sh -c '${FIRST_PROCESS}'
 `
@@ -41,11 +44,20 @@ export async function namespacesAllowed(path: string): Promise<boolean> {
   }
 }
 
-/** Makes the namespace that this directory stands for, unless it was made before. `make` are the words that make it. */
-export async function holdNamespace(directory: string, path: string, make: readonly string[]): Promise<void> {
+/**
+ * Makes the namespace that this directory stands for, unless it was made before.
+ * `make` are the words that make it; `pipe` is made on the way, which saves a
+ * process of its own.
+ */
+export async function holdNamespace(
+  directory: string,
+  path: string,
+  make: readonly string[],
+  pipe: string | null = null,
+): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   if ((await readMark(directory, 'started')) === null) {
-    spawn('/bin/sh', ['-c', HOLDER, 'ambient', directory, ...make], {
+    spawn('/bin/sh', ['-c', HOLDER, 'ambient', directory, pipe ?? '', ...make], {
       cwd: '/',
       env: { PATH: path },
       detached: true,

@@ -10,6 +10,7 @@ import { claims } from '../../environments/run-directory.ts'
 import type { SandboxOrigin } from '../../workflows/contract.ts'
 import { bindCredential } from './binding.ts'
 import { noteStart } from './collect.ts'
+import type { RunState } from './deps.ts'
 import { environmentOf } from './environment.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { checkMcpServers, placeMcpProgram, serverNames } from './mcp-servers.ts'
@@ -54,15 +55,16 @@ export async function prepare(
   if (environmentOf(execution).startSteps.length > 0) await phase('setup', () => runStart(execution, sandbox))
   if (order.skills.length > 0) await placeSkills(execution, sandbox)
   // Opening a session changes nothing in the workspace, so both can go on at once.
-  const begun = await Promise.allSettled([
+  const [noted, opened] = await Promise.allSettled([
     noteStart(execution, sandbox),
     agent.protocol === 'acp'
       ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential, () => agentIsUp(origin)))
-      : null,
+      : {},
   ])
   // Only when both are over: neither is to go on beside the next attempt.
-  for (const step of begun) if (step.status === 'rejected') throw step.reason
-  await state.set({ readyIn: sandbox.generation })
+  if (noted.status === 'rejected') throw noted.reason
+  if (opened.status === 'rejected') throw opened.reason
+  await state.set({ ...opened.value, readyIn: sandbox.generation })
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
   return origin
 }
@@ -105,13 +107,14 @@ export async function isReady({ agent, state }: Execution, sandbox: Sandbox): Pr
   return sessionId !== null && (await sandbox.agent()) !== null
 }
 
+/** Answers with what is to be remembered of the session. */
 async function startAgent(
   execution: Execution,
   agent: AcpAgent,
   sandbox: Sandbox,
   credential: Promise<RunCredential> | null,
   isUp: () => void,
-): Promise<void> {
+): Promise<Partial<RunState>> {
   const { deps, ref, order, policy, state, transcript, stop } = execution
   const toolkit = await toolkitOf(execution)
   const paths = deps.host.paths(ref.runId, toolkit)
@@ -154,7 +157,10 @@ async function startAgent(
   bound.catch(() => {}) // Heard below.
   isUp()
   const { sessionId: former, sessionIn, home } = state.get()
-  if (former !== null && sessionIn === sandbox.generation) return await bound
+  if (former !== null && sessionIn === sandbox.generation) {
+    await bound
+    return {}
+  }
   // Agents note where they work. Where the other kind of host was, that is another path.
   const hasMoved = home !== null && home !== paths.home
   const started = tellSlowStart(execution)
@@ -183,7 +189,7 @@ async function startAgent(
     })
   }
   const { sessionId, takesImages } = opened
-  await state.set({ sessionId, takesImages, sessionIn: sandbox.generation, home: paths.home })
+  return { sessionId, takesImages, sessionIn: sandbox.generation, home: paths.home }
 }
 
 /** Most agents are there within this time; of a longer silence people should know what it is. In milliseconds. */

@@ -47,13 +47,12 @@ export async function createSandbox(
   const agent = agentPaths(paths, generation)
   if (await exists(agent.complete)) return
   await mkdir(agent.root, { recursive: true, mode: 0o700 })
-  await Promise.all([
-    // Where an agent is to come its pipe is made meanwhile; a process of its own makes it.
-    toolkit === null ? null : makePipe(agent.stdin, machine.path),
-    machine.boundary
-      ?.make({ paths, agent, toolkit })
-      .then((make) => holdNamespace(agent.namespace, machine.path, make)),
-  ])
+  // The pipe of an agent that is to come. Where this makes none, the agent's start does.
+  const pipe = toolkit === null ? null : agent.stdin
+  if (machine.boundary !== null) {
+    const make = await machine.boundary.make({ paths, agent, toolkit })
+    await holdNamespace(agent.namespace, machine.path, make, pipe)
+  }
   await writeFile(agent.complete, machine.boundary?.kind ?? 'none')
 }
 
