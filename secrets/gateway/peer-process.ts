@@ -23,7 +23,7 @@ const REMEMBERED = 1_000
 function isHeldIn(namespace: string, inode: string): boolean {
   const before = latest.get(namespace)
   if (before !== undefined && isIn(namespace, before) && holds(before, inode)) return true
-  const found = processesIn(namespace).find((pid) => holds(pid, inode))
+  const found = newestFirst().find((pid) => isIn(namespace, pid) && holds(pid, inode))
   if (found === undefined) return false
   latest.delete(namespace)
   latest.set(namespace, found)
@@ -57,9 +57,11 @@ function linesOf(path: string): string[] {
   }
 }
 
-function processesIn(namespace: string): string[] {
-  return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && isIn(namespace, pid))
-}
+/** Whoever asks for something was as a rule started lately, and has one of the highest numbers. */
+const newestFirst = (): string[] =>
+  readdirSync('/proc')
+    .filter((pid) => /^\d+$/.test(pid))
+    .sort((one, other) => Number(other) - Number(one))
 
 const isIn = (namespace: string, pid: string): boolean => linkOf(`/proc/${pid}/ns/pid`) === namespace
 
