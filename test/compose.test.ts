@@ -115,6 +115,18 @@ test('each service of ours knows the secrets that it needs, and no others', () =
   })
 })
 
+test('each secret can be a mounted file instead: by the image, or by a setting', () => {
+  const entrypoint = readFileSync(join(root, 'deploy', 'entrypoint.sh'), 'utf8')
+  const [, names = ''] = /^for name in ((?:.|\\\n)+?); do$/m.exec(entrypoint) ?? []
+  const byImage = new Set(names.split(/[\s\\]+/))
+  const secret = /(_KEY|_KEY_ID|_TOKEN|_SECRET|_HEADERS)$|^DATABASE_URL$/
+  const all = parts.flatMap((part) => Object.keys(service(part).environment ?? {})).filter((name) => secret.test(name))
+  expect(all).toContain('AMBIENT_S3_SECRET_ACCESS_KEY')
+  // The path of a file already.
+  const without = all.filter((name) => !byImage.has(name) && !(`${name}_FILE` in Settings.shape))
+  expect([...new Set(without)]).toEqual(['AMBIENT_GIT_SSH_KEY'])
+})
+
 test('the key of the vault is a mounted file, for those who open what is sealed, and in nobody’s environment', () => {
   expect(composeText).not.toMatch(/AMBIENT_VAULT_KEY\b/)
   const readers = parts.filter((part) => service(part).secrets.includes('vault-key'))
@@ -165,15 +177,28 @@ test('as it comes, nothing listens on an address that other machines reach', () 
   ])
 })
 
-test('sandboxes share their network with the gateway alone, and the host reaches no database', () => {
+test('sandboxes share their network with no service that lasts, and the host reaches no database', () => {
   const on = (network: string) => Object.keys(services).filter((name) => service(name).networks.includes(network))
-  expect(on('sandboxes')).toEqual(['gateway'])
+  expect(on('sandboxes')).toEqual(['data-directory'])
+  // Its published address is one of that network.
+  expect(service('gateway').depends_on).toHaveProperty('data-directory')
   expect(on('database')).not.toContain('host')
   expect(networks).toMatchObject({ database: { internal: true }, control: { internal: true } })
   expect(networks.sandboxes).toMatchObject({
     name: 'ambient',
     driver_opts: { 'com.docker.network.bridge.enable_icc': 'false' },
   })
+})
+
+test('what has to reach others does so by a network whose packets are not filtered as those of sandboxes', () => {
+  // Docker takes a container's way out, and what it publishes, from its one network that is not internal.
+  const waysOut = (name: string) =>
+    service(name).networks.filter(
+      (network) => !z.looseObject({ internal: z.literal(true) }).safeParse(networks[network]).success,
+    )
+  for (const name of [...parts, 'temporal-ui']) expect([name, waysOut(name)]).toEqual([name, ['outside']])
+  // Sandboxes come to the gateway by its address there, to which their credentials are bound: it outlives the network.
+  expect(networks.outside).toMatchObject({ ipam: { config: [{ subnet: expect.stringContaining('/24') }] } })
 })
 
 test('only the host gets the Docker socket, and finds its data under the same path as the machine', () => {

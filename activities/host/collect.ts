@@ -57,15 +57,16 @@ export async function collect(execution: Execution, push: boolean): Promise<void
   await deps.server.result(ref.runId, ref.execution, { repositories: collected }, stop)
   const repositories = push ? await pushCommits(execution, id, collected) : collected
   await transcript.notes(`result-${ref.execution}`).add('result', {
-    repos: repositories.map(({ path, branch, commits, files_changed, insertions, deletions, note, push: pushed }) => ({
+    repos: repositories.map(({ path, branch, commits, files_changed, insertions, deletions, ...rest }) => ({
       path,
       branch,
       commits: commits.length,
       files_changed,
       insertions,
       deletions,
-      ...(note === null ? {} : { note }),
-      ...(pushed === null ? {} : { push: pushed }),
+      bundle: rest.bundle !== null,
+      ...(rest.note === null ? {} : { note: rest.note }),
+      ...(rest.push === null ? {} : { push: rest.push }),
     })),
   })
 }
@@ -97,6 +98,10 @@ function withoutValues(redactor: Redactor, { patch, bundle, ...summary }: Reposi
 const HAS_VALUE =
   'The changes have the value of a secret in them. In the diff it is hidden; the commits themselves are not kept, and not pushed.'
 
+/** Said where a pushed branch has submodules at commits that were never seen on their servers. */
+const POINTS_NOWHERE =
+  'Whoever clones it may not get its submodules: these commits were made in the sandbox, and have to be pushed to the submodules’ own servers:'
+
 const inOneNote = (...notes: (string | null)[]): string => notes.filter((note) => note !== null).join(' ')
 
 /** The results, each with what became of its branch. A push that does not succeed fails nothing else: it is told. */
@@ -124,8 +129,9 @@ async function pushCommits(
       repositories.push(result)
       continue
     }
+    const { submodules, ...commits } = found
     const push = await pushBranch({
-      ...found,
+      ...commits,
       url: repository.url,
       branch: repository.push_branch,
       cloned: state.get().cloned[result.path] ?? null,
@@ -135,15 +141,18 @@ async function pushCommits(
       staging: state.paths.staging,
       signal: stop,
     })
-    repositories.push({ ...result, push })
+    const points = submodules === null ? null : `${POINTS_NOWHERE} ${execution.redactor.text(submodules)}.`
+    repositories.push({ ...result, push: push.outcome === 'pushed' ? { ...push, message: points } : push })
   }
   if (repositories.every(({ push }) => push === null)) return repositories
   await deps.server.result(ref.runId, ref.execution, { repositories }, stop)
   const notes = transcript.notes(`push-${ref.execution}`)
   for (const { path, push } of repositories) {
-    if (push === null || push.outcome === 'pushed') continue
-    const message = `The commits in ${path} were not pushed to ${push.branch}. ${push.message ?? ''}`.trim()
-    await notes.add('warning', { code: `push_${push.outcome}`, message, path, branch: push.branch })
+    if (push === null || (push.outcome === 'pushed' && push.message === null)) continue
+    const isPushed = push.outcome === 'pushed'
+    const message = `The commits in ${path} were ${isPushed ? '' : 'not '}pushed to ${push.branch}. ${push.message ?? ''}`
+    const code = isPushed ? 'push_incomplete' : `push_${push.outcome}`
+    await notes.add('warning', { code, message: message.trim(), path, branch: push.branch })
   }
   return repositories
 }

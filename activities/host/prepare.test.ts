@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { execa } from 'execa'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -10,6 +11,7 @@ import { installLightAgent, LIGHT_AGENT } from '../../chaos/light-agent/install.
 import type { ExecutionOrder, PushResult } from '../../domain/host-api.ts'
 import { createRedactor } from '../../domain/vault/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
+import { commitIdentity } from '../../environments/git/repositories.ts'
 import type { Host, Sandbox } from '../../environments/host.ts'
 import { markedProcesses } from '../../environments/processes.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
@@ -195,12 +197,22 @@ test('what a command commits is in the name of the person who asked, and is push
     )
   }
   expect(warned).toEqual([])
+  // A submodule at a commit that nobody else has: the branch is pushed, and that is told.
+  const addPart =
+    'git init -q part; git -C part commit -q --allow-empty -m part; git add part; git commit -q -m "With a part"'
+  await execa('sh', ['-ec', addPart], {
+    cwd: join(directory, 'runs', runId, 'workspace/project'),
+    env: commitIdentity(null),
+  })
+  await collect(await worker('command', 2), true)
+  expect(pushed).toMatchObject({ outcome: 'pushed', message: expect.stringMatching(/: part at [0-9a-f]{12}\.$/) })
+  expect(warned).toEqual(['push_incomplete'])
   await repository.git('checkout', '-q', 'agent/work')
   await repository.git('reset', '-q', '--hard', 'main')
   await repository.git('commit', '-q', '--allow-empty', '-m', 'theirs')
   await collect(await worker('command'), true)
   expect(pushed).toMatchObject({ outcome: 'rejected' })
-  expect(warned).toEqual(['push_rejected'])
+  expect(warned).toEqual(['push_incomplete', 'push_rejected'])
 })
 
 test('a restored agent gets its session, although a worker died between its start and that', async () => {

@@ -8,7 +8,8 @@ import { readInside } from '../devcontainer/file.ts'
 import { type BuildContext, contextHash, DOCKERFILE, packContext } from './build-context.ts'
 import { watchBuildDisk } from './build-disk.ts'
 import { type BuildLine, buildOutput } from './build-output.ts'
-import type { Limits } from './container.ts'
+import { limitProcesses } from './build-processes.ts'
+import { type Limits, ULIMITS } from './container.ts'
 import { ask, askFor, explained, messageOf, statusOf } from './daemon.ts'
 import { baseImages, readDockerfile, remoteAdd } from './dockerfile.ts'
 import { ensureImage } from './image.ts'
@@ -186,6 +187,9 @@ function begin(daemon: BuildDaemon, settings: BuildSettings, plan: Plan): Shared
   return { result: carryOut(daemon, settings, plan, cancel.signal, say), cancel, listeners }
 }
 
+/** The client's types do not know it. */
+const NO_CORE_DUMPS = { ulimits: JSON.stringify(ULIMITS) }
+
 async function carryOut(
   daemon: BuildDaemon,
   settings: BuildSettings,
@@ -203,14 +207,17 @@ async function carryOut(
   const tar = packContext({ ...context, signal })
   tar.on('error', (error: unknown) => unread.abort(error))
   try {
+    const network = isolated || settings.network === 'none' ? 'none' : await daemon.network()
+    const memory = limits.memoryMb * 1024 * 1024
     const answer = await docker.buildImage(tar, {
       t: tag,
       dockerfile: DOCKERFILE,
       buildargs: build.args,
       ...(build.target === null ? {} : { target: build.target }),
-      networkmode: isolated || settings.network === 'none' ? 'none' : await daemon.network(),
-      memory: limits.memoryMb * 1024 * 1024,
-      memswap: limits.memoryMb * 1024 * 1024,
+      networkmode: network,
+      memory,
+      memswap: memory,
+      ...NO_CORE_DUMPS,
       cpuperiod: 100_000,
       cpuquota: Math.round(limits.cpus * 100_000),
       labels: { 'ambient.image': REPOSITORY },
@@ -221,7 +228,12 @@ async function carryOut(
     for await (const line of buildOutput(answer)) {
       if (line.kind === 'failed') throw new StepError(line)
       note(progress, line)
-      if (line.container !== null) disk.watch(line.container)
+      if (line.container !== null) {
+        disk.watch(line.container)
+        const step = { network, memoryBytes: memory, pids: limits.pids, began }
+        // One that is over cannot be limited; a daemon that has gone is told of by the build itself.
+        await limitProcesses(docker, line.container, step).catch(() => {})
+      }
       await say(line.text)
     }
     const { Id } = await ask('workspace', () => docker.getImage(tag).inspect())

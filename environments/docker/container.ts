@@ -66,7 +66,7 @@ export interface ContainerPlan {
 
 // Core dumps fill disks, or go to a program of the machine's. Open files are left to the daemon: a limit above its own
 // is refused by the kernel, and what they cost is memory of the container.
-const ULIMITS = [{ Name: 'core', Soft: 0, Hard: 0 }]
+export const ULIMITS = [{ Name: 'core', Soft: 0, Hard: 0 }]
 
 /** When the machine itself is short of memory, sandboxes go before everything else on it. */
 const OOM_SCORE = 500

@@ -186,8 +186,8 @@ describe('large files', () => {
   beforeAll(async () => {
     await bareRepository(root, 'private/large.git', {
       '.gitattributes': '*.bin filter=lfs diff=lfs merge=lfs -text\n',
-      'a.bin': http.keep('one large file\n'),
-      'dir/b.bin': http.keep('another\n'),
+      'a.bin': http.lfs.keep('one large file\n'),
+      'dir/b.bin': http.lfs.keep('another\n'),
     })
   })
 
@@ -210,8 +210,8 @@ describe('large files', () => {
   })
 
   test('one that the server lacks is told; where they were asked for, the run fails', async () => {
-    const pointer = http.keep('lost\n')
-    http.largeFiles.delete(/sha256:(\w+)/.exec(pointer)?.[1] ?? '')
+    const pointer = http.lfs.keep('lost\n')
+    http.lfs.files.delete(/sha256:(\w+)/.exec(pointer)?.[1] ?? '')
     await bareRepository(root, 'private/lost.git', { '.gitattributes': '*.bin filter=lfs\n', 'lost.bin': pointer })
     const app = await clone('private/lost.git')
     expect(await readFile(join(app, 'lost.bin'), 'utf8')).toBe(pointer)
@@ -225,14 +225,14 @@ describe('large files', () => {
     await bareRepository(root, 'private/config.git', {
       '.gitattributes': '*.bin filter=lfs\n',
       '.lfsconfig': `[lfs]\n\turl = file://${root}/private/large.git\n`,
-      'a.bin': http.keep('one large file\n'),
+      'a.bin': http.lfs.keep('one large file\n'),
     })
     await clone('private/config.git')
     expect(warnings).toEqual([{ code: 'large_files_missing', message: expect.stringContaining('no web address') }])
   })
 
   test('of a repository of this machine are copies, and its own stay its own', async () => {
-    const pointer = http.keep('of this machine\n')
+    const pointer = http.lfs.keep('of this machine\n')
     const [, first = '', second = ''] = /sha256:(..)(..)/.exec(pointer) ?? []
     await bareRepository(root, 'private/local.git', { '.gitattributes': '*.bin filter=lfs\n', 'a.bin': pointer })
     const stored = join(root, 'private/local.git/lfs/objects', first, second)
@@ -248,7 +248,7 @@ describe('large files', () => {
   test('are written through no link of the repository', async () => {
     const victim = join(directory, 'victim')
     await writeFile(victim, 'untouched')
-    const pointer = http.keep('written over\n')
+    const pointer = http.lfs.keep('written over\n')
     await bareRepository(root, 'private/links.git', { '.gitattributes': '* filter=lfs\n' })
     const work = workOf(root, 'private/links.git')
     // A link whose target reads as a pointer, along a path that ends in another link.

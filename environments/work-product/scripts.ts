@@ -100,12 +100,22 @@ result_tree() {
   g write-tree
   unset GIT_INDEX_FILE
 }
-# A submodule is a repository of its own, which nobody asked to have pushed.
+# A submodule is a repository of its own, which nobody asked to have pushed. Its commit is no news where a branch of its
+# server has it, as far as the sandbox has heard: because it was fetched, or pushed by the agent itself.
+is_pushed() {
+  since=
+  case $1 in *[1-9a-f]*) since="^$1" ;; esac
+  cd "./$3" 2>/dev/null && left=$(g rev-list --max-count=1 "$2" $since --not --remotes 2>/dev/null) && [ -z "$left" ]
+}
 note_submodules() {
-  moved=$(g diff --raw --abbrev=12 --no-renames --ignore-submodules=none "$start" "$end" |
-    sed -n "s/^:[0-7]* 160000 [0-9a-f]* \\([0-9a-f]*\\) [A-Z][0-9]*$tab\\(.*\\)/\\2 at \\1/p" |
-    head -n 10 | cut -b 1-200 | paste -s -d , -)
-  [ -z "$moved" ] || echo "note commits in submodules are neither pushed nor in the diff; where their servers lack them, push them from there: $moved" >>"$facts"
+  moved=$(g diff --raw --no-abbrev --no-renames --ignore-submodules=none "$start" "$end" |
+    sed -n "s/^:[0-7]* 160000 \\([0-9a-f]*\\) \\([0-9a-f]*\\) [A-Z][0-9]*$tab\\(.*\\)/\\1 \\2 \\3/p" |
+    while read -r old new below; do
+      (is_pushed "$old" "$new" "$below") || printf '%s at %.12s\\n' "$below" "$new"
+    done | head -n 10 | cut -b 1-200 | paste -s -d , -)
+  [ -n "$moved" ] || return
+  echo "submodules $moved" >>"$facts"
+  echo "note commits in submodules are neither pushed nor in the diff, and no branch of their servers is known to have them: $moved" >>"$facts"
 }
 collect() {
   cd "$workspace/$path" 2>/dev/null && g rev-parse --git-dir >/dev/null || { echo 'note it is not there any more' >>"$facts"; return; }

@@ -225,8 +225,11 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       git commit -q -m part`)
     await work('cd part; echo mine >mine; git add mine; git commit -q -m mine')
     const { note, patch } = await collect()
-    expect(note).toMatch(/^commits in submodules are neither pushed nor in the diff; .*: part at [0-9a-f]{12}$/)
+    expect(note).toMatch(/^commits in submodules are neither pushed nor in the diff, and .*: part at [0-9a-f]{12}$/)
     expect(text(patch)).toContain('Subproject commit')
+    // Once the server has them there is nothing to tell.
+    await work('cd part; git push -q origin HEAD:refs/heads/pushed')
+    expect((await collect()).note).toBeNull()
   })
 
   test('a repository that is gone, and one whose history was thrown away, are still told of', async () => {

@@ -25,6 +25,7 @@ const LISTED_COMMITS = 500
 const FACTS_BYTES = 64 * 1024
 const LOG_BYTES = 4 * 1024 * 1024
 const SUBJECT_CHARS = 1_000
+const NOTE_CHARS = 500
 /** It stays on this machine until it is pushed; servers take less in one push. */
 export const PUSH_BYTES = 1024 ** 3
 /** Of what a look says, at most this is kept. */
@@ -163,20 +164,20 @@ export interface BranchToPush {
 
 /**
  * What a collection has found to push in the repository at `path`: the branch's
- * commit, and a bundle that the sandbox's user can write over. Null where there
- * are no new commits.
+ * commit, a bundle that the sandbox's user can write over, and what its
+ * submodules have that is not pushed, in words. Null where there are no new commits.
  */
 export async function collectedPush(
   paths: RunPaths,
   id: string,
   path: string,
-): Promise<{ commit: string; bundle: string } | null> {
+): Promise<{ commit: string; bundle: string; submodules: string | null } | null> {
   const start = await readStart(paths)
   const index = start?.findIndex((repository) => repository.path === path) ?? -1
   if (index < 0) return null
   const prefix = join(jobPaths(paths, id).own, String(index))
-  const { push } = parseFacts(await readText(`${prefix}.facts`, FACTS_BYTES))
-  return push === null ? null : { commit: push, bundle: `${prefix}.push` }
+  const { push, submodules } = parseFacts(await readText(`${prefix}.facts`, FACTS_BYTES))
+  return push === null ? null : { commit: push, bundle: `${prefix}.push`, submodules }
 }
 
 interface Look {
@@ -307,12 +308,13 @@ function parseFacts(text: string) {
     head: hashOrNull(values('head')[0]),
     branch: values('branch')[0] || null,
     push: hashOrNull(values('push')[0]),
+    submodules: values('submodules')[0]?.slice(0, NOTE_CHARS) || null,
     stat: {
       files_changed: count(/(\d+) files? changed/),
       insertions: count(/(\d+) insertions?\(\+\)/),
       deletions: count(/(\d+) deletions?\(-\)/),
     },
-    notes: values('note').map((note) => note.slice(0, 500)),
+    notes: values('note').map((note) => note.slice(0, NOTE_CHARS)),
   }
 }
 

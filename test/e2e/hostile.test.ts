@@ -1,12 +1,20 @@
 // Agents that mean harm, all at once on one host: each ends as its own run's failure, and nothing else notices.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { RunItem } from '../../domain/run.ts'
 import { isTerminal, type RunState } from '../../domain/state.ts'
+import { type JoinedHost, joinHost, type NewHost } from '../support/both-hosts.ts'
+import { AGENT_CACHE } from '../support/caches.ts'
+import { GVISOR, hasGvisor } from '../support/gvisor.ts'
 import { leftovers } from '../support/leftovers.ts'
+import { script } from '../support/model-server.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 
@@ -18,10 +26,33 @@ const DISK = { max_disk_gb: 0.05 }
 interface Attack {
   script: string
   limits?: object
+  /** Absent: in a container. */
+  pool?: string
 }
 
+/** What the gateway says to credentials that belong to nobody, to a former run, to another one, and to this one. */
+const CALLS = String.raw`
+  for token in none "$OLD_CREDENTIAL" "$OTHER_CREDENTIAL" "$OPENAI_API_KEY"; do
+    curl -s -o /dev/null -w "gateway %{http_code}\n" -m 5 -H "authorization: Bearer $token" "$OPENAI_BASE_URL/models"
+  done`
+
+/** With its own it comes through to the provider, which here knows no such address. */
+const OWN_CREDENTIAL_ALONE = ['gateway 401', 'gateway 401', 'gateway 403', 'gateway 404']
+
+/** Says what it can read of Ambient's own keys: in files, by whatever way, and in processes. */
+const thief = (secrets: string) => String.raw`
+  for root in '' /proc/[0-9]*/root; do for file in ${secrets}; do
+    cat "$root$file" >/dev/null 2>&1 && echo "reads $root$file"
+  done; done
+  for process in /proc/[0-9]*; do
+    tr '\0' '\n' 2>/dev/null <$process/environ |
+      sed -nE 's/^(DATABASE_URL|AMBIENT_[A-Z_]*KEY|[A-Z]+_API_KEY=real).*/knows \1/p'
+    tr '\0' ' ' 2>/dev/null <$process/cmdline | grep -oE 'main.ts (server|gateway|worker|host)|[p]ostgres -D'
+  done
+  ${CALLS}`
+
 /** By name; all of them begin together. `host` is what an attacker could know of the machine. */
-const attacks = (host: { victim: string; ports: string; addresses: string }) =>
+const attacks = (host: { victim: string; ports: string; addresses: string; secrets: string }) =>
   ({
     'fork bomb': { script: 'bomb() { bomb | bomb & }; bomb; sleep 2; exit 3' },
     'memory hog': { script: `exec ${NODE} -e 'const all = []; for (;;) all.push(Buffer.alloc(1e7, 1))'` },
@@ -50,10 +81,10 @@ const attacks = (host: { victim: string; ports: string; addresses: string }) =>
             socket.on('timeout', () => socket.destroy()).on('error', () => {})
           }
 END
-        for token in none "$OLD_CREDENTIAL"; do
-          curl -s -o /dev/null -w "gateway %{http_code}\\n" -m 5 -H "authorization: Bearer $token" "$OPENAI_BASE_URL/models"
-        done`,
+        ${CALLS}`,
     },
+    'thief in a container': { script: thief(host.secrets) },
+    'thief on the bare machine': { script: thief(host.secrets), pool: 'bwrap' },
     strange: {
       script: `
         mkfifo project/fifo fifo; ln -s fifo project/link; mknod device c 1 3 2>/dev/null && echo device
@@ -80,6 +111,9 @@ END
     },
   }) satisfies Record<string, Attack>
 
+/** Backwards, for transcripts hide credentials. */
+const TELL_CREDENTIAL = 'echo "$OPENAI_API_KEY" | rev'
+
 let stack: Stack
 let repository: SampleRepository
 let directory: string
@@ -88,18 +122,28 @@ let neighbour: string
 let hostPid: number
 let memoryBefore: number
 let runs: Record<keyof ReturnType<typeof attacks>, string>
+const joined: JoinedHost[] = []
 
-async function start({ script, limits = {} }: Attack, env = {}): Promise<string> {
+async function start({ script: attack, limits = {}, pool }: Attack, env = {}): Promise<string> {
   return await stack.start({
     prompt: 'Go',
     config: {
-      harness: { type: 'command', command: ['sh', '-c', `cd /workspace\n${script}`] },
+      harness: { type: 'command', command: ['sh', '-c', `cd /workspace 2>/dev/null\n${attack}`] },
       permission_policy: 'allow',
       idle_timeout_minutes: 0,
+      ...(pool === undefined ? {} : { worker_host: pool }),
       ...limits,
     },
     environment: { repos: [{ url: repository.url, path: 'project' }], env },
   })
+}
+
+/** A host beside the stack's own, with sandboxes of another kind. */
+async function addHost(pool: string, { kind, env }: Pick<NewHost, 'kind' | 'env'>): Promise<JoinedHost> {
+  const data = join(directory, `host-${pool}`)
+  const host = await joinHost(stack, { kind, pool, agents: AGENT_CACHE, data, ...(env && { env }) })
+  joined.push(host)
+  return host
 }
 
 /** Once it has ended, in one way and for good. */
@@ -116,7 +160,17 @@ async function ended(name: keyof typeof runs, ...expected: RunState[]): Promise<
 
 const output = async (runId: string) =>
   (await stack.events(runId)).filter(({ kind }) => kind === 'output').map(({ data }) => String(data.text))
+async function credentialOf(runId: string): Promise<string> {
+  const credential = [...((await output(runId))[0] ?? '')].reverse().join('')
+  expect(credential.length).toBeGreaterThan(20)
+  return credential
+}
 const diffOf = async (runId: string) => (await stack.call<string>('GET', `/api/v1/agent/runs/${runId}/diff`)).body
+
+const machineAddresses = () =>
+  Object.values(networkInterfaces()).flatMap((all) =>
+    (all ?? []).flatMap(({ family, address, internal }) => (family === 'IPv4' && !internal ? [address] : [])),
+  )
 
 /** The most memory that a process ever had, in bytes. */
 async function mostMemory(pid: number): Promise<number> {
@@ -133,38 +187,40 @@ beforeAll(async () => {
   repository = await sampleRepository()
   stack = await startStack({
     host: 'docker',
-    env: { AMBIENT_MEMORY_MB: '256', AMBIENT_PIDS: '128', AMBIENT_CPUS: '0.5' },
+    env: {
+      ...{ AMBIENT_MEMORY_MB: '256', AMBIENT_PIDS: '128', AMBIENT_CPUS: '0.5' },
+      AMBIENT_WORKER_KEY: randomBytes(24).toString('base64url'),
+    },
   })
   hostPid = await stack.pid('host')
-  // One that has ended leaves a credential that is worth nothing. Backwards, for transcripts hide credentials.
-  const former = await start({ script: 'echo "$OPENAI_API_KEY" | rev' })
+  const bwrap = await addHost('bwrap', { kind: 'direct', env: { AMBIENT_DIRECT_SANDBOX: 'bwrap' } })
+  // One that has ended leaves a credential that is worth nothing.
+  const former = await start({ script: TELL_CREDENTIAL })
   await stack.until(former, 'SUCCEEDED')
-  const credential = [...((await output(former))[0] ?? '')].reverse().join('')
-  expect(credential.length).toBeGreaterThan(20)
   neighbour = await start({
-    script:
-      'until [ -e /workspace/go ]; do git -C project status >/dev/null && echo step; sleep 1; done; echo work >project/work.txt',
+    script: `${TELL_CREDENTIAL}
+      until [ -e /workspace/go ]; do git -C project status >/dev/null && echo step; sleep 1; done; echo work >project/work.txt`,
   })
   await stack.untilEvent(neighbour, ({ kind }) => kind === 'output')
+  const env = { OLD_CREDENTIAL: await credentialOf(former), OTHER_CREDENTIAL: await credentialOf(neighbour) }
   memoryBefore = await mostMemory(hostPid)
-  const own = Object.values(networkInterfaces()).flatMap((each) => each ?? [])
   const plan = attacks({
     victim,
     ports: Object.entries(stack.env)
       .flatMap(([name, value]) => (name.endsWith('_PORT') ? [value] : []))
       .join(' '),
-    addresses: own
-      .flatMap(({ family, address, internal }) => (family === 'IPv4' && !internal ? [address] : []))
-      .join(' '),
+    addresses: machineAddresses().join(' '),
+    secrets: [
+      ...['admin-key', 'worker-key', 'vault-keys', 'host-secret'].map((name) => join(stack.data, name)),
+      join(bwrap.place.data, 'host-secret'),
+    ].join(' '),
   })
-  const started = Object.entries(plan).map(async ([name, attack]) => [
-    name,
-    await start(attack, { OLD_CREDENTIAL: credential }),
-  ])
+  const started = Object.entries(plan).map(async ([name, attack]) => [name, await start(attack, env)])
   runs = Object.fromEntries(await Promise.all(started))
 })
 
 afterAll(async () => {
+  for (const host of joined) await host.stop()
   await stack?.stop()
   await repository?.remove()
   await rm(directory, { recursive: true, force: true })
@@ -226,8 +282,16 @@ describe('contained', () => {
     const said = await output(runs.look)
     const reached = said.flatMap((line) => /^reaches .*:(\d+)$/.exec(line)?.[1] ?? [])
     expect(new Set(reached)).toEqual(new Set([stack.env.AMBIENT_GATEWAY_PORT]))
-    expect(said.filter((line) => !line.startsWith('reaches'))).toEqual(['gateway 401', 'gateway 401'])
+    expect(said.filter((line) => !line.startsWith('reaches'))).toEqual(OWN_CREDENTIAL_ALONE)
   })
+
+  test.each(['in a container', 'on the bare machine'] as const)(
+    'a thief %s: no key of the vault, of a process or in a file, and no credential of another run',
+    async (where) => {
+      await ended(`thief ${where}`, 'SUCCEEDED')
+      expect(await output(runs[`thief ${where}`])).toEqual(OWN_CREDENTIAL_ALONE)
+    },
+  )
 
   test('pipes, sockets, devices, closed directories and files with rights in the workspace', async () => {
     await ended('strange', 'SUCCEEDED')
@@ -264,8 +328,55 @@ describe('unharmed', () => {
 
   test('the machine: nothing that was pointed at is changed, and nothing is left elsewhere', async () => {
     expect(await readFile(victim, 'utf8')).toBe('the secret of this machine\n')
-    expect(await readdir(directory)).toEqual(['victim'])
+    expect(await readdir(directory)).toEqual(['host-bwrap', 'victim'])
     const { stdout } = await execa('df', ['--output=pcent', stack.data])
     expect(Number(/(\d+)%/.exec(stdout)?.[1])).toBeLessThan(95)
+  })
+})
+
+// By itself, when the others are done: each of its system calls takes longer.
+describe.skipIf(!(await hasGvisor()))('under gVisor', () => {
+  const KERNEL = 'Starting gVisor'
+  let config: object
+  beforeAll(async () => {
+    const host = await addHost('gvisor', { kind: 'docker', env: { AMBIENT_DOCKER_RUNTIME: GVISOR } })
+    config = { worker_host: host.place.pool, permission_policy: 'allow', idle_timeout_minutes: 0 }
+  })
+
+  test.concurrent('an agent works in a kernel of its own, reaches its model, and neither this machine nor its cloud', async () => {
+    const service = createServer((_request, response) => response.end('reached')).listen(0, '0.0.0.0')
+    await once(service, 'listening')
+    const { port } = service.address() as AddressInfo
+    const urls = ['169.254.169.254', ...machineAddresses().map((address) => `${address}:${port}`)]
+    const runId = await stack.start({
+      prompt: script(randomUUID(), [
+        {
+          text: 'I look.',
+          shell: `{ dmesg; for url in ${urls.join(' ')}; do curl -s -m 5 "http://$url/"; echo "curl says $?"; done; } >kernel.txt 2>&1`,
+        },
+        { text: 'Done.' },
+      ]),
+      config: { ...config, harness: { type: 'codex' } },
+      environment: { repos: [{ url: repository.url }] },
+    })
+    await stack.until(runId, 'SUCCEEDED')
+    service.close()
+    const diff = await diffOf(runId)
+    expect(diff).toContain(KERNEL)
+    expect(diff.match(/(?<=curl says )\d+/g)).toEqual(urls.map(() => '7'))
+    expect(await leftovers(runId)).toEqual([])
+  })
+
+  test.concurrent('a cancel ends programs that heed no signal', async () => {
+    const stubborn = `dmesg | head -n 1; trap '' TERM; setsid sh -c 'trap "" TERM; while :; do sleep 987; done' & wait`
+    const runId = await stack.start({
+      prompt: 'Go',
+      config: { ...config, harness: { type: 'command', command: ['sh', '-c', stubborn] } },
+      environment: { repos: [] },
+    })
+    await stack.untilEvent(runId, ({ kind, data }) => kind === 'output' && String(data.text).includes(KERNEL))
+    await stack.call('POST', `/api/v1/agent/runs/${runId}/cancel`)
+    await stack.until(runId, 'CANCELLED')
+    await expect.poll(() => leftovers(runId)).toEqual([])
   })
 })
