@@ -744,7 +744,7 @@ function wordsOf(name: string): string | null {
 
 /** Variables that are ours without being settings of a server: what `bin/ambient` tells, and what compose files use. */
 const otherNames =
-  /^AMBIENT_(TYPED|RUN|MCP_URL|MCP_TOKEN|JOB_FILES|API_ADDRESS|DATABASE_PASSWORD|SANDBOX_SUBNET|SANDBOX_GATEWAY|SERVER_IMAGE)$/
+  /^AMBIENT_(TYPED|RUN|MCP_URL|MCP_TOKEN|JOB_FILES|API_ADDRESS|DATABASE_PASSWORD|SANDBOX_SUBNET|SANDBOX_GATEWAY|OUTSIDE_SUBNET|SERVER_IMAGE)$/
 
 /** Variables that look like settings and are none, each with the setting that may have been meant. */
 export function unknownSettings(

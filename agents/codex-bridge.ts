@@ -4,8 +4,11 @@
 export const CODEX_BRIDGE = '.ambient/codex-bridge.mjs'
 
 /**
- * Two things cannot be had from the adapter's settings:
+ * Three things cannot be had from the adapter's settings:
  *
+ * - The adapter has Codex trust every directory that it works in, and then Codex starts the servers of tools and the
+ *   hooks that a repository names in its `.codex`. Where nothing is said of a directory it takes instructions and skills
+ *   alone from it; of one that is said not to be trusted, not even those.
  * - Codex asks before every command that is not known to be harmless only under
  *   its approval policy `untrusted`. Configuration has not known that policy
  *   since 0.149, the protocol of the app server still does. It is combined with
@@ -33,10 +36,8 @@ child_process.spawn = (...call) => {
 syncBuiltinESMExports()
 
 function between(codex) {
-  if (ASKS) {
-    const write = codex.stdin.write.bind(codex.stdin)
-    codex.stdin.write = (message, ...rest) => write(asking(message), ...rest)
-  }
+  const write = codex.stdin.write.bind(codex.stdin)
+  codex.stdin.write = (message, ...rest) => write(asking(trustingNone(message)), ...rest)
   const told = new PassThrough()
   const { stdout } = codex
   let line = []
@@ -63,7 +64,15 @@ function isPiece(line) {
   return line.includes(PIECE) && JSON.parse(line.toString()).method === PIECE
 }
 
+function trustingNone(text) {
+  if (!text.includes('"trust_level"')) return text
+  const message = JSON.parse(text)
+  delete message.params?.config?.projects
+  return JSON.stringify(message) + '\\n'
+}
+
 function asking(text) {
+  if (!ASKS) return text
   const message = JSON.parse(text)
   if (message.method !== 'turn/start') return text
   Object.assign(message.params, { approvalPolicy: 'untrusted', approvalsReviewer: 'user', sandboxPolicy: { type: 'dangerFullAccess' } })

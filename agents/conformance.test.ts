@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { textOfSkill } from '../activities/host/skills.ts'
 import { root } from '../config.ts'
 import type { PermissionPolicy } from '../domain/harness.ts'
 import type { ModelCallEnd } from '../domain/models/call.ts'
@@ -38,14 +39,35 @@ const acpAgents = Object.values(agents).filter((agent): agent is AcpAgent => age
 /** A command that runs until it is ended; some agents refuse a long `sleep`. */
 const ENDLESS = 'tail -f /dev/null'
 
-/** Waits for what can only be seen by looking. */
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 25))
+const skillText = (name: string) =>
+  `---\nname: ${name}\ndescription: For what ${name} is for.\n---\nWhat ${name} says.\n`
+
+/** What an agent is told of the skill that its run works by: one that it finds in the repository by itself as well. */
+function skillToldOf(workspace: string, { skills: { inRepository } }: AcpAgent): string {
+  const path = `${inRepository[0]}/place-0`
+  const skill = { name: 'place-0', owner: 'you', repo: 'app', path: `${path}/SKILL.md`, folder: `${workspace}/${path}` }
+  return textOfSkill(skill, skillText('place-0'))
+}
+
+/** What a repository may have of servers of tools for each agent, which say that they were started by a file here. */
+function settingsOfRepository(directory: string): Record<string, string> {
+  const args = (agent: string) => ['-c', `touch ${join(directory, `started-for-${agent}`)}; cat`]
+  const servers = (agent: string) => ({ stranger: { command: '/bin/sh', args: args(agent) } })
+  const ofAgent = (agent: string, more: object = {}) => JSON.stringify({ mcpServers: servers(agent), ...more })
+  const command = ['/bin/sh', ...args('opencode')]
+  return {
+    '.mcp.json': ofAgent('claude'),
+    '.claude/settings.json': JSON.stringify({ enableAllProjectMcpServers: true, enabledMcpjsonServers: ['stranger'] }),
+    '.codex/config.toml': `[mcp_servers.stranger]\ncommand = "/bin/sh"\nargs = ${JSON.stringify(args('codex'))}\n`,
+    '.gemini/settings.json': ofAgent('gemini'),
+    'opencode.json': JSON.stringify({ mcp: { stranger: { type: 'local', command, enabled: true } } }),
+    '.qwen/settings.json': ofAgent('qwen'),
   }
 }
+
+/** Waits for what can only be seen by looking. */
+const until = (what: string, holds: () => Promise<boolean>): Promise<void> =>
+  expect.poll(holds, { message: `waited in vain until ${what}` }).toBe(true)
 
 describe.each(acpAgents)('$title', (agent) => {
   let model: ModelServer
@@ -92,8 +114,11 @@ describe.each(acpAgents)('$title', (agent) => {
     for (const path of [home, workspace, join(directory, 'tmp')]) await mkdir(path)
     for (const { name, folder } of skills) {
       await mkdir(join(folder(), name), { recursive: true })
-      const text = `---\nname: ${name}\ndescription: For what ${name} is for.\n---\nWhat ${name} says.\n`
-      await writeFile(join(folder(), name, 'SKILL.md'), text)
+      await writeFile(join(folder(), name, 'SKILL.md'), skillText(name))
+    }
+    for (const [path, content] of Object.entries(settingsOfRepository(directory))) {
+      await mkdir(dirname(join(workspace, path)), { recursive: true })
+      await writeFile(join(workspace, path), content)
     }
     await writeFile(join(workspace, 'AGENTS.md'), OWN_RULE)
     // By itself Claude Code reads one of the two.
@@ -200,8 +225,9 @@ describe.each(acpAgents)('$title', (agent) => {
     })
   }
 
-  function prompt(id: string, steps: ScriptStep[]): TurnMessage {
-    const message = { kind: 'prompt', messageId: randomUUID(), text: script(id, steps), previousMessageId } as const
+  function prompt(id: string, steps: ScriptStep[], instructions = ''): TurnMessage {
+    const text = `${instructions}${script(id, steps)}`
+    const message = { kind: 'prompt', messageId: randomUUID(), text, previousMessageId } as const
     previousMessageId = message.messageId
     return message
   }
@@ -210,7 +236,8 @@ describe.each(acpAgents)('$title', (agent) => {
 
   describe('that may do as it likes', () => {
     const command = 'echo seen > seen.txt; echo at once; sleep 0.3; echo later'
-    const message = () => prompt('work', [{ text: 'I look around.', shell: command }, { text: 'All done.' }])
+    const steps = [{ text: 'I look around.', shell: command }, { text: 'All done.' }]
+    const message = () => prompt('work', steps, `${skillToldOf(workspace, agent)}\n\n`)
 
     test('says what it does, runs a command, and ends, its credential exchanged for the real key', async () => {
       expect(await start('allow')).toBe(false)
@@ -244,14 +271,14 @@ describe.each(acpAgents)('$title', (agent) => {
         own: [1, 1],
       })
       const visible = readdirSync(workspace).filter((name) => !name.startsWith('.'))
-      expect(visible.sort()).toEqual(['AGENTS.md', 'CLAUDE.md', 'seen.txt'])
+      expect(visible.sort()).toEqual(['AGENTS.md', 'CLAUDE.md', 'opencode.json', 'seen.txt'])
     })
 
-    test('finds skills where it is said to look, and tells its model what they are for, and no more', () => {
-      const [first] = model.requests.filter(({ scriptId }) => scriptId === 'work')
-      const times = (text: string) => (first?.body.split(text).length ?? 0) - 1
+    test('finds skills where it is said to look, and tells its model what they are for, and of the run’s own what it says, once', () => {
+      const asked = model.requests.filter(({ scriptId }) => scriptId === 'work')
+      const times = (text: string) => asked.map(({ body }) => body.split(text).length - 1)
       const told = skills.map(({ name }) => [name, times(`For what ${name} is for.`), times(`What ${name} says.`)])
-      expect(told).toEqual(skills.map(({ name }) => [name, 1, 0]))
+      expect(told).toEqual(skills.map(({ name }) => [name, [1, 1], name === 'place-0' ? [1, 1] : [0, 0]]))
     })
 
     test('uses the tools that it was given, by a credential that is in no command line and no file', async () => {
@@ -413,6 +440,10 @@ describe.each(acpAgents)('$title', (agent) => {
       expect(
         counted.filter(({ status }) => status === 401 || status === 503).every(({ usage }) => usage === null),
       ).toBe(true)
+    })
+
+    test('has started no server of tools that its repository names', () => {
+      expect(readdirSync(directory).filter((name) => name.startsWith('started-for-'))).toEqual([])
     })
 
     test('leaves nothing behind when it is ended', async () => {

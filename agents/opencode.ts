@@ -11,9 +11,14 @@ const PLUGIN = '.ambient/opencode-plugin.js'
 
 /**
  * OpenCode sends `max_tokens`, which OpenAI's own newer models refuse. Without
- * it each endpoint keeps to its own limit.
+ * it each endpoint keeps to its own limit. And it starts the servers of tools
+ * that the settings of a repository name; those of the run it is told of in its
+ * session, and they stand in no settings.
  */
 const plugin = `export const Ambient = async () => ({
+  config: async (settings) => {
+    settings.mcp = {}
+  },
   'chat.params': async (_request, params) => {
     params.maxOutputTokens = undefined
   },

@@ -6,11 +6,9 @@ import { type Caller, callerOf, permit } from './access/caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { createDoor } from './door.ts'
 import { HttpError, invalid } from './errors.ts'
-import { cutPage, limitOf } from './page.ts'
-import { onlyMethods, queryOf, wholeNumber } from './parse.ts'
+import { logPage } from './log-page.ts'
+import { onlyMethods, queryOf } from './parse.ts'
 import { oneOf, time } from './runs/list-query.ts'
-
-const DEFAULT_LIMIT = 50
 
 export function auditRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
   const router = Router()
@@ -21,15 +19,8 @@ export function auditRoutes({ db }: Pick<ApiDeps, 'db'>): Router {
     .route('/audit-log')
     .get(permit('audit.view'), async (request, response) => {
       const query = queryOf(request)
-      const limit = limitOf(query, DEFAULT_LIMIT)
-      const cursor = query.get('cursor')
-      const found = await listAuditEntries(db, filterOf(query, callerOf(response)), {
-        after: cursor ? wholeNumber(cursor, 'cursor', 0, Number.MAX_SAFE_INTEGER) : null,
-        limit: limit + 1,
-        newestFirst: oneOf(query, 'sort_order', ['desc', 'asc']) !== 'asc',
-      })
-      const { page, info } = cutPage(found, limit, (last) => String(last.position))
-      response.json({ entries: page, page_info: info } satisfies AuditPage)
+      const filter = filterOf(query, callerOf(response))
+      response.json((await logPage(query, (range) => listAuditEntries(db, filter, range))) satisfies AuditPage)
     })
     .all(onlyMethods('GET'))
 

@@ -55,7 +55,7 @@ async function handedOver(runId: string): Promise<void> {
         const rows = await api.db.selectFrom('mail').select('dispatched_at').where('run_id', '=', runId).execute()
         return rows.every((row) => row.dispatched_at !== null)
       },
-      { timeout: 15_000, interval: 50 },
+      { interval: 50 },
     )
     .toBe(true)
 }
@@ -99,7 +99,7 @@ test('the server is healthy once all parts are there, and says which are not', a
     in_use: 0,
   })
   await expect
-    .poll(async () => (await health()).body.checks, { timeout: 5_000 })
+    .poll(async () => (await health()).body.checks)
     .toEqual({
       database: 'ok',
       host: 'ok',

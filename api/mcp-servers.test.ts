@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { resolveServer } from '../secrets/mcp/resolve.ts'
+import { openServer } from '../secrets/mcp/values.ts'
 import { type Body, startTestApi, type TestApi } from '../test/support/api.ts'
 
 let api: TestApi
@@ -41,6 +43,14 @@ async function rows(): Promise<string> {
   ]
   const all = await Promise.all(tables.map((table) => sql`select * from ${sql.table(table)}`.execute(api.db)))
   return JSON.stringify(all.map(({ rows: found }) => found))
+}
+
+/** What a member of the team with a key of this scope sends with each request. */
+async function someone(scope: string): Promise<{ authorization: string }> {
+  const email = `p${randomUUID().slice(0, 8)}@example.org`
+  await api.call('POST', '/agent/teams/default/members', { email, role: 'member' })
+  const { body: made } = await api.call('POST', '/agent/api-keys', { name: 'k', scope, person: email })
+  return { authorization: `Bearer ${made.key}` }
 }
 
 describe('a stored server', () => {
@@ -90,6 +100,64 @@ describe('a stored server', () => {
     await api.hold(runId)
     const { body: order } = await api.host('GET', `/runs/${runId}/executions/1`)
     expect(order.hidden_values).toContain(LITERAL)
+  })
+
+  test('shows its arguments and the path of its URL to those who may manage it, and to nobody else', async () => {
+    const program = { name: 'program', command: 'npx', args: ['-y', `--token=${LITERAL}`, `\${VIEW}`] }
+    const site = { name: 'site', url: `https://s.example.com/s/${LITERAL}/mcp` }
+    const made = [await store(program), await store(site)].map(({ body }) => body)
+    expect(made).toMatchObject([program, site])
+    expect(await rows()).not.toContain(LITERAL)
+    const asReader = await someone('run')
+    const hidden = [{ args: ['***', '***', `\${VIEW}`] }, { url: 'https://s.example.com/***' }]
+    for (const [at, { uid }] of made.entries()) {
+      const path = `/agent/mcp-servers/${uid}`
+      expect((await api.call('GET', path)).body).toEqual(made[at])
+      expect((await api.call('GET', path, undefined, asReader)).body).toMatchObject(hidden[at] ?? {})
+      expect((await api.call('PUT', path, { ...[program, site][at], ...hidden[at] })).body).toMatchObject(
+        [program, site][at] ?? {},
+      )
+    }
+    const config = { mcp_servers: { a: { warp_id: 'program' }, b: { warp_id: 'site' } } }
+    const { runId, server } = await given(config, 'a', { environment: { env: { VIEW: 'all' } } })
+    expect(server).toMatchObject({ command: 'npx', args: ['-y', `--token=${LITERAL}`, 'all'] })
+    expect(await resolveServer(api.db, api.vault, runId, 'b')).toMatchObject({ url: new URL(site.url) })
+    const { body: run } = await api.call('GET', `/agent/runs/${runId}`)
+    expect(run.agent_config.mcp_servers).toEqual({ a: { command: 'npx', ...hidden[0] }, b: hidden[1] })
+    await api.hold(runId)
+    const { body: order } = await api.host('GET', `/runs/${runId}/executions/1`)
+    expect(order.hidden_values).toContain(LITERAL)
+  })
+
+  test('is shown alike where a schedule, a service account or a profile names it', async () => {
+    const servers = { a: { command: 'x', args: [LITERAL] }, b: { url: `https://a.example/${LITERAL}` } }
+    const hidden = { a: { command: 'x', args: ['***'] }, b: { url: 'https://a.example/***' } }
+    const asReader = await someone('run')
+    const schedule = { cron_schedule: '0 0 1 1 *', prompt: 'p', enabled: false, agent_config: { mcp_servers: servers } }
+    const kinds = [
+      ['/agent/schedules', { name: 'shown', ...schedule }, 'schedules', (item: Body) => item.agent_config.mcp_servers],
+      ['/agent/identities', { name: 'shown', mcp_servers: servers }, 'agents', (item: Body) => item.mcp_servers],
+      [
+        '/agent/profiles',
+        { name: 'shown', config: { mcp_servers: servers } },
+        'profiles',
+        (item: Body) => item.config.mcp_servers,
+      ],
+    ] as const
+    for (const [path, body, list, of] of kinds) {
+      const { body: made } = await api.call('POST', path, body)
+      const own = `${path}/${made.id ?? made.uid}`
+      const answers = async (headers?: Record<string, string>) => {
+        const { body: all } = await api.call('GET', path, undefined, headers)
+        const { body: one } = await api.call('GET', own, undefined, headers)
+        return [one, all[list].find(({ name }: Body) => name === 'shown')].map(of)
+      }
+      expect([of(made), ...(await answers())]).toEqual([servers, servers, servers])
+      expect(await answers(asReader)).toEqual([hidden, hidden])
+      const again = JSON.parse(JSON.stringify(body).replaceAll(JSON.stringify(servers), JSON.stringify(hidden)))
+      expect(of((await api.call('PUT', own, again)).body)).toEqual(servers)
+    }
+    expect(await rows()).not.toContain(LITERAL)
   })
 
   test.each([
@@ -163,6 +231,49 @@ describe('a run', () => {
     expect(await rows()).not.toContain(LITERAL)
   })
 
+  test.each([
+    ['profiles', 'shared_items', 'uid', (mcp_servers: object) => ({ config: { mcp_servers } })],
+    [
+      'schedules',
+      'schedules',
+      'id',
+      (mcp_servers: object) => ({
+        cron_schedule: '0 0 1 1 *',
+        prompt: 'p',
+        enabled: false,
+        agent_config: { mcp_servers },
+      }),
+    ],
+    ['identities', 'identities', 'uid', (mcp_servers: object) => ({ mcp_servers })],
+    ['mcp-servers', 'mcp_servers', 'uid', (servers: { a?: object }) => ({ ...servers.a })],
+  ] as const)('has the newest value where two change it at once: %s', async (path, table, id, bodyOf) => {
+    const servers = (key: string) => ({ a: { url: 'https://t.example', headers: { 'x-key': key } } })
+    const name = `at-once-${randomUUID().slice(0, 8)}`
+    const put = (key: string) => api.call('PUT', `/agent/${path}/${made[id]}`, { name, ...bodyOf(servers(key)) })
+    const { body: made } = await api.call('POST', `/agent/${path}`, { name, ...bodyOf(servers('former-value')) })
+    const waiting = async () => {
+      const { rows: found } = await sql<{ count: number }>`
+        select count(*)::integer from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()
+      `.execute(api.db)
+      return found[0]?.count
+    }
+    const row = await api.db.transaction().execute(async (tx) => {
+      await sql`select from ${sql.table(table)} where ${sql.ref(id)} = ${made[id]} for update`.execute(tx)
+      const first = put('newer-value')
+      await expect.poll(waiting).toBe(1)
+      const second = put('***')
+      await expect.poll(waiting).toBe(2)
+      return { both: Promise.all([first, second]) }
+    })
+    expect((await row.both).map(({ status }) => status)).toEqual([200, 200])
+    const { rows: kept } = await sql`select * from ${sql.table(table)} where ${sql.ref(id)} = ${made[id]}`.execute(
+      api.db,
+    )
+    const [sealed = ''] = /ambient-sealed:[\w-]+/.exec(JSON.stringify(kept)) ?? []
+    const config = openServer(api.vault, 'default', { headers: { 'x-key': sealed } })
+    expect(config.headers).toEqual({ 'x-key': 'newer-value' })
+  })
+
   test('gives servers the secrets of its scope that they name, also those that its sandbox is not given', async () => {
     await api.call('POST', '/agent/secrets', { name: 'OF_TEAM', value: 'value-of-the-team' })
     const config = { secrets: [], mcp_servers: { a: { command: 'x', env: { A: `\${OF_TEAM}` } } } }
@@ -193,6 +304,37 @@ describe('a run', () => {
     expect((await given({ ...servers, secrets: ['MINE'] }, 'a')).server).toMatchObject({
       headers: { 'x-key': 'personal-value' },
     })
+  })
+
+  test('lends a personal secret to no server that somebody else has its runs use, though its owner names the secret', async () => {
+    const servers = { mcp_servers: { a: { url: 'https://l.example', headers: { 'x-key': `\${LENT}` } } } }
+    const [anna, ben] = [await someone('manage'), await someone('manage')]
+    const by = (who: typeof anna, path: string, body: object) => api.call('POST', path, body, who)
+    await by(anna, '/agent/secrets', { name: 'LENT', value: 'value-of-anna', scope: 'person' })
+    const profile = (who: typeof anna, more: object) =>
+      by(who, '/agent/profiles', { name: `p${randomUUID().slice(0, 8)}`, config: servers, ...more })
+    const serverIn = async (who: typeof anna, config: object) => {
+      const { body } = await by(who, '/agent/runs', { prompt: 'p', config })
+      return resolveServer(api.db, api.vault, body.run_id, 'a')
+    }
+    const lent = { headers: { 'x-key': 'value-of-anna' } }
+    const secrets = ['LENT']
+    // She names both, in a request or in a profile of her own.
+    const { body: hers } = await profile(anna, { team: false })
+    expect(await serverIn(anna, { ...servers, secrets })).toMatchObject(lent)
+    expect(await serverIn(anna, { profile: hers.uid, secrets })).toMatchObject(lent)
+    // The team's default profile, and one that she names, are others' words, whoever wrote them.
+    const { body: shared } = await profile(ben, { default: true })
+    expect(await serverIn(anna, { secrets })).toMatchObject({ type: 'trouble' })
+    expect(await serverIn(anna, { profile: shared.uid, secrets })).toMatchObject({ type: 'trouble' })
+    // Nor does anybody else's run get it, by whatever profile.
+    expect(await serverIn(ben, {})).toMatchObject({ type: 'trouble' })
+    expect((await by(ben, '/agent/runs', { prompt: 'p', config: { secrets } })).status).toBe(422)
+    // An admin may write in her profile, and that is not her word.
+    const changed = await api.call('PUT', `/agent/profiles/${hers.uid}`, { name: hers.name, config: servers })
+    expect(changed.status).toBe(200)
+    expect(await serverIn(anna, { profile: hers.uid, secrets })).toMatchObject({ type: 'trouble' })
+    await api.call('DELETE', `/agent/profiles/${shared.uid}`)
   })
 
   test('of a command has none', async () => {

@@ -1,12 +1,7 @@
 // Stored MCP servers of a team.
 import { type Response, Router } from 'express'
-import {
-  McpServerConfig,
-  type McpServerItem,
-  namesIn,
-  STORED_MCP_SERVERS,
-  withStoredValues,
-} from '../domain/mcp/server.ts'
+import { McpServerConfig, type McpServerItem, namesIn, STORED_MCP_SERVERS } from '../domain/mcp/server.ts'
+import { withStoredValues } from '../domain/mcp/values.ts'
 import { sealServer } from '../secrets/mcp/values.ts'
 import { note } from '../store/audit.ts'
 import type { Tx } from '../store/database.ts'
@@ -26,6 +21,7 @@ import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid } from './errors.ts'
 import { once } from './once.ts'
 import { onlyMethods, parseBody } from './parse.ts'
+import { shownTo } from './shown-servers.ts'
 
 const { uidOf, orMissing } = byUid('MCP server')
 
@@ -36,23 +32,25 @@ export function mcpServerRoutes(deps: ApiDeps): Router {
   router
     .route('/mcp-servers')
     .get(permit('mcp_servers.view'), async (_request, response) => {
-      response.json({ mcp_servers: await listMcpServers(db, callerOf(response).team) })
+      const caller = callerOf(response)
+      const items = await listMcpServers(db, caller.team)
+      response.json({ mcp_servers: items.map(shownTo(deps, caller).server) })
     })
     .post(permit('mcp_servers.manage'), async (request, response) => {
       const caller = callerOf(response)
-      const config = sealServer(vault, caller.team, parseBody(McpServerConfig, request))
-      const sealed = withStoredValues(config, undefined, missingValue)
+      const config = parseBody(McpServerConfig, request)
+      const sealed = withStoredValues(sealServer(vault, caller.team, config), undefined, missingValue)
       const answer = await refusingTaken(() =>
         once(deps, request, response, 'POST /agent/mcp-servers', async (tx) => {
           if ((await countMcpServers(tx, caller.team)) >= STORED_MCP_SERVERS)
             throw new HttpError(409, 'conflict', `A team has ${STORED_MCP_SERVERS} MCP servers at most.`)
-          await refuseOpenSecrets(tx, caller.team, sealed)
+          await refuseOpenSecrets(tx, caller.team, config)
           const item = await insertMcpServer(tx, caller.team, sealed, caller)
           await noteChange(tx, response, 'mcp_servers.create', item)
           return { status: 201, response: item }
         }),
       )
-      response.status(answer.status).json(answer.response)
+      response.status(answer.status).json(shownTo(deps, caller).server(answer.response as McpServerItem))
     })
     .all(onlyMethods('GET', 'POST'))
 
@@ -60,23 +58,26 @@ export function mcpServerRoutes(deps: ApiDeps): Router {
     .route('/mcp-servers/:uid')
     .get(permit('mcp_servers.view'), async (request, response) => {
       const uid = uidOf(request)
-      response.json(orMissing(uid, await findMcpServer(db, callerOf(response).team, uid)))
+      const caller = callerOf(response)
+      response.json(shownTo(deps, caller).server(orMissing(uid, await findMcpServer(db, caller.team, uid))))
     })
     .put(permit('mcp_servers.manage'), async (request, response) => {
       const uid = uidOf(request)
-      const { team } = callerOf(response)
-      const config = sealServer(vault, team, parseBody(McpServerConfig, request))
+      const caller = callerOf(response)
+      const { team } = caller
+      const config = parseBody(McpServerConfig, request)
+      const sealed = sealServer(vault, team, config)
       const item = await refusingTaken(() =>
         db.transaction().execute(async (tx) => {
           await refuseOpenSecrets(tx, team, config)
           const replaced = await replaceMcpServer(tx, team, uid, (stored) =>
-            withStoredValues(config, stored, missingValue),
+            withStoredValues(sealed, stored, missingValue),
           )
           if (replaced !== null) await noteChange(tx, response, 'mcp_servers.update', replaced)
           return replaced
         }),
       )
-      response.json(orMissing(uid, item))
+      response.json(shownTo(deps, caller).server(orMissing(uid, item)))
     })
     .delete(permit('mcp_servers.manage'), async (request, response) => {
       const uid = uidOf(request)

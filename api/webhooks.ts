@@ -24,6 +24,7 @@ import {
 } from '../store/webhooks.ts'
 import { secretOf } from '../webhooks/sign.ts'
 import { callerOf, permit } from './access/caller.ts'
+import { refuseUnknownEnvironments } from './builds/known-environments.ts'
 import { byUid } from './by-uid.ts'
 import type { ApiDeps } from './deps.ts'
 import { HttpError, invalid, notFound } from './errors.ts'
@@ -56,6 +57,7 @@ export function webhookRoutes(deps: ApiDeps): Router {
             'conflict',
             `A team has ${WEBHOOKS} webhooks at most. Delete one that is not needed.`,
           )
+        await refuseUnknown(tx, team, config, null)
         const item = await insertWebhook(tx, { id: newUid(), team, by: { type, uid }, config })
         await noteChange(tx, response, 'webhooks.create', item)
         // Without the secret: what was answered is kept for a while.
@@ -79,11 +81,13 @@ export function webhookRoutes(deps: ApiDeps): Router {
       const { uid, team } = placeOf(request, response)
       const config = configOf(request)
       const item = await db.transaction().execute(async (tx) => {
-        const replaced = await replaceWebhook(tx, { team, id: uid }, config)
-        if (replaced !== null) await noteChange(tx, response, 'webhooks.update', replaced)
+        const { item: former } = orMissing(uid, await findWebhook(tx, team, uid))
+        await refuseUnknown(tx, team, config, former)
+        const replaced = orMissing(uid, await replaceWebhook(tx, { team, id: uid }, config))
+        await noteChange(tx, response, 'webhooks.update', replaced)
         return replaced
       })
-      response.json(orMissing(uid, item))
+      response.json(item)
     })
     .delete(may, async (request, response) => {
       const { uid, team } = placeOf(request, response)
@@ -164,6 +168,13 @@ function configOf(request: Request): WebhookConfig {
   heedWebhookFields(request.body)
   return parseBody(WebhookConfig, request)
 }
+
+const refuseUnknown = (tx: Tx, team: string, { filter }: WebhookConfig, former: WebhookItem | null) =>
+  refuseUnknownEnvironments(tx, team, {
+    field: 'filter.environment_ids',
+    ids: filter.environment_ids ?? [],
+    former: former?.filter.environment_ids,
+  })
 
 const noteChange = (tx: Tx, response: Response, action: string, { uid, name, url }: WebhookItem) =>
   note(tx, {

@@ -72,6 +72,7 @@ export function queriesOf({ runs, roots, tickets }: Made): [name: string, query:
     ['by created_at, the oldest first', () => 'sort_by=created_at&sort_order=asc'],
     ['by title', () => 'sort_by=title&sort_order=asc'],
     ['by agent', () => 'sort_by=agent'],
+    ['by agent, from the first one on', () => 'sort_by=agent&sort_order=asc'],
     ['state, of the frequent', () => 'state=SUCCEEDED'],
     ['state, of the rare', () => `state=${any(['BLOCKED', 'CLAIMED', 'ERROR'])}`],
     ['state=QUEUED', () => 'state=QUEUED'],
@@ -142,7 +143,7 @@ async function measurePages(api: TestApi, made: Made): Promise<void> {
     all.push(...times)
     tell(name, times)
   }
-  for (const sort of ['updated_at', 'created_at', 'title']) {
+  for (const sort of ['updated_at', 'created_at', 'title', 'agent']) {
     const times: number[] = []
     const filters = ['', 'state=FAILED', 'q=flaky']
     for (let sample = 0; sample < SAMPLES; sample++) {

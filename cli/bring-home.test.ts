@@ -67,6 +67,21 @@ describe('the work of a run', () => {
     )
   })
 
+  test('says why where its commits are not kept, and names nothing that would bring them', async () => {
+    const run = finishedRun()
+    const note = 'The changes have the value of a secret in them.'
+    if (run.result[0]) Object.assign(run.result[0], { bundle_bytes: null, note })
+    run.add('result', { repos: [{ path: 'home', files_changed: 1, commits: 1, bundle: false, note }] })
+    run.state('SUCCEEDED')
+    const shown = await ambient(['runs', 'show', run.item.run_id], { url: server.url })
+    expect(shown.stdout).toContain(`home: ${note}\n`)
+    expect(shown.stdout).toContain('ambient diff')
+    expect(shown.stdout).not.toContain('ambient apply')
+    const { code, stdout } = await ambient(['apply', run.item.run_id], { url: server.url, cwd: home })
+    expect({ code, stdout }).toEqual({ code: 2, stdout: `home: ${note}\n` })
+    expect(git(home, 'branch', '--list', 'ambient/*')).toBe('')
+  })
+
   test('never replaces a branch with other commits, unless it is forced', async () => {
     const first = finishedRun()
     const second = finishedRun('farewell\n')

@@ -64,6 +64,8 @@ async function bringOne(api: Api, runId: string, result: ResultItem, wish: Branc
   if (result.files_changed === 0 && result.commits.length === 0) {
     return { path, branch: null, reason: result.note ?? 'nothing was changed' }
   }
+  if (result.bundle_bytes === null)
+    return { path, branch: null, reason: result.note?.replace(/\.$/, '') ?? 'its commits are not kept' }
   const repository = await homeOf(result, wish.into)
   await refuseCheckedOut(wish.name, repository)
   const directory = await mkdtemp(join(tmpdir(), 'ambient-bundle-'))

@@ -96,3 +96,26 @@ test('a build is watched to its end, and its failure says the command and the ex
   expect((await cli('builds', 'built')).stdout).toMatch(/QUEUED +manual[\s\S]*FAILED +changed[\s\S]*It failed\./)
   expect((await cli('cancel', 'built')).stdout).toMatch(/ on machine-1 is being cancelled\.\n$/)
 })
+
+test('what a profile or a rule has of an option is taken back by its name, and no secrets are not all of them', async () => {
+  const run = (...args: string[]) => ambient(args, options())
+  const profile = async () =>
+    (await api.call('GET', '/agent/profiles')).body.profiles.find(({ name }: { name: string }) => name === 'taken')
+  await api.call('POST', '/agent/secrets', { name: 'TOKEN', value: 'value-of-the-token' })
+  await api.call('POST', '/agent/mcp-servers', { name: 'tickets', url: 'https://mcp.example.com' })
+  const given = ['--secret', 'TOKEN', '--skill', 'deploy', '--mcp', 'tickets', '--model', 'm']
+  expect((await run('profiles', 'create', 'taken', ...given)).code).toBe(0)
+  const { config } = await profile()
+  expect(Object.keys(config).sort()).toEqual(['harness', 'mcp_servers', 'secrets', 'skills'])
+  const cleared = await run('profiles', 'update', 'taken', '--clear', 'mcp', '--clear', 'skill', '--no-secrets')
+  expect(cleared.code).toBe(0)
+  expect((await profile()).config).toEqual({ harness: config.harness, secrets: [] })
+  expect((await run('profiles', 'update', 'taken', '--clear', 'secret')).code).toBe(0)
+  expect((await profile()).config).toEqual({ harness: config.harness })
+  const both = await run('profiles', 'update', 'taken', '--clear', 'skill', '--skill', 'a')
+  expect(both).toMatchObject({ code: 2, stderr: expect.stringContaining('cannot be given together') })
+
+  await run('rules', 'create', 'narrow', '--text', 'x', '--repo', 'you/*')
+  expect((await run('rules', 'update', 'narrow', '--clear', 'repo')).code).toBe(0)
+  expect((await api.call('GET', '/agent/rules')).body.rules).toMatchObject([{ repositories: [] }])
+})

@@ -263,6 +263,23 @@ describe('a run that asks', () => {
     expect(answers.map(({ body }) => body)).toEqual([{ option_id: 'yes', question_id: 'q1' }])
   })
 
+  test('is answered by a command that shows what comes of it', async () => {
+    const run = server.run()
+    run.add('message', { text: 'I begin.' })
+    block(run)
+    server.onPost = (made, action, body) => {
+      if (action !== 'answers') return
+      made.add('answer', { ...(body as object), by: 'person' })
+      made.state('INPROGRESS', { questions: [] })
+      made.add('message', { text: 'Pushed.' })
+      made.state('FAILED')
+    }
+    const { code, stdout } = await ambient(['answer', run.item.run_id, 'yes', '--follow'], { url: server.url })
+    expect(code).toBe(1)
+    expect(stdout).toContain('Pushed.')
+    expect(stdout).not.toContain('I begin.')
+  })
+
   test('does not go on asking when somebody else has answered', async () => {
     const run = nextRun(block)
     server.onPost = () => undefined

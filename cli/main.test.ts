@@ -88,6 +88,8 @@ describe('what goes wrong is said, with its exit code', () => {
     ['mcp-servers create a --url https://a.example --arg 1', '--arg is only for a --command'],
     ['mcp-servers create a --command y --sse', '--sse is only for a --url'],
     ['profiles update p', 'Nothing to change'],
+    ['profiles create p --secret A --no-secrets', "'--no-secrets'"],
+    ['profiles update p --clear model', 'One of secret, skill, mcp'],
   ])('options that say nothing together are no silence: %s', async (words, told) => {
     const { code, stderr } = await cli(...words.split(' '))
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(told) })

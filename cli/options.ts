@@ -6,6 +6,16 @@ const collect = (value: string, former: string[] = []) => [...former, value]
 /** One that may be given several times. */
 export const list = (flags: string, description: string) => new Option(flags, description).argParser(collect)
 
+/** Takes away what options that may be given several times have said before. */
+export const clear = (names: readonly string[]) =>
+  new Option(
+    '--clear <option>',
+    `option of which it is to have nothing any more: ${names.join(', ')} (repeatable)`,
+  ).argParser((name: string, former?: string[]) => {
+    if (!names.includes(name)) throw new InvalidArgumentError(`One of ${names.join(', ')}.`)
+    return collect(name, former)
+  })
+
 export const json = (what: string) => new Option('--json', what)
 
 export const whole = (least: number, most: number) => (text: string) => {

@@ -9,7 +9,7 @@ import type { AgentsOptions } from './commands/agents.ts'
 import type { ApplyOptions } from './commands/apply.ts'
 import type { DiffOptions } from './commands/diff.ts'
 import type { LogsOptions } from './commands/logs.ts'
-import type { CancelOptions, SendOptions } from './commands/messages.ts'
+import type { AnswerOptions, CancelOptions, SendOptions } from './commands/messages.ts'
 import type { RunOptions } from './commands/run.ts'
 import type { RunsOptions } from './commands/runs.ts'
 import type { WorkersOptions } from './commands/workers.ts'
@@ -26,6 +26,7 @@ import { addModels } from './groups/models.ts'
 import { addMoney } from './groups/money.ts'
 import { addSchedules } from './groups/schedules.ts'
 import { addSecrets, addVault } from './groups/secrets.ts'
+import { addServiceAccounts } from './groups/service-accounts.ts'
 import { addSkills } from './groups/skills.ts'
 import { addStats } from './groups/stats.ts'
 import { addWebhooks } from './groups/webhooks.ts'
@@ -82,6 +83,7 @@ export function buildProgram(rest: string[], exit: (code: number) => void): Comm
   addMoney(program, exit)
   program.commandsGroup('People and keys:')
   addAccounts(program, exit)
+  addServiceAccounts(program, agentNames, exit)
   addAudit(program, exit)
   program.commandsGroup('Hosts of a server:')
   addWorkers(program, exit)
@@ -207,7 +209,7 @@ function addRun(program: Command, rest: string[], exit: (code: number) => void):
       .addOption(list('--arg <name=value>', 'argument of the saved prompt (repeatable)'))
       .addOption(list('--metadata <key=value>', 'label of the run (repeatable)'))
       .option('--personal', 'a run that nobody but you and the admins of your team see')
-      .option('--as <uid>', 'service account that carries it out, and whose configuration holds'),
+      .option('--as <name|uid>', 'service account that carries it out, and whose configuration holds'),
   )
     .addHelpText('after', runExamples)
     .action(async (prompt: string | undefined, options: RunOptions) => {
@@ -281,8 +283,9 @@ function addMessages(program: Command, exit: (code: number) => void): void {
     .argument('<id>', RUN)
     .argument('[option]', '`allow`, `deny`, the id of one of the options, or words where the question takes them')
     .option('--question <id>', 'which question, where there are several')
-    .addOption(json('what was answered'))
-    .action(async (id: string, option: string | undefined, options: { question?: string; json?: boolean }) => {
+    .option('--follow', 'show what comes of it')
+    .addOption(json('JSON lines: what was answered, and with --follow each event and the run as it ended'))
+    .action(async (id: string, option: string | undefined, options: AnswerOptions) => {
       exit(await (await import('./commands/messages.ts')).answer(id, option, options))
     })
   program

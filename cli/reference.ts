@@ -30,8 +30,15 @@ function reference(): string {
 
 const section = (title: string, text: string) => `### ${title}\n\n\`\`\`text\n${text.trimEnd()}\n\`\`\`\n`
 
-/** As wide as the page's own lines, whatever the terminal is. */
-const helpOf = (command: Command) => command.configureHelp({ helpWidth: 110 }).helpInformation()
+/** As wide as the page's own lines, whatever the terminal is; with the examples that follow it. */
+function helpOf(command: Command): string {
+  const parts: string[] = []
+  command
+    .configureHelp({ helpWidth: 110 })
+    .configureOutput({ writeOut: (part) => parts.push(part) })
+    .outputHelp()
+  return parts.join('')
+}
 
 function fullName(command: Command): string {
   return command.parent ? `${fullName(command.parent)} ${command.name()}` : command.name()

@@ -53,5 +53,5 @@ test('the vault says which key may go, and which is missing', () => {
   expect(shown).toContain('aaaa  seals, 3 values')
   expect(shown).toContain('bbbb  opens, 1 values')
   expect(shown).toContain('cccc  may go, 0 values')
-  expect(shown).toContain('dddd is not here, and 2 values')
+  expect(shown).toContain('! 2 stored values cannot be opened with the keys given: they are sealed under dddd (2).')
 })

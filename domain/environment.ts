@@ -158,7 +158,12 @@ export const EnvironmentItem = z
 export type EnvironmentItem = z.infer<typeof EnvironmentItem>
 
 /** `GET /agent/environments` */
-export const EnvironmentQuery = z.object({ sort_by: z.enum(['last_updated', 'name']).default('last_updated') })
+export const EnvironmentQuery = z.object({
+  sort_by: z
+    .enum(['last_updated', 'name'])
+    .default('last_updated')
+    .describe('`last_updated`: what changed last comes first.'),
+})
 export const EnvironmentList = z.object({ environments: z.array(EnvironmentItem) })
 
 /** `GET /agent/environments/{uid}/builds` */

@@ -30,7 +30,7 @@ export const eventKinds = [
   'setup', // a line of set-up output: {step, stream, text} or {step, command} or {step, exit_code, duration_ms}
   'output', // a line of a command agent's output: {stream, text}
   'state', // the run's state changed: {state, execution, failure?, message?}
-  'result', // the work product: {repos: [{path, branch, commits, files_changed, insertions, deletions}]}
+  'result', // the work product: {repos: [{path, branch, commits, files_changed, insertions, deletions, bundle, note?, push?}]}; bundle: whether its commits are kept
   'warning', // {code, message}
   'error', // {failure}
 ] as const

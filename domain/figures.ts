@@ -1,6 +1,7 @@
 // What is counted about runs, for metrics. Pure types.
 import type { BuildReason, BuildState } from './environment.ts'
 import type { FailureCode } from './failure.ts'
+import type { StopReason } from './money/words.ts'
 import type { Phase, RunState } from './state.ts'
 
 /** What the database says of everything at one moment. */
@@ -15,6 +16,12 @@ export interface Figures {
   /** Builds of environments that are on record. */
   builds: { state: BuildState; count: number }[]
   hosts: { pool: string; state: string; count: number; capacity: number; inUse: number }[]
+  /** Runs that are BLOCKED until there is more to spend. */
+  stopped: { reason: StopReason; count: number }[]
+  /** Since ever, over all teams. */
+  charged: { kind: 'inference' | 'compute'; usd: number; credits: number }[]
+  /** Calls of models that have no price here, since ever. */
+  unpricedCalls: number
 }
 
 /** The end of a build, as it was recorded. */

@@ -17,6 +17,14 @@ const types: Record<string, string> = {
   record: 'an object',
 }
 
+const formats: Record<string, string> = {
+  url: 'a URL with http:// or https://',
+  datetime: 'a time like 2026-01-31T12:00:00Z',
+  date: 'a day like 2026-01-31',
+  uuid: 'a UUID',
+  guid: 'a UUID',
+}
+
 /** What was expected, as it goes on after the name of the field: `must be a text`. `input` is there where zod was asked to report it. */
 export function issueWords(issue: Issue): string {
   if (!zodsOwn.test(issue.message)) return issue.message
@@ -31,11 +39,9 @@ export function issueWords(issue: Issue): string {
     case 'too_big':
       return `must be ${issue.inclusive === false ? 'less than' : 'at most'} ${amount(issue.origin, issue.maximum)}`
     case 'invalid_format':
-      return issue.format === 'url'
-        ? 'must be a URL with http:// or https://'
-        : issue.format === 'regex'
-          ? `must fit the pattern ${issue.pattern}`
-          : `must be a valid ${issue.format.replaceAll('_', ' ')}`
+      return issue.format === 'regex'
+        ? `must fit the pattern ${issue.pattern}`
+        : `must be ${formats[issue.format] ?? `a valid ${issue.format.replaceAll('_', ' ')}`}`
     case 'unrecognized_keys':
       return `has no field ${either(issue.keys)}`
     case 'invalid_key':

@@ -4,7 +4,12 @@ import { RepositoryResult } from './host-api.ts'
 
 /** `GET /agent/runs/{id}/diff` */
 export const ResultQuery = z.object({
-  format: z.enum(['patch', 'json', 'bundle']).default('patch'),
+  format: z
+    .enum(['patch', 'json', 'bundle'])
+    .default('patch')
+    .describe(
+      '`patch`: as `git apply` takes it. `json`: what changed, in figures. `bundle`: the commits, for `git fetch`.',
+    ),
   repo: z.string().optional().describe('Only this repository, by its path in the workspace. A bundle is of one.'),
 })
 

@@ -5,7 +5,7 @@ import { cursor, PageInfo, pageLimit } from './page.ts'
 import { RunItem } from './run.ts'
 import { runStates } from './state.ts'
 
-const time = z.iso.datetime({ offset: true }).optional()
+const time = z.union([z.iso.datetime({ offset: true }), z.iso.date()]).optional()
 const oneOrMore = <T extends z.ZodType>(value: T) => z.array(value).optional()
 
 /** `GET /agent/runs` */
@@ -16,15 +16,17 @@ export const RunListQuery = z
     sort_by: z
       .enum(['updated_at', 'created_at', 'title', 'agent'])
       .default('updated_at')
-      .describe('`agent`: the harness that does the work, and not the skill.'),
-    sort_order: z.enum(['asc', 'desc']).default('desc'),
+      .describe('`agent`: the skill that the run works by; runs without one come last, in either order.'),
+    sort_order: z.enum(['asc', 'desc']).default('desc').describe('Which end of that order comes first.'),
     state: oneOrMore(z.enum(runStates)).describe('Repeated for several.'),
     task_status: oneOrMore(z.enum(['running', 'failed', 'blocked', 'cancelled', 'complete'])).describe(
       'Coarser than `state`; both together find what is in either.',
     ),
-    source: oneOrMore(z.string()),
+    source: oneOrMore(z.string()).describe(
+      'Where they come from, such as `API` or `SCHEDULED_AGENT`. Repeated for several.',
+    ),
     name: z.string().optional().describe('`config.name`.'),
-    model_id: z.string().optional(),
+    model_id: z.string().optional().describe('The model that was asked for.'),
     q: z
       .string()
       .optional()
@@ -34,9 +36,9 @@ export const RunListQuery = z
     creator: z.string().optional().describe('Uid, or e-mail address, of whoever made it.'),
     executor: z.string().optional().describe('Uid, or e-mail address, of as whom it works.'),
     shared: z.boolean().optional().describe('True: only runs, of whatever team, that are shared with the caller.'),
-    created_after: time,
-    created_before: time,
-    updated_after: time,
+    created_after: time.describe('Later than this: a time, or a day of UTC from its beginning.'),
+    created_before: time.describe('Earlier than this.'),
+    updated_after: time.describe('Runs with which something has happened later than this.'),
     environment_id: z.string().optional().describe('`empty-environment`: runs without a stored environment.'),
     artifact_type: z
       .array(z.enum(artifactTypes))
@@ -46,7 +48,9 @@ export const RunListQuery = z
     skill: z.string().optional().describe('Runs that work by this skill: `owner/repo:path`, or as a run may name it.'),
     skill_spec: z.string().optional().describe('The same.'),
     ancestor_run_id: z.uuid().optional().describe('Every run below this one.'),
-    execution_location: z.enum(['LOCAL', 'REMOTE']).optional(),
+    execution_location: z.enum(['LOCAL', 'REMOTE']).optional().describe('Every run of this server is `REMOTE`.'),
+    automation_id: z.string().optional().describe('No run of this server has one: nothing is found.'),
+    factory_uid: z.string().optional().describe('As `automation_id`.'),
     metadata: z
       .record(z.string(), z.string())
       .optional()

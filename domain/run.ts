@@ -93,6 +93,12 @@ export const Repository = z
       .describe(
         'Branches that the agent itself may push to through the git broker, beside `push_branch` and `ambient/<run_id>`: names, or patterns (`agent/*`, `**`). A pattern does not stand for the default branch.',
       ),
+    push_force: z
+      .boolean()
+      .optional()
+      .describe(
+        'True: on these branches the agent may replace commits by `git push --force`, but for the default branch. On `ambient/<run_id>` it may always.',
+      ),
     pull_request: PullRequestAsk.optional().describe(
       'A pull request is opened for the pushed branch. Without `push_branch`, the branch is `ambient/<run_id>`.',
     ),
@@ -567,6 +573,10 @@ export const RunItem = z
           .describe(
             'The run is paused, and goes on when there is more to spend: with `POST …/budget`, another limit, a grant, or a new month. It takes no answer.',
           ),
+        next_step: z
+          .string()
+          .optional()
+          .describe('With `about`: what a person can do that it goes on, as a command and as a request.'),
       }),
     ),
     demo: z.boolean().describe('True when a scripted demo model played the model.'),

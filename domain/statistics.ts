@@ -46,11 +46,11 @@ export const StatisticsQuery = z
       .max(GROUPS)
       .default(DEFAULT_GROUPS)
       .describe('The groups with most runs; the others are added up in `rest`.'),
-    source: z.string().optional(),
-    agent: z.string().optional(),
-    model_id: z.string().optional(),
-    creator: z.string().optional().describe('A uid.'),
-    environment_id: z.string().optional(),
+    source: z.string().optional().describe('Only runs from here, such as `API`.'),
+    agent: z.string().optional().describe('Only runs of this harness.'),
+    model_id: z.string().optional().describe('Only runs with this model.'),
+    creator: z.string().optional().describe('Only runs that were started for them: a uid.'),
+    environment_id: z.string().optional().describe('Only runs in this stored environment.'),
   })
   .meta({ id: 'StatisticsQuery' })
 export type StatisticsQuery = z.infer<typeof StatisticsQuery>

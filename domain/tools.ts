@@ -122,8 +122,10 @@ export const tellingTools: readonly ToolName[] = ['report_artifact', 'post_progr
 export const TOOLS_SERVER = 'ambient'
 /** Where the gateway serves them. */
 export const TOOLS_PATH = '/mcp'
-/** Where the server does. */
+/** Where the server does, for the gateway alone. */
 export const TOOLS_API = '/internal/v1/tools'
+/** By which the gateway shows that it has handed a call on: that it comes from its run's sandbox has been looked at. */
+export const TOOLS_PASS_HEADER = 'x-ambient-tools-pass'
 
 /** Largest call of a tool, in bytes: an artifact in base64, and what is said of it. */
 export const toolRequestBytes = ({ AMBIENT_ARTIFACT_MB: mebibytes }: { AMBIENT_ARTIFACT_MB: number }): number =>

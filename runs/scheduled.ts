@@ -39,15 +39,17 @@ async function requestOf(tx: Tx, schedule: ScheduleRow): Promise<{ body: StartRu
   const asked = parse(StartRun, {
     ...(savedPrompt === null ? { prompt: schedule.prompt } : { saved_prompt: savedPrompt }),
     mode,
-    config,
+    // Sealed, values are longer than they may be written.
+    config: config && { ...config, mcp_servers: null },
     metadata,
     title: name,
     team: schedule.owner === null,
     agent_identity_uid: schedule.agent_uid,
   })
   const owner = await ownerOf(tx, asker, asked)
+  const withServers = asked.config && { ...asked.config, mcp_servers: config?.mcp_servers }
   return {
-    body: withSkills(asked),
+    body: withSkills({ ...asked, config: withServers }),
     origin: {
       owner,
       visibility: { team, own: asker },

@@ -9,6 +9,7 @@ import { agents } from '../agents/index.ts'
 import { installAgent } from '../agents/install.ts'
 import { dataPaths, loadConfig, root } from '../config.ts'
 import { AGENT_CACHE } from '../test/support/caches.ts'
+import { hasGvisor } from '../test/support/gvisor.ts'
 import { PYTHON_REQUIREMENTS, PYTHON_SDK_CACHE } from '../test/support/python-sdk.ts'
 import { TIME_SKIPPING_CACHE } from '../test/support/temporal.ts'
 import { findTemporal } from '../workers/start/temporal-binary.ts'
@@ -41,6 +42,7 @@ if (!hasDocker) {
   say('The tests need a Docker daemon, and none answers. On Debian: apt-get install docker.io; dockerd &')
   process.exit(1)
 }
+if (!(await hasGvisor())) say('NO GVISOR in this Docker daemon, so its tests are skipped: see docs/isolation.md.')
 if ((await run('sh', ['environments/base-image.sh'])) !== 0) process.exit(1)
 // Before the tests, and one after another: they are to wait for no registry, and npm does not like company.
 for (const agent of Object.values(agents)) {

@@ -2,9 +2,12 @@
 import { sql } from 'kysely'
 import type { BuildState } from '../domain/environment.ts'
 import type { Figures, RecordedChange } from '../domain/figures.ts'
+import { fromMicro } from '../domain/money/money.ts'
 import type { StateChange } from '../workflows/contract.ts'
 import type { Queryable } from './database.ts'
 import { workerState } from './hosts/workers.ts'
+import { ALL_MONTHS } from './money/places.ts'
+import type { SpendingTable } from './schema.ts'
 
 /** A change of state that has been recorded, with what it was a change from. */
 export async function describeChange(db: Queryable, change: StateChange): Promise<RecordedChange> {
@@ -49,7 +52,7 @@ const waited = sql<number | null>`(
 
 /** Counts everything: its readers keep the answer for a while. */
 export async function readFigures(db: Queryable): Promise<Figures> {
-  const [runs, queue, mail, hosts, builds] = await Promise.all([
+  const [runs, queue, mail, hosts, builds, stopped, spent] = await Promise.all([
     db
       .selectFrom('runs')
       .select([
@@ -99,6 +102,15 @@ export async function readFigures(db: Queryable): Promise<Figures> {
       ])
       .groupBy(sql`1`)
       .execute(),
+    db
+      .selectFrom('budget_stops')
+      .innerJoin('runs', 'runs.id', 'budget_stops.run_id')
+      .select(['reason', sql<number>`count(distinct runs.id)`.as('count')])
+      .where('closed_at', 'is', null)
+      .where('runs.state', '=', 'BLOCKED')
+      .groupBy('reason')
+      .execute(),
+    readSpent(db),
   ])
   return {
     runs: runs.map(({ state, source, count }) => ({ state, source, count })),
@@ -107,5 +119,31 @@ export async function readFigures(db: Queryable): Promise<Figures> {
     mail,
     hosts,
     builds,
+    stopped,
+    ...spent,
+  }
+}
+
+/** From the sums of the teams, which the ledger's entries are added to as they are made. */
+async function readSpent(db: Queryable): Promise<Pick<Figures, 'charged' | 'unpricedCalls'>> {
+  const sum = (column: keyof SpendingTable) => sql<number>`coalesce(sum(${sql.ref(column)}), 0)::float8`
+  const row = await db
+    .selectFrom('spending')
+    .select([
+      sum('inference_micro_usd').as('inferenceUsd'),
+      sum('compute_micro_usd').as('computeUsd'),
+      sum('inference_micro_credits').as('inferenceCredits'),
+      sum('compute_micro_credits').as('computeCredits'),
+      sum('unpriced_calls').as('unpricedCalls'),
+    ])
+    .where('scope', '=', 'team')
+    .where('month', '=', ALL_MONTHS)
+    .executeTakeFirstOrThrow()
+  return {
+    charged: [
+      { kind: 'inference', usd: fromMicro(row.inferenceUsd), credits: fromMicro(row.inferenceCredits) },
+      { kind: 'compute', usd: fromMicro(row.computeUsd), credits: fromMicro(row.computeCredits) },
+    ],
+    unpricedCalls: row.unpricedCalls,
   }
 }

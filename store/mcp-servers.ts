@@ -1,12 +1,7 @@
 // Stored MCP servers of teams. A team in every query. Values come and go sealed.
 import { type Selectable, sql } from 'kysely'
-import {
-  type McpServer,
-  type McpServerConfig,
-  type McpServerItem,
-  type McpServers,
-  shownServer,
-} from '../domain/mcp/server.ts'
+import type { McpServer, McpServerConfig, McpServerItem, McpServers } from '../domain/mcp/server.ts'
+import { managedServer } from '../domain/mcp/values.ts'
 import type { Principal } from '../domain/permission.ts'
 import { profileIn, profilesOf } from './accounts/principals.ts'
 import type { Queryable, Tx } from './database.ts'
@@ -140,7 +135,7 @@ async function serve(db: Queryable, rows: readonly Selectable<McpServersTable>[]
     uid: row.uid,
     name: row.name,
     description: row.description,
-    ...shownServer(row.config),
+    ...managedServer(row.config),
     team: row.team,
     creator: profileIn(profiles, makerOf(row)),
     created_at: row.created_at.toISOString(),

@@ -25,6 +25,8 @@ import * as m0021 from './migrations/0021_configuration.ts'
 import * as m0022 from './migrations/0022_mcp_servers.ts'
 import * as m0023 from './migrations/0023_skills.ts'
 import * as m0024 from './migrations/0024_loose_ends.ts'
+import * as m0025 from './migrations/0025_given_values.ts'
+import * as m0028 from './migrations/0028_runs_by_skill.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
@@ -52,6 +54,8 @@ const migrations: Record<string, Migration> = {
   '0023_skills': m0023,
   '0020_git': m0020,
   '0024_loose_ends': m0024,
+  '0025_given_values': m0025,
+  '0028_runs_by_skill': m0028,
 }
 
 /**

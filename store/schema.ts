@@ -57,6 +57,8 @@ export interface RunsTable {
   schedule: RunSchedule | null
   demo: boolean
   mode: Generated<RunMode>
+  /** The name of the skill that it works by, for lists to be sorted by. */
+  skill: Generated<string | null>
   conversation_id: Generated<string | null>
   parent_run_id: string | null
   root_run_id: string
@@ -763,6 +765,7 @@ export interface ToolCredentialsTable {
   token_hash: string
   run_id: string
   execution: number
+  pass: Generated<string>
   created_at: TimeByDefault
 }
 
@@ -833,6 +836,13 @@ export interface RunSecretsTable {
   scope: SecretScope
   kind: SecretKind
   given_at: TimeByDefault
+}
+
+export interface GivenValuesTable {
+  run_id: string
+  secret: string
+  version: number
+  sealed: Buffer
 }
 
 export interface ExternalReferencesTable {
@@ -1012,6 +1022,7 @@ export interface Schema {
   run_skills: RunSkillsTable
   secrets: SecretsTable
   run_secrets: RunSecretsTable
+  given_values: GivenValuesTable
   contents: ContentsTable
   artifacts: ArtifactsTable
   attachments: AttachmentsTable

@@ -1,5 +1,6 @@
 // What the gateway tells: the calls of agents to models.
 import { Counter, Histogram, type Registry } from 'prom-client'
+import type { CallRefusal } from '../domain/models/call.ts'
 import { LONG_BUCKETS } from './registry.ts'
 
 export interface ModelCall {
@@ -9,7 +10,13 @@ export interface ModelCall {
   milliseconds: number
 }
 
-export function createGatewayMetrics(registry: Registry): (call: ModelCall) => void {
+export interface GatewayMetrics {
+  called(call: ModelCall): void
+  /** A call that was not passed on. */
+  refused(reason: CallRefusal['reason']): void
+}
+
+export function createGatewayMetrics(registry: Registry): GatewayMetrics {
   const registers = [registry]
   const calls = new Counter({
     name: 'ambient_model_calls_total',
@@ -24,8 +31,17 @@ export function createGatewayMetrics(registry: Registry): (call: ModelCall) => v
     buckets: LONG_BUCKETS,
     registers,
   })
-  return ({ provider, status, milliseconds }) => {
-    calls.inc({ provider, status: status === null ? 'none' : String(status) })
-    seconds.observe({ provider }, milliseconds / 1000)
+  const refusals = new Counter({
+    name: 'ambient_model_calls_refused_total',
+    help: 'Calls of agents that were not passed on: budget and credits are used up, rules do not allow the model, unpriced ones would not count.',
+    labelNames: ['reason'],
+    registers,
+  })
+  return {
+    called({ provider, status, milliseconds }) {
+      calls.inc({ provider, status: status === null ? 'none' : String(status) })
+      seconds.observe({ provider }, milliseconds / 1000)
+    },
+    refused: (reason) => refusals.inc({ reason }),
   }
 }

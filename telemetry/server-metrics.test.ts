@@ -14,6 +14,12 @@ const figures: Figures = {
     { pool: 'gpu', state: 'draining', count: 1, capacity: 4, inUse: 1 },
     { pool: 'gpu', state: 'gone', count: 1, capacity: 4, inUse: 4 },
   ],
+  stopped: [{ reason: 'budget', count: 2 }],
+  charged: [
+    { kind: 'inference', usd: 12.5, credits: 1250 },
+    { kind: 'compute', usd: 0.25, credits: 25 },
+  ],
+  unpricedCalls: 3,
 }
 
 test('however many scrape, the database is asked once', async () => {
@@ -40,6 +46,13 @@ test('however many scrape, the database is asked once', async () => {
     'ambient_builds{state="READY"} 3',
     'ambient_events_stored_total 120',
     'ambient_database_up 1',
+    'ambient_runs_stopped{reason="budget"} 2',
+    'ambient_runs_stopped{reason="credits"} 0',
+    'ambient_charged_usd_total{kind="inference"} 12.5',
+    'ambient_charged_usd_total{kind="compute"} 0.25',
+    'ambient_charged_credits_total{kind="inference"} 1250',
+    'ambient_charged_credits_total{kind="compute"} 25',
+    'ambient_unpriced_model_calls_total 3',
   ])
 })
 

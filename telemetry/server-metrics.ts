@@ -108,7 +108,31 @@ function figureGauges(registry: Registry, readFigures: () => Promise<Figures>): 
     help: '1 when the figures of the database could be read; else what depends on them is left out.',
     registers,
   })
-  const metrics = [runs, waiting, oldest, undelivered, lag, hosts, capacity, inUse, builds, events]
+  const stopped = new Gauge({
+    name: 'ambient_runs_stopped',
+    help: 'Runs that are BLOCKED until there is more to spend, by what is used up: budget, credits.',
+    labelNames: ['reason'],
+    registers,
+  })
+  const usd = new Counter({
+    name: 'ambient_charged_usd_total',
+    help: 'US dollars charged to runs of all teams, by kind: inference, compute.',
+    labelNames: ['kind'],
+    registers,
+  })
+  const credits = new Counter({
+    name: 'ambient_charged_credits_total',
+    help: 'Credits charged to runs of all teams, by kind: inference, compute.',
+    labelNames: ['kind'],
+    registers,
+  })
+  const unpriced = new Counter({
+    name: 'ambient_unpriced_model_calls_total',
+    help: 'Calls of models that were charged with nothing, for their model has no price.',
+    registers,
+  })
+  const money = [stopped, usd, credits, unpriced]
+  const metrics = [runs, waiting, oldest, undelivered, lag, hosts, capacity, inUse, builds, events, ...money]
   const figuresOfLate = cache(readFigures)
 
   return async () => {
@@ -130,6 +154,13 @@ function figureGauges(registry: Registry, readFigures: () => Promise<Figures>): 
     }
     for (const { state, count } of figures.builds) builds.set({ state }, count)
     events.inc(figures.events)
+    for (const reason of ['budget', 'credits'] as const)
+      stopped.set({ reason }, figures.stopped.find((each) => each.reason === reason)?.count ?? 0)
+    for (const { kind, usd: dollars, credits: count } of figures.charged) {
+      usd.inc({ kind }, dollars)
+      credits.inc({ kind }, count)
+    }
+    unpriced.inc(figures.unpricedCalls)
   }
 }
 

@@ -177,6 +177,27 @@ test.each([
   await expect.poll(() => receiver.received.map(({ body }) => body.run?.run_id)).toEqual([runId])
 })
 
+test('a filter takes environments of the team alone, and keeps one that is deleted later', async () => {
+  const team = (await api.call('POST', '/agent/teams', { name: 'Elsewhere' })).body.uid
+  const environment = async (headers = {}) =>
+    (await api.call('POST', '/agent/environments', { name: randomUUID() }, headers)).body.uid
+  const [own, foreign] = [await environment(), await environment({ 'x-warp-team-uid': team })]
+  const config = (ids: string[]) => ({
+    name: 'narrow',
+    url: receiver.url,
+    events: ['run.failed'],
+    filter: { environment_ids: ids },
+  })
+  const refused = { status: 400, body: { detail: expect.stringContaining('filter.environment_ids: the team has no') } }
+  for (const id of [foreign, 'A'.repeat(22), 'web'])
+    expect(await call('POST', '', config([own, id]))).toMatchObject(refused)
+  const { uid } = (await call('POST', '', config([own]))).body
+  expect(await call('PUT', `/${uid}`, config([own, foreign]))).toMatchObject(refused)
+  await api.call('DELETE', `/agent/environments/${own}`)
+  expect(await call('PUT', `/${uid}`, { ...config([own]), enabled: false })).toMatchObject({ status: 200 })
+  expect(await call('POST', '', config([own]))).toMatchObject(refused)
+})
+
 test('what does not arrive is sent again, the same under the same id, until it does', async () => {
   const { uid } = await webhook()
   const elsewhere = 'http://127.0.0.1:1/'

@@ -69,7 +69,7 @@ export async function main(): Promise<void> {
   })
 
   const metrics = serveMetrics('gateway', config, log)
-  const tellCall = createGatewayMetrics(metrics.registry)
+  const tell = createGatewayMetrics(metrics.registry)
   const allowed = providerAllowed(config)
   const reachedByGit = gitAllowed(config)
   const gitServers = createUpstream((address) => !isClosed(address, reachedByGit))
@@ -83,8 +83,9 @@ export async function main(): Promise<void> {
     mayReach: (address) => !isClosed(address, allowed),
     onCall: (call) => {
       log.debug(call, 'model call')
-      tellCall(call)
+      tell.called(call)
     },
+    onRefusal: ({ reason }) => tell.refused(reason),
     tools: createToolsDoor({
       authorize: (token) => findToolCredential(database.db, token),
       place: placeOfTool,

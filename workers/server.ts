@@ -27,6 +27,7 @@ import { migrate } from '../store/migrate.ts'
 import { dropOldCheckpoints } from '../store/runs/checkpoint-history.ts'
 import { fillSearch } from '../store/runs/run-search.ts'
 import { dropOldSlots } from '../store/schedules/schedule-slots.ts'
+import { dropOldGiven } from '../store/secrets/given-values.ts'
 import { dropOldDeliveries } from '../store/webhook-deliveries.ts'
 import { createRegistry } from '../telemetry/registry.ts'
 import { createServerMetrics } from '../telemetry/server-metrics.ts'
@@ -108,6 +109,7 @@ export async function main(): Promise<void> {
       fillSearch(db),
       dropOldBuilds(db),
       dropOldCheckpoints(db, config.AMBIENT_WORKSPACE_HOURS),
+      dropOldGiven(db, config.AMBIENT_WORKSPACE_HOURS),
       dropContents(db, objects, config.AMBIENT_ARTIFACT_DAYS),
     ]).catch((error: unknown) => log.warn({ reason: String(error) }, 'the hourly upkeep failed'))
   }, UPKEEP_MS)

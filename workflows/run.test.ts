@@ -103,7 +103,7 @@ describe('a run', () => {
         const inHand = async () =>
           (await temporal.client().workflow.getHandle(runId).describe()).raw.pendingActivities ?? []
         // While it waits, what it has done so far is stored; then nothing is left in hand.
-        await expect.poll(inHand, { timeout: 10_000 }).toEqual([])
+        await expect.poll(inHand).toEqual([])
         expect(await status()).toMatchObject({ state: 'BLOCKED', openQuestions: ['q1'] })
         await send({ kind: 'answer', id: 'a1', questionId: 'q1', optionId: 'yes' })
         await finished()

@@ -163,7 +163,7 @@ test('a run shows its state as a search attribute, and its activities what they 
     'settle: SUCCEEDED: codex',
   ])
   const query = `AmbientState = "SUCCEEDED" and AmbientAgent = "codex" and AmbientPriority = 7 and AmbientEnvironment = "web"`
-  await expect.poll(async () => (await env.client.workflow.count(query)).count, { timeout: 10_000 }).toBe(1)
+  await expect.poll(async () => (await env.client.workflow.count(query)).count).toBe(1)
 })
 
 test('a run whose server knows no search attributes of ours goes on without', async () => {

@@ -4,12 +4,12 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import { brokeredForRun } from '../../api/hosts/host-git.ts'
 import { loadConfig } from '../../config.ts'
 import { runBranch } from '../../domain/git/branch.ts'
-import { ExecutionOrder, type PushResult } from '../../domain/host-api.ts'
+import { ExecutionOrder, type PushResult, SkillReadingOrder } from '../../domain/host-api.ts'
 import { InlineEnvironment } from '../../domain/run.ts'
 import { createRedactor } from '../../domain/vault/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
@@ -22,8 +22,9 @@ import { createGitSources } from '../../secrets/git/sources.ts'
 import { createUpstream, type Upstream } from '../../secrets/git/upstream.ts'
 import { findGitGrant, issueRunGitToken } from '../../store/git/tokens.ts'
 import { bindCredential, issueCredentials } from '../../store/runs/credentials.ts'
+import { askForReading } from '../../store/skills/readings.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
-import { startTestApi, type TestApi } from '../../test/support/api.ts'
+import { HOST, startTestApi, type TestApi } from '../../test/support/api.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
 import { bareRepository, type HttpGitServer, httpGitServer, personalGit } from '../../test/support/git-server.ts'
 import { givenRun } from '../../test/support/runs.ts'
@@ -32,6 +33,7 @@ import type { HostDeps } from './deps.ts'
 import { openRunState } from './deps.ts'
 import type { Execution } from './execution.ts'
 import { prepare } from './prepare.ts'
+import { readSkillsOf } from './read-skills.ts'
 import type { HostServer } from './server.ts'
 import { carryOutTurn } from './turn.ts'
 
@@ -91,8 +93,12 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('on the %s host', 
     directory = await mkdtemp(join('/tmp', 'ambient-broker-'))
     host = await makers[kind](join(directory, 'runs'))
     await host.setGateway(`http://${host.loopback}:${port}`)
-    await bareRepository(directory, 'private/app.git', { file: 'one\n' })
     git = await httpGitServer(directory, { 'x-access-token': TOKEN })
+    await bareRepository(directory, 'private/app.git', {
+      file: 'one\n',
+      '.gitattributes': '*.bin filter=lfs diff=lfs merge=lfs -text\n',
+      'a.bin': git.lfs.keep('a large file\n'),
+    })
     said = ''
     pushed = undefined
   })
@@ -164,6 +170,11 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('on the %s host', 
       set -e
       exec 2>&1
       git config user.name A; git config user.email a@localhost
+      cat a.bin
+      if command -v git-lfs; then
+        git lfs install --local
+        echo 'made in the sandbox' >b.bin; git add b.bin
+      fi
       echo two >file; git commit -qam second
       git fetch -q origin && echo fetched
       git push -q origin HEAD:main && echo PUSHED-TO-MAIN || echo refused
@@ -184,6 +195,10 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('on the %s host', 
     await prepare(first)
     expect(await carryOutTurn(first, turn())).toMatchObject({ kind: 'ended' })
     expect(said).toContain('fetched')
+    // The host has got it: the image of containers has no git-lfs, which uploads what a run makes.
+    expect(said).toContain('a large file')
+    const isUploaded = [...git.lfs.files.values()].some((content) => String(content) === 'made in the sandbox\n')
+    expect(isUploaded, said).toBe(kind === 'direct')
     expect(said).toContain('the run may not push to this branch')
     expect(said).toContain('refused')
     expect(said).toContain('pushed')
@@ -209,4 +224,52 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('on the %s host', 
       expect(content.includes(TOKEN), join(entry.parentPath, entry.name)).toBe(false)
     }
   })
+})
+
+test('the skills of a private repository are read through the broker, by a host that never has the token', async () => {
+  const directory = await mkdtemp(join('/tmp', 'ambient-broker-skills-'))
+  const git = await httpGitServer(directory, { 'x-access-token': TOKEN })
+  onTestFinished(async () => {
+    await git.stop()
+    await rm(directory, { recursive: true, force: true })
+  })
+  await bareRepository(directory, 'private/skilled.git', {
+    '.claude/skills/deploy/SKILL.md': '---\nname: deploy\ndescription: For deploying.\n---\nPush the button.\n',
+    '.claude/skills/deploy/button.sh': 'exit 0\n',
+  })
+  const url = `${git.url}/private/skilled.git`
+  await api.host('PUT', `/hosts/${HOST.id}`, { pool: 'default', kind: 'direct', version: '1', capacity: 1, in_use: 0 })
+  const environment = { name: 'skilled', repos: [{ url }], prepare: false }
+  const { body: made } = await api.call('POST', '/agent/environments', environment)
+  const server = {
+    skillReading: async (id) => SkillReadingOrder.parse((await api.host('GET', `/skill-readings/${id}`)).body),
+    async skillsRead(id, reading) {
+      expect((await api.host('PUT', `/skill-readings/${id}`, reading)).status).toBe(200)
+    },
+  } as Partial<HostServer> as HostServer
+  const deps = {
+    ...{ server, log, runsDirectory: join(directory, 'runs'), brokerUrl: `http://127.0.0.1:${port}` },
+    git: await testGitAccess(directory),
+  } as Partial<HostDeps> as HostDeps
+  const read = async () => {
+    const id = await api.db.transaction().execute((tx) => askForReading(tx, made.uid, 'default'))
+    if (id === null) throw new Error('no host was asked')
+    await readSkillsOf(deps, id, { interrupt: never, detach: never })
+    return (await api.call('GET', '/agent?repo=private/skilled')).body
+  }
+
+  expect(await read()).toMatchObject({ agents: [], unread: [{ repository: url }] })
+  const credential = { name: 'skilled', url: `${git.url}/private`, token: TOKEN }
+  expect((await api.call('POST', '/agent/git-credentials', credential)).status).toBe(201)
+  const { agents: found, unread } = await read()
+  expect([found, unread]).toMatchObject([
+    [{ name: 'deploy', variants: [{ base_prompt: 'Push the button.', source: { name: 'skilled' } }] }],
+    undefined,
+  ])
+  expect(git.requests.some((line) => line.endsWith('git-upload-pack x-access-token'))).toBe(true)
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile() || entry.parentPath.includes('private')) continue
+    const content = await readFile(join(entry.parentPath, entry.name), 'latin1')
+    expect(content.includes(TOKEN), join(entry.parentPath, entry.name)).toBe(false)
+  }
 })

@@ -49,10 +49,7 @@ export async function skillInstructions(execution: Execution): Promise<string | 
   const [own, ...further] = placesOf(execution)
   const [content] = await deps.server.skills(ref.runId, { withFiles: false }, stop)
   if (own === undefined || content === undefined) throw new Error('the server has no skills of the run any more')
-  const parts = [
-    `You work by the skill "${own.name}" (${skillSpec(own)}). What it says follows. Its files are in ${own.folder}: paths in it that are not found elsewhere are relative to that directory.`,
-    `<skill name="${own.name}">\n${skillBody(content.text)}\n</skill>`,
-  ]
+  const parts = [textOfSkill(own, content.text)]
   const untold = further.filter(({ isFound }) => !isFound)
   if (untold.length > 0) {
     const list = untold.map(({ name, description, folder }) => `- ${name}: ${description} (${folder}/SKILL.md)`)
@@ -60,6 +57,13 @@ export async function skillInstructions(execution: Execution): Promise<string | 
   }
   return parts.join('\n\n')
 }
+
+/** `text`: its SKILL.md. */
+export const textOfSkill = (skill: Pick<PlacedSkill, 'name' | 'owner' | 'repo' | 'path' | 'folder'>, text: string) =>
+  [
+    `You work by the skill "${skill.name}" (${skillSpec(skill)}). What it says follows. Its files are in ${skill.folder}: paths in it that are not found elsewhere are relative to that directory.`,
+    `<skill name="${skill.name}">\n${skillBody(text)}\n</skill>`,
+  ].join('\n\n')
 
 /** The run's own skill is told whole; a further one lies where its agent finds it by itself, if it may. */
 function placesOf({ deps, ref, order, agent, state }: Execution): PlacedSkill[] {

@@ -621,15 +621,17 @@ describe('whoever is deleted', () => {
   })
 })
 
+/** What the command line says to the holder of this key. */
+async function ok(key: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await ambient(args, {
+    url: api.url,
+    env: { AMBIENT_API_KEY: key, AMBIENT_TEAM: '' },
+  })
+  expect({ args, code, said: code === 0 ? '' : stderr }).toEqual({ args, code: 0, said: '' })
+  return stdout
+}
+
 test('the command line lets somebody in, tells them who they are, and shares what they made', async () => {
-  const ok = async (key: string, ...args: string[]) => {
-    const { code, stdout, stderr } = await ambient(args, {
-      url: api.url,
-      env: { AMBIENT_API_KEY: key, AMBIENT_TEAM: '' },
-    })
-    expect({ args, code, said: code === 0 ? '' : stderr }).toEqual({ args, code: 0, said: '' })
-    return stdout
-  }
   const email = `p${randomUUID().slice(0, 8)}@example.org`
   await ok(api.key, 'members', 'add', email, '--team', 'Sales', '--role', 'admin')
   const key = (
@@ -644,4 +646,27 @@ test('the command line lets somebody in, tells them who they are, and shares wha
   expect(await ok(key, 'shares', 'add', run, '--person', other.email)).toContain('view')
   expect(await ok(other.key, 'runs', 'show', run.slice(0, 13))).toContain(run)
   expect(await ok(key, 'shares', 'add', run, '--person', email, '--level', 'steer')).toBe(`${email}: steer\n`)
+})
+
+test('the command line makes a service account, has runs work as it by its name, changes and deletes it', async () => {
+  const { key } = await given('admin', sales)
+  const accounts = async () => (await as(key)('GET', '/identities')).body.agents
+  const ours = async () => (await accounts()).find(({ name }: { name: string }) => name === 'ci')
+  await ok(key, 'service-accounts', 'create', 'ci', '--prompt', 'Be brief.', '--agent', 'claude', '--model', 'm1')
+  await ok(key, 'service-accounts', 'update', 'ci', '--model', 'm2', '--description', 'of the pipeline')
+  const { uid, ...shown } = await ours()
+  expect(shown).toMatchObject({
+    prompt: 'Be brief.',
+    description: 'of the pipeline',
+    harness: { type: 'claude', model_id: 'm2' },
+  })
+  expect(await ok(key, 'service-accounts')).toMatch(new RegExp(`^ci +${uid} +claude +m2 +of the pipeline$`, 'm'))
+  const run = (await ok(key, 'run', '--as', 'ci', 'Look at it', '--detach')).trim()
+  expect((await as(key)('GET', `/runs/${run}`)).body).toMatchObject({ executor: { uid } })
+  const own = (await ok(key, 'keys', 'create', 'pipeline', '--service-account', 'ci')).trim()
+  expect((await as(own)('GET', '/me')).body).toMatchObject({ type: 'service_account', uid })
+  await ok(key, 'service-accounts', 'update', 'ci', '--prompt', '')
+  expect(await ours()).toMatchObject({ prompt: null, harness: { model_id: 'm2' } })
+  await ok(key, 'service-accounts', 'delete', 'ci')
+  expect(await ours()).toBeUndefined()
 })

@@ -2,7 +2,7 @@
 import { type Request, Router } from 'express'
 import { Uid } from '../../domain/account.ts'
 import { skillSpec } from '../../domain/configuration/skill.ts'
-import { IdentityChange, type IdentityConfig, NewIdentity } from '../../domain/identity.ts'
+import { IdentityChange, type IdentityConfig, type IdentityItem, NewIdentity } from '../../domain/identity.ts'
 import type { McpServers } from '../../domain/mcp/server.ts'
 import { pinSkills } from '../../runs/skills.ts'
 import { serversToKeep } from '../../secrets/mcp/values.ts'
@@ -25,6 +25,7 @@ import { HttpError, invalid, notFound } from '../errors.ts'
 import { once } from '../once.ts'
 import { onlyMethods, parseBody, queryOf } from '../parse.ts'
 import { heedIdentityFields } from '../runs/unknown-fields.ts'
+import { shownTo } from '../shown-servers.ts'
 
 export function identityRoutes(deps: ApiDeps): Router {
   const { db, vault } = deps
@@ -33,12 +34,18 @@ export function identityRoutes(deps: ApiDeps): Router {
     ({ team }: Caller) =>
     (servers: McpServers, stored: McpServers | undefined) =>
       serversToKeep(vault, team, servers, { stored })
+  const shown = (item: IdentityItem, caller: Caller): IdentityItem => ({
+    ...item,
+    mcp_servers: shownTo(deps, caller).servers(item.mcp_servers),
+  })
 
   router
     .route('/identities')
     .get(permit('identities.view'), async (request, response) => {
       const factory = queryOf(request).get('factory_uid') || null
-      response.json({ agents: await listIdentities(db, callerOf(response).team, factory) })
+      const caller = callerOf(response)
+      const items = await listIdentities(db, caller.team, factory)
+      response.json({ agents: items.map((item) => shown(item, caller)) })
     })
     .post(permit('identities.manage'), async (request, response) => {
       const caller = callerOf(response)
@@ -57,7 +64,7 @@ export function identityRoutes(deps: ApiDeps): Router {
           return { status: 201, response: { ...item, ...(warnings.length > 0 && { warnings }) } }
         }),
       )
-      response.status(answer.status).json(answer.response)
+      response.status(answer.status).json(shown(answer.response as IdentityItem, caller))
     })
     .all(onlyMethods('GET', 'POST'))
 
@@ -65,9 +72,10 @@ export function identityRoutes(deps: ApiDeps): Router {
     .route('/identities/:identityUid')
     .get(permit('identities.view'), async (request, response) => {
       const uid = identityUid(request)
-      const item = await findIdentity(db, callerOf(response).team, uid)
+      const caller = callerOf(response)
+      const item = await findIdentity(db, caller.team, uid)
       if (item === null) throw missing(uid)
-      response.json(item)
+      response.json(shown(item, caller))
     })
     .put(permit('identities.manage'), async (request, response) => {
       const caller = callerOf(response)
@@ -90,7 +98,7 @@ export function identityRoutes(deps: ApiDeps): Router {
         }),
       )
       if (item === null) throw missing(uid)
-      response.json({ ...item, ...(warnings.length > 0 && { warnings }) })
+      response.json({ ...shown(item, caller), ...(warnings.length > 0 && { warnings }) })
     })
     .delete(permit('identities.manage'), async (request, response) => {
       const caller = callerOf(response)

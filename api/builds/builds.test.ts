@@ -344,7 +344,7 @@ describe('the workflow of a build', () => {
     api = await startTestApi({ databaseUrl, client: temporal.client, env: { AMBIENT_HOST_LOST_SECONDS: '77' } })
     const handle = temporal.client.workflow.getHandle(buildWorkflowId(id))
     await expect
-      .poll(() => handle.describe().catch(() => null), { timeout: 10_000 })
+      .poll(() => handle.describe().catch(() => null))
       .toMatchObject({
         type: BUILD_WORKFLOW,
       })
@@ -353,7 +353,7 @@ describe('the workflow of a build', () => {
       ((await handle.fetchHistory()).events ?? []).some(
         (event) => event.workflowExecutionCancelRequestedEventAttributes,
       )
-    await expect.poll(isAsked, { timeout: 10_000 }).toBe(true)
+    await expect.poll(isAsked).toBe(true)
     await finish(id, { kind: 'cancelled' })
     expect((await api.call('POST', `/agent/environments/${uid}/builds/${id}/cancel`)).status).toBe(409)
   })

@@ -1,5 +1,5 @@
 // Agent profiles, rules and saved prompts have the same routes; what differs, each kind says itself.
-import { type Request, Router } from 'express'
+import { type Request, type Response, Router } from 'express'
 import type { z } from 'zod'
 import { Uid } from '../../domain/account.ts'
 import { ITEMS_LIMIT, type ItemKind, type ItemVersions } from '../../domain/configuration/shared-item.ts'
@@ -17,6 +17,7 @@ import {
   insertItem,
   listItems,
   listVersions,
+  lockItem,
   replaceItem,
 } from '../../store/configuration/items.ts'
 import type { Queryable, Tx } from '../../store/database.ts'
@@ -62,6 +63,8 @@ export interface Kind<Body extends Asked> {
   ): Promise<object>
   /** What its own fields are, as they are served. */
   serve(row: ItemRow): object
+  /** What of a served one this caller is shown. Absent: all of it. */
+  shownTo?(item: object, caller: Caller): object
   /** @throws {HttpError} where something still needs it. */
   refuseDelete?(tx: Tx, row: ItemRow): Promise<void>
 }
@@ -78,7 +81,8 @@ export function itemRoutes<Body extends Asked>(deps: ApiDeps, kind: Kind<Body>):
       const limit = limitOf(query, ITEMS_LIMIT)
       const after = placeOf(query.get('cursor'))
       const { items, next } = await listItems(db, viewerOf(callerOf(response)), kind.kind, { after, limit })
-      response.json({ [path]: await serve(db, items), page_info: pageInfo(next && cursorOf(next)) })
+      const served = (await serve(db, items)).map((item) => shown(item, response))
+      response.json({ [path]: served, page_info: pageInfo(next && cursorOf(next)) })
     })
     .post(permit(kind.manage), async (request, response) => {
       const caller = callerOf(response)
@@ -95,7 +99,7 @@ export function itemRoutes<Body extends Asked>(deps: ApiDeps, kind: Kind<Body>):
           return { status: 201, response: await serveOne(tx, row) }
         }),
       )
-      response.status(answer.status).json(answer.response)
+      response.status(answer.status).json(shown(answer.response as object, response))
     })
     .all(onlyMethods('GET', 'POST'))
 
@@ -108,7 +112,7 @@ export function itemRoutes<Body extends Asked>(deps: ApiDeps, kind: Kind<Body>):
       const row = await findItem(db, viewerOf(callerOf(response)), kind.kind, uid, version)
       if (row === null)
         throw version === null ? missing(uid) : notFound(`The ${word} ${uid} has no version ${version}.`)
-      response.json(await serveOne(db, row))
+      response.json(shown(await serveOne(db, row), response))
     })
     .put(permit(kind.manage), async (request, response) => {
       const caller = callerOf(response)
@@ -117,7 +121,7 @@ export function itemRoutes<Body extends Asked>(deps: ApiDeps, kind: Kind<Body>):
       const item = await inWords(() =>
         db.transaction().execute(async (tx) => {
           const viewer = viewerOf(caller)
-          const former = await findItem(tx, viewer, kind.kind, uid)
+          const former = await lockItem(tx, viewer, kind.kind, uid)
           if (former === null) throw missing(uid)
           if (body.default && former.owner !== null) throw invalid('default: only a profile of the team can be')
           const content = await kind.content(tx, body, {
@@ -134,7 +138,7 @@ export function itemRoutes<Body extends Asked>(deps: ApiDeps, kind: Kind<Body>):
           return serveOne(tx, row)
         }),
       )
-      response.json(item)
+      response.json(shown(item, response))
     })
     .delete(permit(kind.manage), async (request, response) => {
       const caller = callerOf(response)
@@ -207,6 +211,10 @@ export function itemRoutes<Body extends Asked>(deps: ApiDeps, kind: Kind<Body>):
   async function serveOne(from: Queryable, row: ItemRow): Promise<object> {
     const [item] = await serve(from, [row])
     return item ?? {}
+  }
+
+  function shown(item: object, response: Response): object {
+    return kind.shownTo?.(item, callerOf(response)) ?? item
   }
 
   function uidOf(request: Request): string {

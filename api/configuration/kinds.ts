@@ -10,7 +10,7 @@ import {
   SavedPromptChange,
 } from '../../domain/configuration/saved-prompt.ts'
 import { PERSONAL_RULES_BYTES, PROFILES, RULES, RULES_BYTES, SAVED_PROMPTS } from '../../domain/limits.ts'
-import { withShownServers } from '../../domain/mcp/server.ts'
+import { configWithServers, managedServer } from '../../domain/mcp/values.ts'
 import { chosenNames } from '../../domain/vault/secret.ts'
 import { resolveHarness } from '../../runs/harness.ts'
 import { refuseBeyondLimits } from '../../runs/limits.ts'
@@ -22,10 +22,12 @@ import { environmentConfig } from '../../store/builds/environments.ts'
 import { enabledRuleBytes, type ItemRow } from '../../store/configuration/items.ts'
 import type { Tx } from '../../store/database.ts'
 import { unknownSecretNames } from '../../store/secrets/run-secrets.ts'
+import { refuseUnknownEnvironments } from '../builds/known-environments.ts'
 import type { ApiDeps } from '../deps.ts'
 import { HttpError, invalid } from '../errors.ts'
 import { refuseUnknown } from '../runs/unknown-fields.ts'
 import { fieldsOf, refuseUnsupported } from '../runs/unsupported.ts'
+import { shownTo } from '../shown-servers.ts'
 import { itemRoutes } from './items.ts'
 
 export const configurationRoutes = (deps: ApiDeps): Router[] => [
@@ -67,8 +69,12 @@ const profileRoutes = (deps: ApiDeps): Router =>
     serve: (row) => ({
       description: (row.content as { description: string }).description,
       default: row.is_default,
-      config: withShownServers(configIn(row)),
+      config: configWithServers(configIn(row), managedServer),
     }),
+    shownTo(item, caller) {
+      const { config } = item as { config: ProfileConfig }
+      return { ...item, config: shownTo(deps, caller).config(config) }
+    },
     async refuseDelete(tx, { uid, team }) {
       const [named] = await identitiesWithProfile(tx, team, uid)
       if (named !== undefined)
@@ -101,9 +107,11 @@ const ruleRoutes = (deps: ApiDeps): Router =>
       { description, text, repositories, environment_ids, position, enabled },
       { team, owner, former },
     ) {
-      for (const id of environment_ids)
-        if ((await environmentConfig(tx, team, id)) === null)
-          throw invalid(`environment_ids: the team has no environment ${id}`)
+      await refuseUnknownEnvironments(tx, team, {
+        field: 'environment_ids',
+        ids: environment_ids,
+        former: (former?.content as RuleContent | undefined)?.environment_ids,
+      })
       if (enabled) {
         const others = await enabledRuleBytes(tx, team, owner, former?.uid ?? null)
         const most = owner === null ? RULES_BYTES : PERSONAL_RULES_BYTES

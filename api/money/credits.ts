@@ -10,13 +10,11 @@ import { newUid } from '../../store/uid.ts'
 import { type Caller, callerOf, permit } from '../access/caller.ts'
 import type { ApiDeps } from '../deps.ts'
 import { invalid } from '../errors.ts'
+import { logPage } from '../log-page.ts'
 import { once } from '../once.ts'
-import { cutPage, limitOf } from '../page.ts'
-import { isUuid, onlyMethods, parseBody, queryOf, wholeNumber } from '../parse.ts'
-import { oneOf, time } from '../runs/list-query.ts'
+import { isUuid, onlyMethods, parseBody, queryOf } from '../parse.ts'
+import { time } from '../runs/list-query.ts'
 import { sendOnNow } from './send-on.ts'
-
-const DEFAULT_LIMIT = 50
 
 export function creditRoutes(deps: ApiDeps): Router {
   const { db, config } = deps
@@ -55,15 +53,8 @@ export function creditRoutes(deps: ApiDeps): Router {
     .route('/ledger')
     .get(permit('credits.view'), async (request, response) => {
       const query = queryOf(request)
-      const limit = limitOf(query, DEFAULT_LIMIT)
-      const cursor = query.get('cursor')
-      const found = await listLedger(db, filterOf(query, callerOf(response)), {
-        after: cursor ? wholeNumber(cursor, 'cursor', 0, Number.MAX_SAFE_INTEGER) : null,
-        limit: limit + 1,
-        newestFirst: oneOf(query, 'sort_order', ['desc', 'asc']) !== 'asc',
-      })
-      const { page, info } = cutPage(found, limit, (last) => String(last.position))
-      response.json({ entries: page, page_info: info } satisfies LedgerPage)
+      const filter = filterOf(query, callerOf(response))
+      response.json((await logPage(query, (range) => listLedger(db, filter, range))) satisfies LedgerPage)
     })
     .all(onlyMethods('GET'))
 

@@ -4,6 +4,7 @@ import { loadConfig, moneyRules } from '../../config.ts'
 import { createApiKey } from '../../store/accounts/api-keys.ts'
 import { personByEmail } from '../../store/accounts/people.ts'
 import { addMember } from '../../store/accounts/teams.ts'
+import { readFigures } from '../../store/figures.ts'
 import { admitCall } from '../../store/money/admit.ts'
 import { chargeCall } from '../../store/money/charge.ts'
 import { acceptMail } from '../../store/runs/mail.ts'
@@ -120,7 +121,12 @@ test('a run whose budget is used up is BLOCKED, takes no answer, and goes on whe
     questions: [{ question_id: question, about: 'budget', options: [] }],
   })
   const answer = { question_id: question, option_id: 'allow' }
-  expect((await api.call('POST', `/agent/runs/${runId}/answers`, answer)).status).toBe(409)
+  const nextStep = `Raise that budget: \`ambient budgets raise ${runId} --usd N\` (POST /agent/runs/${runId}/budget).`
+  expect(blocked.questions[0].next_step).toBe(nextStep)
+  expect(await api.call('POST', `/agent/runs/${runId}/answers`, answer)).toMatchObject({
+    status: 409,
+    body: { detail: expect.stringContaining(nextStep) },
+  })
   // Not yet enough: it stays where it is.
   const raise = (usd: number) => api.call('POST', `/agent/runs/${runId}/budget`, { usd })
   expect((await raise(0.01)).body).toMatchObject({ stopped: { reason: 'budget' } })
@@ -169,7 +175,17 @@ test('budgets of a team and its people are set once, changed, and lift what they
     status: 403,
     body: { type: '/errors/budget-exceeded', retryable: false },
   })
-  await paused(api, runId)
+  const question = await paused(api, runId)
+  const asked = await api.call('POST', `/agent/runs/${runId}/answers`, { question_id: question, option_id: 'allow' })
+  // Whose it is decides what helps.
+  expect(asked.body.detail).toContain(`(PUT /agent/budgets/${made.body.uid})`)
+  const figures = await readFigures(api.db)
+  expect(figures.stopped).toContainEqual({ reason: 'budget', count: 1 })
+  const { spent } = (await api.call('GET', '/agent/credits')).body
+  expect(figures.charged).toEqual([
+    { kind: 'inference', ...spent.inference },
+    { kind: 'compute', ...spent.compute },
+  ])
   expect((await api.call('GET', `/agent/runs/${runId}/budget`)).body).toMatchObject({
     stopped: { reason: 'budget' },
     budgets: [{ scope: 'person', uid: made.body.uid }],
@@ -238,6 +254,8 @@ test('where credits are enforced nothing starts with too few of them, and a gran
     questions: [{ question_id: question, about: 'credits' }],
   })
   expect((await started(enforcing)).status).toBe(403)
+  const stopped = (await enforcing.call('GET', `/agent/runs/${runId}`)).body.questions[0]
+  expect(stopped.next_step).toContain('POST /agent/credits/grants')
   const bought = { kind: 'purchase', credits: 500, usd: 5 }
   expect((await enforcing.call('POST', '/agent/credits/grants', bought)).body).toMatchObject({
     balance: { credits: 500 },

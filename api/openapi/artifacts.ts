@@ -65,7 +65,7 @@ export const artifacts: Section = {
       open: true,
       query: z.object({
         expires: z.number().int().describe('Seconds since 1970.'),
-        signature: z.string(),
+        signature: z.string().describe('Of the path and `expires`, by the server.'),
       }),
       answers: {
         200: {

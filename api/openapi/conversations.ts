@@ -108,7 +108,10 @@ export const conversations: Section = {
       id: 'getLinkedTranscript',
       summary: 'A transcript, by its link',
       params: { runIds: 'Ids of runs, separated by commas.' },
-      query: z.object({ expires: z.string(), signature: z.string() }),
+      query: z.object({
+        expires: z.string().describe('Seconds since 1970.'),
+        signature: z.string().describe('Of the path and `expires`, by the server.'),
+      }),
       answers: {
         200: {
           description: 'One event a line: a RunEvent, with its `run_id`.',

@@ -35,7 +35,7 @@ export const mcpServers: Section = {
       id: 'createMcpServer',
       summary: 'Store an MCP server',
       description:
-        'Values of `env` and `headers` that are more than names of secrets are sealed, and never shown again.',
+        'Values of `env`, of `headers` and of the query of `url` that are more than names of secrets are sealed, and never shown again. So are `args` and the path of `url`, which are shown to those who may manage MCP servers.',
       body: { schema: McpServerConfig, example: body },
       idempotent: true,
       answers: { 201: json(McpServerItem, item) },

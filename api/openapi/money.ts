@@ -38,6 +38,7 @@ const budget = {
   limit: money(50),
   spent: money(1.25),
   percent: 2.5,
+  unpriced_calls: 0,
   is_used_up: false,
   alert_percents: [50, 80, 100],
   created_at: createdAt,

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ambient } from '../../cli/testing/command.ts'
+import { TOOLS_PASS_HEADER } from '../../domain/tools.ts'
 import { createFileStore } from '../../objects/files.ts'
 import { dropContents } from '../../objects/upkeep.ts'
 import { openEnvironment } from '../../secrets/vault/inline.ts'
@@ -11,7 +12,7 @@ import { issueCredentials } from '../../store/runs/credentials.ts'
 import { acceptMail } from '../../store/runs/mail.ts'
 import { changeState } from '../../store/runs/states.ts'
 import { HOST, startTestApi, type TestApi } from '../../test/support/api.ts'
-import { callTool, type ToolAnswer } from '../../test/support/tools.ts'
+import { callTool, passOf, type ToolAnswer } from '../../test/support/tools.ts'
 
 let data: string
 let api: TestApi
@@ -41,7 +42,8 @@ async function working(body: Record<string, unknown> = {}): Promise<Working> {
   await api.hold(id)
   const mailId = await takeUp(id)
   const { toolToken } = await issueCredentials(api.db, { runId: id, execution: 1 })
-  const tool: Working['tool'] = (name, args) => callTool(`${api.url}/internal/v1/tools`, toolToken, name, args)
+  const pass = await passOf(api.db, toolToken)
+  const tool: Working['tool'] = (name, args) => callTool(`${api.url}/internal/v1/tools`, toolToken, name, args, pass)
   return { id, token: toolToken, mailId, tool }
 }
 
@@ -416,7 +418,8 @@ test('a child has no more rights than its parent, and there is an end to childre
   await api.hold(childId)
   await takeUp(childId)
   const { toolToken } = await issueCredentials(api.db, { runId: childId, execution: 1 })
-  const below = await callTool(`${api.url}/internal/v1/tools`, toolToken, 'start_child_run', { prompt: 'Deeper' })
+  const pass = await passOf(api.db, toolToken)
+  const below = await callTool(`${api.url}/internal/v1/tools`, toolToken, 'start_child_run', { prompt: 'Deeper' }, pass)
   expect(below).toMatchObject({ isError: true, text: expect.stringContaining('AMBIENT_CHILD_DEPTH') })
 })
 
@@ -465,8 +468,13 @@ test('the answer to a question is the next message, by option or in words', asyn
   expect(await said()).toContain('The answer is:\n\nOtto')
 })
 
-test('a credential opens the tools of its run alone, as long as its sandbox is held', async () => {
+test('a credential opens the tools of its run alone, through the gateway, as long as its sandbox is held', async () => {
   const { id, token, tool } = await working()
+  const direct = (headers = {}) =>
+    callTool(`${api.url}/internal/v1/tools`, token, 'post_progress', { message: 'x' }, headers)
+  const ofAnother = await passOf(api.db, (await working()).token)
+  for (const headers of [{}, ofAnother, { [TOOLS_PASS_HEADER]: token }])
+    expect(await direct(headers)).toMatchObject({ status: 403, text: expect.stringContaining('through the gateway') })
   expect((await callTool(`${api.url}/internal/v1/tools`, 'amt_else', 'post_progress', { message: 'x' })).status).toBe(
     401,
   )

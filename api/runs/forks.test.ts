@@ -107,6 +107,20 @@ test('a fork has the environment, the agent and the configuration of its run, an
   expect(source).toMatchObject({ forked_from: null, children: [], checkpoint: { number: 2 } })
 })
 
+test('what its run was given stays hidden in a fork, which begins with its files', async () => {
+  const { body: secret } = await api.call('POST', '/agent/secrets', { name: 'BEFORE_THE_FORK', value: 'value-of-then' })
+  const runId = await heldRun()
+  expect((await api.host('GET', `/runs/${runId}/executions/1`)).body.secrets).toMatchObject([
+    { value: 'value-of-then' },
+  ])
+  await save(runId, 'one')
+  await api.call('DELETE', `/agent/secrets/${secret.uid}`)
+  const fork = await forked(runId)
+  await api.hold(fork)
+  const { body: order } = await api.host('GET', `/runs/${fork}/executions/1`)
+  expect(order).toMatchObject({ secrets: [], hidden_values: ['value-of-then'] })
+})
+
 test('a fork of a personal run is personal, unless it is asked for otherwise', async () => {
   const runId = await heldRun({ scope: 'User' })
   await save(runId, 'one')

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { type ArtifactType, artifactTypes } from '../../domain/artifact.ts'
 import { METADATA_KEY_BYTES, METADATA_VALUE_BYTES } from '../../domain/limits.ts'
 import { type RunState, runStates } from '../../domain/state.ts'
-import { type PagePosition, type RunFilter, type RunOrder, sortColumns } from '../../store/runs/run-list.ts'
+import { type PagePosition, type RunFilter, type RunOrder, runOrders } from '../../store/runs/run-list.ts'
 import type { Caller } from '../access/caller.ts'
 import { invalid } from '../errors.ts'
 import { limitOf } from '../page.ts'
@@ -38,7 +38,7 @@ const METADATA_FILTERS = 5
 export function parseListQuery(query: URLSearchParams, caller: Caller): ListQuery {
   refuseNul(query)
   const order = {
-    by: oneOf(query, 'sort_by', sortColumns) ?? 'updated_at',
+    by: oneOf(query, 'sort_by', runOrders) ?? 'updated_at',
     direction: oneOf(query, 'sort_order', ['asc', 'desc'] as const) ?? 'desc',
   } as const
   const cursor = query.get('cursor')
@@ -157,7 +157,7 @@ function uuid(query: URLSearchParams, name: string): string | undefined {
   return value
 }
 
-const Cursor = z.tuple([z.enum(sortColumns), z.enum(['asc', 'desc']), z.string(), z.guid()])
+const Cursor = z.tuple([z.enum(runOrders), z.enum(['asc', 'desc']), z.string().nullable(), z.guid()])
 
 export const cursorOf = (order: RunOrder, { value, id }: PagePosition): string =>
   Buffer.from(JSON.stringify([order.by, order.direction, value, id])).toString('base64url')
@@ -175,6 +175,7 @@ function positionOf(cursor: string, order: RunOrder): PagePosition {
   const [by, direction, value, id] = parsed.data
   if (by !== order.by || direction !== order.direction)
     throw invalid('cursor: was made with another sort_by or sort_order')
+  if (value === null && by !== 'agent') throw invalid('cursor: is not one of this list')
   if (by.endsWith('_at')) parse(z.iso.datetime({ error: 'cursor: is not one of this list' }), value)
   return { value, id }
 }

@@ -182,7 +182,7 @@ function accepted(outcome: AnswerOutcome): Extract<AnswerOutcome, { kind: 'answe
       throw new HttpError(
         409,
         'conflict',
-        'The run waits for more to spend: raise its budget (POST /agent/runs/{run_id}/budget, or PUT /agent/budgets/{uid}), give the team credits, or cancel the run.',
+        `The run waits for more to spend, which no answer gives it. ${outcome.nextStep} Or cancel the run.`,
       )
     case 'unknown_option': {
       const options = outcome.options.map(({ optionId, name }) => `${optionId} (${name})`)

@@ -4,6 +4,7 @@ import type { Statistics } from '../../domain/statistics.ts'
 import { insertMail, promptBody } from '../../store/runs/mail.ts'
 import { fillSearch } from '../../store/runs/run-search.ts'
 import { recordStates } from '../../store/runs/states.ts'
+import { keepContent } from '../../store/skills/contents.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 import { givenRun } from '../../test/support/runs.ts'
 
@@ -13,7 +14,10 @@ beforeAll(async () => {
   await api.db
     .insertInto('teams')
     .values(
-      ['pages', 'search', 'times', 'states', 'figures', 'older', 'other'].map((name) => ({ name, run_limit: 10 })),
+      ['pages', 'search', 'times', 'states', 'figures', 'older', 'other', 'skilled'].map((name) => ({
+        name,
+        run_limit: 10,
+      })),
     )
     .execute()
 })
@@ -130,6 +134,35 @@ test('metadata is found in both encodings of it, each pair whole', async () => {
   expect(await ids('search', `metadata[ticket_id]=${'A'.repeat(3000)}`)).toEqual([])
   const six = [1, 2, 3, 4, 5, 6].map((key) => `metadata[k${key}]=v`).join('&')
   expect(await api.call('GET', `/agent/runs?${six}`)).toMatchObject({ status: 400 })
+})
+
+test('a list by agent is in the order of skills, with runs that have none at its end in either direction', async () => {
+  const content = await api.db.transaction().execute((tx) => keepContent(tx, { text: 'Do so.', files: [] }))
+  const place = { owner: 'me', repo: 'app', url: 'https://example.org/me/app', path: 'SKILL.md', revision: 'a1' }
+  const skill = (name: string) => ({ ...place, name, description: name, content })
+  const [release, bare, audit, other] = [
+    await given('skilled', { agent: 'claude', skills: [skill('release'), skill('audit')] }),
+    await given('skilled', { agent: 'opencode' }),
+    await given('skilled', { agent: 'gemini', skills: [skill('audit')] }),
+    await given('skilled', { agent: 'command' }),
+  ]
+  const [first, second] = [bare, other].toSorted() as [string, string]
+  for (const limit of [1, 2, 3]) {
+    const of = (order: string) => allPages('skilled', `sort_by=agent&sort_order=${order}&limit=${limit}`)
+    expect(await of('asc')).toEqual([audit, release, first, second])
+    expect(await of('desc')).toEqual([release, audit, second, first])
+  }
+  const found = 'sort_by=agent&sort_order=asc&state=QUEUED&q=task'
+  expect((await page('skilled', found)).runs.map((run) => run.agent_skill?.name)).toEqual([
+    'audit',
+    'release',
+    undefined,
+    undefined,
+  ])
+  const byTitle = Buffer.from(JSON.stringify(['title', 'asc', null, bare])).toString('base64url')
+  expect(await api.call('GET', `/agent/runs?sort_by=title&sort_order=asc&cursor=${byTitle}`)).toMatchObject({
+    status: 400,
+  })
 })
 
 test('a bound on one time holds in the order of the other, for runs that were updated late, too', async () => {

@@ -30,7 +30,7 @@ test.each([
   [{ environment: { setup_comands: ['x'] } }, 'environment.setup_comands: is not known here. Is setup_commands meant?'],
   [
     { environment: { repos: [{ url: 'https://git.example/a', branch: 'b' }] } },
-    'environment.repos.0.branch: is not known here. There are url, ref, path, depth, submodules, lfs, push_branch, push_branches or pull_request.',
+    'environment.repos.0.branch: is not known here. There are url, ref, path, depth, submodules, lfs, push_branch, push_branches, push_force or pull_request.',
   ],
 ])('%j is refused: it would change what the run may do, and no other API has it', async (body, detail) => {
   expect(await post(body)).toMatchObject({ status: 400, body: { detail } })

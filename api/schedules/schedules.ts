@@ -45,6 +45,7 @@ import { cutPage, limitOf } from '../page.ts'
 import { onlyMethods, parseBody, queryOf } from '../parse.ts'
 import { heedScheduleFields, refuseUnknown } from '../runs/unknown-fields.ts'
 import { fieldsOf, refuseUnsupported } from '../runs/unsupported.ts'
+import { shownTo } from '../shown-servers.ts'
 
 /** How long an answer waits for Temporal to know the schedule, so that it can say when it comes next. It is written down in any case. */
 const SETTLED_MS = 2_000
@@ -61,7 +62,8 @@ export function scheduleRoutes(deps: ApiDeps): Router {
     .get(permit('schedules.view'), async (_request, response) => {
       const caller = callerOf(response)
       const rows = await listSchedules(db, viewerOf(caller))
-      response.json({ schedules: await serveSchedules(db, caller.team, rows) })
+      const items = await serveSchedules(db, caller.team, rows)
+      response.json({ schedules: items.map((item) => shown(caller, item)) })
     })
     .post(permit('schedules.manage'), async (request, response) => {
       const caller = callerOf(response)
@@ -82,7 +84,8 @@ export function scheduleRoutes(deps: ApiDeps): Router {
   router
     .route('/schedules/:id')
     .get(permit('schedules.view'), async (request, response) => {
-      response.json(await serveSchedule(db, await known(db, request, response)))
+      const schedule = await known(db, request, response)
+      response.json(shown(callerOf(response), await serveSchedule(db, schedule)))
     })
     .put(permit('schedules.manage'), async (request, response) => {
       const caller = callerOf(response)
@@ -90,7 +93,9 @@ export function scheduleRoutes(deps: ApiDeps): Router {
       const { warnings } = heed(request)
       const body = promptGiven(parseBody(UpdateSchedule, request))
       const item = await db.transaction().execute(async (tx) => {
-        const stored = orMissing(id, await findSchedule(tx, viewerOf(caller), id))
+        orMissing(id, await findSchedule(tx, viewerOf(caller), id))
+        // What stands for a stored value is to get the one that is replaced.
+        const stored = orMissing(id, await lockSchedule(tx, id))
         const fields = kept(caller, body, stored)
         const replaced = await replaceSchedule(tx, viewerOf(caller), id, fields, caller).catch(refuseTaken)
         const schedule = orMissing(id, replaced)
@@ -219,6 +224,10 @@ export function scheduleRoutes(deps: ApiDeps): Router {
     return orMissing(id, await findSchedule(from, viewerOf(callerOf(response)), id))
   }
 
+  function shown(caller: Caller, item: ScheduleItem): ScheduleItem {
+    return item.agent_config ? { ...item, agent_config: shownTo(deps, caller).config(item.agent_config) } : item
+  }
+
   /** With the values of its MCP servers sealed. */
   function kept<T extends Pick<CreateSchedule, 'agent_config'>>(
     { team }: Caller,
@@ -233,7 +242,7 @@ export function scheduleRoutes(deps: ApiDeps): Router {
   async function settled(caller: Caller, id: string, otherwise: ScheduleItem): Promise<ScheduleItem> {
     await schedules.settled(SETTLED_MS)
     const now = await findSchedule(db, viewerOf(caller), id)
-    return now ? await serveSchedule(db, now) : otherwise
+    return shown(caller, now ? await serveSchedule(db, now) : otherwise)
   }
 
   /** The run is asked for by a person, who is told at once what is wrong: nothing of it counts for or against the schedule. */

@@ -1,5 +1,10 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
+import { resolveServer } from '../../secrets/mcp/resolve.ts'
+import { lockRun } from '../../store/locking.ts'
+import { changeState } from '../../store/runs/states.ts'
+import { dropOldGiven } from '../../store/secrets/given-values.ts'
 import { type Body, startTestApi, type TestApi } from '../../test/support/api.ts'
+import { callTool, passOf } from '../../test/support/tools.ts'
 
 let api: TestApi
 
@@ -139,25 +144,86 @@ test('the value before the newest is hidden as well: a run that goes on may stil
   expect(run.secrets).toMatchObject([{ name: 'CHANGED_LATER', version: 2 }])
 })
 
+/** Tells the progress of a run, as its agent does. */
+async function sayer(runId: string): Promise<(message: string) => Promise<void>> {
+  const { tool_token: token } = (await api.host('POST', `/runs/${runId}/executions/1/credential`)).body
+  const pass = await passOf(api.db, token)
+  return async (message) => {
+    const said = await callTool(`${api.url}/internal/v1/tools`, token, 'post_progress', { message }, pass)
+    expect(said).toMatchObject({ status: 200, isError: false })
+  }
+}
+
+const toldBy = async (runId: string): Promise<string[]> =>
+  (await api.call('GET', `/agent/runs/${runId}/events?kind=progress`)).body.events.map(
+    ({ data }: { data: { message: string } }) => data.message,
+  )
+
 test('what an agent says by its tools is stored without the values of its run', async () => {
   await given('TOLD_BY_TOOL', 'value-told-by-a-tool')
   const { run_id: runId } = await orderOf({ config: { secrets: ['TOLD_BY_TOOL'] } })
-  const { body: credential } = await api.host('POST', `/runs/${runId}/executions/1/credential`)
-  const call = {
-    jsonrpc: '2.0',
-    id: 1,
-    method: 'tools/call',
-    params: { name: 'post_progress', arguments: { message: 'I use value-told-by-a-tool.' } },
-  }
-  const answer = await fetch(`${api.url}/internal/v1/tools`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${credential.tool_token}` },
-    body: JSON.stringify(call),
-  })
-  expect(answer.status).toBe(200)
-  const { body } = await api.call('GET', `/agent/runs/${runId}/events`)
-  expect(JSON.stringify(body)).toContain('I use ***.')
+  await (await sayer(runId))('I use value-told-by-a-tool.')
+  expect(await toldBy(runId)).toEqual(['I use ***.'])
   expect(JSON.stringify(await api.db.selectFrom('events').selectAll().execute())).not.toContain('value-told-by-a-tool')
+})
+
+test('what a run was given is hidden as long as it goes on, though its secrets are changed, and changed again, and deleted', async () => {
+  const { body: changed } = await given('CHANGED_TWICE', 'value-changed-1')
+  const { body: deleted } = await given('DELETED_SINCE', 'value-deleted')
+  const { body: named } = await given('NAMED_BY_SERVER', 'value-named-1')
+  // Written into a command of the sandbox by the gateway.
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: names of secrets are written so.
+  const tool = { command: 'a-tool', env: { KEY: '${NAMED_BY_SERVER}' } }
+  const config = { secrets: ['CHANGED_TWICE', 'DELETED_SINCE'], mcp_servers: { tool } }
+  const { run_id: runId } = await orderOf({ config })
+  const say = await sayer(runId)
+  const change = (uid: string, value: string) => api.call('PATCH', `/agent/secrets/${uid}`, { value })
+  for (const number of [2, 3, 4]) await change(changed.uid, `value-changed-${number}`)
+  await change(named.uid, 'value-named-2')
+  expect(await resolveServer(api.db, api.vault, runId, 'tool')).toMatchObject({ env: { KEY: 'value-named-2' } })
+  for (const number of [3, 4]) await change(named.uid, `value-named-${number}`)
+  for (const { uid } of [deleted, named]) await api.call('DELETE', `/agent/secrets/${uid}`)
+  const had = ['value-changed-1', 'value-deleted', 'value-named-1', 'value-named-2']
+  await say(had.join(' '))
+  expect(await toldBy(runId)).toEqual(['*** *** *** ***'])
+  // As the host hides it, whose next piece of work begins with another order.
+  const { body: order } = await api.host('GET', `/runs/${runId}/executions/1`)
+  expect(order.hidden_values.filter((value: string) => value.startsWith('value-')).toSorted()).toEqual(had)
+  expect(order.secrets_trouble).toContain('DELETED_SINCE')
+
+  const rows = () => api.db.selectFrom('given_values').select('sealed').where('run_id', '=', runId).execute()
+  expect(Buffer.concat((await rows()).map(({ sealed }) => sealed)).toString('latin1')).not.toContain('value-')
+  await dropOldGiven(api.db, 0)
+  expect(await rows()).toHaveLength(4)
+  await api.db.transaction().execute(async (tx) => {
+    await changeState(tx, await lockRun(tx, runId), { execution: 1, key: 'end', state: 'SUCCEEDED' })
+  })
+  // A message that waits begins it again.
+  await dropOldGiven(api.db, 0)
+  expect(await rows()).toHaveLength(4)
+  const taken = { accepted_at: new Date() }
+  await api.db.updateTable('mail').set(taken).where('run_id', '=', runId).execute()
+  await dropOldGiven(api.db, 1)
+  expect(await rows()).toHaveLength(4)
+  await dropOldGiven(api.db, 0)
+  expect(await rows()).toHaveLength(0)
+})
+
+test('what hides the values is made once, and anew when there is another value', async () => {
+  const { body: secret } = await given('OPENED_ONCE', 'value-opened-1')
+  const { run_id: runId } = await orderOf({ config: { secrets: ['OPENED_ONCE'] } })
+  const say = await sayer(runId)
+  const open = vi.spyOn(api.vault, 'open')
+  onTestFinished(() => open.mockRestore())
+  await say('first value-opened-1')
+  const once = open.mock.calls.length
+  expect(once).toBeGreaterThan(0)
+  await say('then value-opened-1')
+  expect(open.mock.calls.length).toBe(once)
+  await api.call('PATCH', `/agent/secrets/${secret.uid}`, { value: 'value-opened-2' })
+  await say('now value-opened-1, value-opened-2')
+  expect(await toldBy(runId)).toEqual(['first ***', 'then ***', 'now ***, ***'])
+  expect(open.mock.calls.length).toBeGreaterThan(once)
 })
 
 test('those of an environment and of a service account go with them', async () => {

@@ -23,12 +23,11 @@ export interface SkillFilter {
 }
 
 export async function listSkills(db: Db, { team, repo, sortBy, withMalformed }: SkillFilter): Promise<SkillList> {
-  const [known, standings, runs] = await Promise.all([
-    knownSkills(db, team),
+  const [wanted, standings, runs] = await Promise.all([
+    knownSkills(db, team, { repo, withMalformed }),
     readingStandings(db, team),
     lastRuns(db, team),
   ])
-  const wanted = known.filter((skill) => isOf(skill, repo) && (withMalformed || skill.problem === null))
   const contents = await skillContents(
     db,
     wanted.flatMap(({ content }) => (content === null ? [] : [content])),

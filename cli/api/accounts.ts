@@ -10,6 +10,7 @@ import type {
   TeamItem,
 } from '../../domain/account.ts'
 import type { ApiKeyItem, NewApiKey } from '../../domain/api-key.ts'
+import type { IdentityChange, IdentityItem, NewIdentity } from '../../domain/identity.ts'
 import type { Role, ShareLevel } from '../../domain/permission.ts'
 import type { NewShare, ShareItem } from '../../domain/share.ts'
 import { type Requests, sending } from './requests.ts'
@@ -36,13 +37,20 @@ export interface AccountsApi {
   /** The key itself is told here and never again. */
   createKey(body: z.input<typeof NewApiKey>): Promise<ApiKeyItem & { key: string }>
   revokeKey(uid: string, options: { cascade: boolean }): Promise<void>
+  serviceAccounts(): Promise<IdentityItem[]>
+  createServiceAccount(body: NewIdentity): Promise<IdentityItem>
+  changeServiceAccount(uid: string, change: IdentityChange): Promise<IdentityItem>
+  deleteServiceAccount(uid: string): Promise<void>
   shares(runId: string): Promise<ShareItem[]>
   share(runId: string, body: NewShare & { level: ShareLevel }): Promise<ShareItem>
   unshare(runId: string, uid: string): Promise<void>
 }
 
 /** `base`: the API's address up to `/agent`. */
-export function createAccountsApi(base: string, { steady, post, patch, remove, json, once }: Requests): AccountsApi {
+export function createAccountsApi(
+  base: string,
+  { steady, post, put, patch, remove, json, once }: Requests,
+): AccountsApi {
   return {
     me: () => json(steady(`${base}/me`)),
     teams: async () => (await json<{ teams: TeamItem[] }>(steady(`${base}/teams`))).teams,
@@ -57,6 +65,10 @@ export function createAccountsApi(base: string, { steady, post, patch, remove, j
       json(steady(`${base}/people?limit=500${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`)),
     changePerson: (uid, change) => patch(`${base}/people/${uid}`, change),
     deletePerson: (uid) => json(steady(`${base}/people/${uid}`, () => ({ method: 'DELETE' }))),
+    serviceAccounts: async () => (await json<{ agents: IdentityItem[] }>(steady(`${base}/identities`))).agents,
+    createServiceAccount: (body) => json(post(`${base}/identities`, body)),
+    changeServiceAccount: (uid, change) => put(`${base}/identities/${uid}`, change),
+    deleteServiceAccount: (uid) => remove(`${base}/identities/${uid}`),
     keys: async ({ all }) => (await json<{ keys: ApiKeyItem[] }>(steady(`${base}/api-keys?all=${all}`))).keys,
     // Once: a key whose answer was lost would be one that nobody knows. A link's token likewise.
     createKey: (body) => json(once(`${base}/api-keys`, sending('POST', body))),

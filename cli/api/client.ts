@@ -63,7 +63,7 @@ export interface Sent {
 }
 
 /** A repository's share of the result, as it is served: the patch and bundle come on their own. */
-export type ResultItem = Omit<RepositoryResult, 'patch' | 'bundle'>
+export type ResultItem = Omit<RepositoryResult, 'patch' | 'bundle'> & { bundle_bytes: number | null }
 
 export interface Api {
   readonly url: string

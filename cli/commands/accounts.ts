@@ -8,6 +8,7 @@ import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findNamed } from '../find-named.ts'
+import { findServiceAccount } from '../find-service-account.ts'
 import { findRun } from '../input.ts'
 import { table } from '../render/table.ts'
 import { clean, duration, plural } from '../render/text.ts'
@@ -248,7 +249,7 @@ export async function createKey(name: string, options: KeyOptions): Promise<Exit
     name,
     ...(scope !== undefined && { scope }),
     ...(person !== undefined && { person }),
-    ...(serviceAccount !== undefined && { agent_uid: serviceAccount }),
+    ...(serviceAccount !== undefined && { agent_uid: (await findServiceAccount(api, serviceAccount)).uid }),
     ...(team !== undefined && { team: (await findTeam(api, team)).uid }),
     ...(days !== undefined && { expires_at: inDays(days) }),
   })

@@ -7,7 +7,7 @@ import { findRun } from '../input.ts'
 import { budgetBar } from '../render/budget.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
-import { clean } from '../render/text.ts'
+import { clean, plural } from '../render/text.ts'
 import { createScreen } from '../screen.ts'
 
 export interface LimitOptions extends Limit {
@@ -93,8 +93,8 @@ function renderRunBudgets({ stopped, budgets: found }: RunBudgets, style: Style)
   return `${state}\n${found.length === 0 ? 'No budget holds for it.\n' : renderBudgets(found, style)}`
 }
 
-export const renderBudgets = (found: readonly BudgetItem[], { colours }: Style): string =>
-  table(
+export function renderBudgets(found: readonly BudgetItem[], { colours }: Style): string {
+  const rows = table(
     ['UID', 'OF', '', 'PERIOD', 'SPENT', 'ALERTS'],
     found.map(({ uid, scope, scope_uid: of, period, limit, spent, percent, alert_percents: percents }) => [
       uid,
@@ -106,3 +106,10 @@ export const renderBudgets = (found: readonly BudgetItem[], { colours }: Style):
     ]),
     colours.dim,
   )
+  const unpriced = found.flatMap(({ uid, unpriced_calls: calls }) =>
+    calls === 0
+      ? []
+      : [`${uid} leaves out ${plural(calls, 'model call')}: the price of the model is not known here.\n`],
+  )
+  return rows + unpriced.join('')
+}

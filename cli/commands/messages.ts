@@ -40,25 +40,20 @@ export async function send(given: string, argument: string | undefined, options:
   return exitCodes.succeeded
 }
 
-export async function answer(
-  given: string,
-  option: string | undefined,
-  options: { question?: string; json?: boolean },
-): Promise<ExitCode> {
+export interface AnswerOptions {
+  question?: string
+  follow?: boolean
+  json?: boolean
+}
+
+export async function answer(given: string, option: string | undefined, options: AnswerOptions): Promise<ExitCode> {
   const screen = createScreen()
   const api = connect()
   const runId = await findRun(api, given)
   const run = await api.get(runId)
   const question = questionOf(run.questions, options.question)
-  if (question?.about === 'budget' || question?.about === 'credits') {
-    const id = runId.slice(0, 8)
-    throw usageError(
-      'The run waits for more to spend, which no answer gives it.',
-      question.about === 'budget'
-        ? `${typed} budgets raise ${id} --usd N, or see what stops it: ${typed} budgets show ${id}`
-        : `${typed} credits shows what the team has; credits grant gives it more`,
-    )
-  }
+  if (question?.about !== undefined)
+    throw usageError('The run waits for more to spend, which no answer gives it.', question.next_step)
   // What is no option of a question that takes words, is one in words. The server knows whether an option fits.
   let chosen: GivenAnswer | null =
     option === undefined ? null : question?.free_text ? answerTo(question, option) : { option_id: option }
@@ -80,7 +75,15 @@ export async function answer(
   await api.answer(runId, chosen, options.question ?? question?.question_id)
   const now = { run_id: runId, question_id: options.question ?? question?.question_id ?? null, ...chosen }
   const words = 'text' in chosen ? chosen.text : chosen.option_id
-  screen.write(options.json ? `${JSON.stringify(now)}\n` : `Answered ${runId.slice(0, 8)}: ${words}.\n`)
+  const { last_event_sequence: after } = run
+  const json = options.json === true
+  if (json) screen.write(`${JSON.stringify(now)}\n`)
+  if (options.follow) return (await follow({ api, screen, run: await api.get(runId), after, json })).exitCode
+  if (!json) {
+    const id = runId.slice(0, 8)
+    screen.write(`Answered ${id}: ${words}.\n`)
+    screen.note(`Follow it: ${typed} logs ${id} --follow --after ${after}`)
+  }
   return exitCodes.succeeded
 }
 

@@ -24,6 +24,10 @@ export async function models({ json }: JsonOption): Promise<ExitCode> {
     const heads = ['MODEL', 'PROVIDER', 'INPUT', 'CACHED', 'OUTPUT', 'AGENTS', '']
     screen.write(table(heads, list.models.map(rowOf), screen.style.colours.dim))
     screen.note('Prices are in US dollars for a million tokens.')
+    if (list.models.some(({ prices }) => prices === null))
+      screen.note(
+        'Calls of models whose price is unknown are charged with nothing, and are refused in runs that a budget or credits limit. The operator gives prices by AMBIENT_MODELS_FILE.',
+      )
   }
   return exitCodes.succeeded
 }

@@ -6,6 +6,7 @@ import { checkBranchName, refuseCheckedOut } from '../bring-home.ts'
 import { connect, isLocal } from '../connect.ts'
 import { usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
+import { findServiceAccount } from '../find-service-account.ts'
 import { gitOrNull } from '../git.ts'
 import { quoted, readConcurrency, readEnv, readMetadata, readPrompt, savedPromptOf } from '../input.ts'
 import { type NamedRepository, nameRepository } from '../repositories.ts'
@@ -86,7 +87,13 @@ export async function run(argument: string | undefined, options: RunOptions, com
   const environmentId =
     options.environment === undefined ? undefined : (await findEnvironment(api, options.environment)).uid
   const mcpServers = options.mcp && (await namedServers(api, options.mcp))
-  const body = runRequest(prompt, { ...options, environmentId, author, mcpServers }, repositories, command)
+  const serviceAccount = options.as === undefined ? undefined : (await findServiceAccount(api, options.as)).uid
+  const body = runRequest(
+    prompt,
+    { ...options, serviceAccount, environmentId, author, mcpServers },
+    repositories,
+    command,
+  )
   return begin(api, screen, body, { ...options, following })
 }
 
@@ -225,6 +232,7 @@ export function runRequest(
     ...options
   }: Omit<RunOptions, 'author'> & {
     environmentId?: string | undefined
+    serviceAccount?: string | undefined
     author?: CommitIdentity | undefined
     mcpServers?: Record<string, McpServer> | undefined
   },
@@ -273,7 +281,7 @@ export function runRequest(
     metadata: options.metadata && readMetadata(options.metadata),
     priority: options.priority,
     team: options.personal ? false : undefined,
-    agent_identity_uid: options.as,
+    agent_identity_uid: options.serviceAccount,
     concurrency: options.concurrency && readConcurrency(options.concurrency),
   }
 }

@@ -9,6 +9,7 @@ import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
 import { findNamed } from '../find-named.ts'
+import { findServiceAccount } from '../find-service-account.ts'
 import { quoted, readMetadata, savedPromptOf } from '../input.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
@@ -305,7 +306,7 @@ async function withOptions(api: Api, base: Body, options: ScheduleOptions, comma
       time_zone: options.timeZone,
       prompt: options.prompt,
       saved_prompt: savedPromptOf(options),
-      agent_uid: options.as,
+      agent_uid: options.as && (await findServiceAccount(api, options.as)).uid,
       overlap_policy: options.overlap,
       catchup_window_seconds: options.catchUp,
       jitter_seconds: options.jitter,

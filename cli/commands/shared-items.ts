@@ -29,6 +29,7 @@ interface ItemOptions extends JsonOption {
   description?: string
   file?: string
   personal?: boolean
+  clear?: string[]
 }
 
 export interface ProfileOptions extends ItemOptions {
@@ -40,6 +41,8 @@ export interface ProfileOptions extends ItemOptions {
   environment?: string
   pool?: string
   secret?: string[]
+  /** False: none. True: nothing is said of it. */
+  secrets?: boolean
   skill?: string[]
   mcp?: string[]
   budget?: number
@@ -202,9 +205,19 @@ export async function updateProfile(given: string, options: ProfileOptions): Pro
 
 type Body = Record<string, unknown>
 
+/** The fields that are no more to be there, by the names of their options. */
+function clearedFields(options: ItemOptions, fields: Record<string, string>): string[] {
+  const names = options.clear ?? []
+  const twice = names.find((name) => name in options)
+  if (twice !== undefined) throw usageError(`--clear ${twice} and --${twice} cannot be given together.`)
+  return names.flatMap((name) => fields[name] ?? [])
+}
+
 /** What options name takes the place of what is there. */
 async function profileBody(api: Api, base: Body, options: ProfileOptions): Promise<Body> {
-  const former = (base.config ?? {}) as Body & { harness?: Body }
+  const former = { ...(base.config ?? {}) } as Body & { harness?: Body }
+  for (const field of clearedFields(options, { secret: 'secrets', skill: 'skills', mcp: 'mcp_servers' }))
+    delete former[field]
   const environment = options.environment
   const harness = given({
     type: options.agent,
@@ -221,7 +234,7 @@ async function profileBody(api: Api, base: Body, options: ProfileOptions): Promi
     base_prompt: options.basePrompt,
     environment_id: environment && (await findEnvironment(api, environment)).uid,
     worker_host: options.pool,
-    secrets: options.secret,
+    secrets: options.secrets === false ? [] : options.secret,
     skills: options.skill,
     mcp_servers: options.mcp && (await namedServers(api, options.mcp)),
     budget: options.budget && { usd: options.budget },
@@ -256,8 +269,10 @@ export async function updateRule(which: string, options: RuleOptions): Promise<E
 async function ruleBody(api: Api, base: Body, options: RuleOptions): Promise<Body> {
   const { environment: environments } = options
   if (options.enable && options.disable) throw usageError('--enable and --disable cannot be given together.')
+  const cleared = clearedFields(options, { repo: 'repositories', environment: 'environment_ids' })
   return {
     ...base,
+    ...Object.fromEntries(cleared.map((field) => [field, []])),
     ...given({
       name: options.name,
       description: options.description,
@@ -312,7 +327,9 @@ async function promptBody(base: Body & { text?: string; arguments?: { name: stri
 
 /** It would be a further version like the one before. */
 function refuseNothing(options: object): void {
-  const names = Object.keys(options).filter((name) => name !== 'json')
+  // Where --no-secrets is not given, it says so.
+  const isSaid = ([name, value]: [string, unknown]) => name !== 'json' && !(name === 'secrets' && value === true)
+  const names = Object.entries(options).filter(isSaid)
   if (names.length === 0) throw usageError('Nothing to change: give an option, such as --description.')
 }
 

@@ -1,5 +1,5 @@
 // `ambient vault`: under which keys secret values are sealed. For whoever has the admin key.
-import type { VaultState } from '../../domain/vault/vault-state.ts'
+import { lockedWords, type VaultState } from '../../domain/vault/vault-state.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
 import { createScreen } from '../screen.ts'
@@ -8,7 +8,7 @@ export async function vault({ json }: { json?: boolean }): Promise<ExitCode> {
   const screen = createScreen()
   const state = await connect().secrets.vault()
   screen.write(json ? `${JSON.stringify(state)}\n` : renderVault(state))
-  return state.trouble === null ? exitCodes.succeeded : exitCodes.failed
+  return state.trouble === null && lockedWords(state) === null ? exitCodes.succeeded : exitCodes.failed
 }
 
 export async function rotate({ json, newKey = false }: { json?: boolean; newKey?: boolean }): Promise<ExitCode> {
@@ -29,12 +29,12 @@ export function renderVault({ source, trouble, keys, sealed, plain }: VaultState
     const role = index === 0 ? 'seals' : values === 0 ? 'may go' : 'opens'
     return `  ${key}  ${role}, ${values} values\n`
   })
-  const missing = sealed.filter(({ is_here: isHere }) => !isHere)
+  const locked = lockedWords({ sealed, source })
   return [
     `Keys: ${source}\n`,
     trouble === null ? '' : `! ${trouble}\n`,
     ...lines,
-    ...missing.map(({ key, values }) => `! ${key} is not here, and ${values} values are sealed under it.\n`),
+    locked === null ? '' : `! ${locked}\n`,
     plain === 0 ? '' : `! ${plain} environments have values in plain text: rotate seals them.\n`,
   ].join('')
 }

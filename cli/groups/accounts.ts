@@ -163,7 +163,7 @@ function addKeys(program: Command, exit: Exit): void {
     .argument('<name>', 'what it is for')
     .addOption(new Option('--scope <scope>', 'what it is good for at most').choices(scopes).default('run'))
     .option('--person <person>', `whose it is: ${PERSON}; only with the admin key. Unset: one’s own`)
-    .option('--service-account <uid>', 'uid of the service account whose it is')
+    .option('--service-account <name|uid>', 'service account whose it is')
     .option('--team <team>', `the only team that it is good for: ${TEAM}`)
     .addOption(new Option('--days <number>', 'how long it is good; unset: for ever').argParser(whole(1, 3_650)))
     .addOption(json('the key as the API serves it'))

@@ -1,7 +1,7 @@
 // `ambient profiles`, `ambient rules` and `ambient prompts`: the commands and their options.
 import { type Command, Option } from 'commander'
 import type { ProfileOptions, PromptOptions, RuleOptions } from '../commands/shared-items.ts'
-import { json, list, permission, positive, whole } from '../options.ts'
+import { clear, json, list, permission, positive, whole } from '../options.ts'
 
 type Exit = (code: number) => void
 const load = () => import('../commands/shared-items.ts')
@@ -23,7 +23,8 @@ export function addConfiguration(program: Command, agentNames: readonly string[]
         .option('--base-prompt <text>', 'instructions that come before the prompt')
         .option('--environment <name|uid>', 'stored environment that its runs work in')
         .option('--pool <name>', 'pool of hosts that may take its runs')
-        .addOption(list('--secret <name>', 'secret that its runs get, and no others (repeatable)'))
+        .addOption(list('--secret <name>', 'secret that its runs get, and no others (repeatable)').conflicts('secrets'))
+        .option('--no-secrets', 'its runs get none')
         .addOption(list('--skill <name>', 'skill that its runs work by (repeatable)'))
         .addOption(
           list(
@@ -40,6 +41,7 @@ export function addConfiguration(program: Command, agentNames: readonly string[]
         .option('--max-disk <gib>', 'most of the disk', positive)
         .option('--default', 'it holds where no other profile is named')
         .option('--no-default', 'it holds only where it is named'),
+    clearable: ['secret', 'skill', 'mcp'],
     create: async (name, options: ProfileOptions) => (await load()).createProfile(name, options),
     update: async (given, options: ProfileOptions) => (await load()).updateProfile(given, options),
   })
@@ -58,6 +60,7 @@ export function addConfiguration(program: Command, agentNames: readonly string[]
         .option('--position <number>', 'its place among the others: the lowest first', whole(-1000, 1000))
         .option('--enable', 'it holds again')
         .option('--disable', 'it holds no more, until it is enabled'),
+    clearable: ['repo', 'environment'],
     create: async (name, options: RuleOptions) => (await load()).createRule(name, options),
     update: async (given, options: RuleOptions) => (await load()).updateRule(given, options),
   })
@@ -88,6 +91,8 @@ interface Group<Options> {
   summary: string
   description: string
   options(command: Command): Command
+  /** Its options that `update --clear` takes. Absent: none. */
+  clearable?: readonly string[]
   create(name: string | undefined, options: Options): Promise<number>
   update(given: string, options: Options): Promise<number>
 }
@@ -95,7 +100,7 @@ interface Group<Options> {
 function addGroup<Options>(
   program: Command,
   exit: Exit,
-  { kind, word, summary, description, options, create, update }: Group<Options>,
+  { kind, word, summary, description, options, clearable, create, update }: Group<Options>,
 ): void {
   const which = `name or uid of the ${word}`
   const asServed = json(`the ${word} as the API serves it`)
@@ -127,12 +132,14 @@ function addGroup<Options>(
     .action(async (given: string, _: unknown, command: Command) =>
       exit(await (await load()).showItem(kind, given, command.optsWithGlobals())),
     )
-  options(
+  const change = options(
     group
       .command('update')
       .description('Change it, by a further version. What no option names stays as it is.')
       .argument('<which>', which),
   )
+  if (clearable) change.addOption(clear(clearable))
+  change
     .option('--name <name>', 'its new name')
     .addOption(asServed)
     .action(async (given: string, _: unknown, command: Command) =>

@@ -132,7 +132,7 @@ const withConfig = (command: Command, agentNames: readonly string[]): Command =>
       new Option('-a, --agent <name>', 'agent that does the work; unset: the server’s default').choices(agentNames),
     )
     .option('-m, --model <id>', 'model of the agent')
-    .option('--as <uid>', 'service account that its runs are made by')
+    .option('--as <name|uid>', 'service account that its runs are made by')
     .addOption(overlap('what happens while an earlier run of it goes on; unset: skip'))
     .option('--catch-up <seconds>', 'how late a time may be made up for (default: 3600)', whole(10, 31_536_000))
     .option('--jitter <seconds>', 'runs begin up to so much later, at random', whole(0, 3_600))

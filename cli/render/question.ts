@@ -26,7 +26,9 @@ export function questionText({ title, tool_call }: Pick<Question, 'title' | 'too
   const input = tool_call?.rawInput
   const command = commandOf(input)
   const isShort = !title.includes('\n') && columns(visible(title)) <= lineWidth(style) - 2
-  const head = isShort ? visible(title) : (heads[call.kind] ?? 'The agent asks for permission:')
+  // Without a tool it is no permission: the agent asks in words, or there is nothing more to spend.
+  const other = tool_call === null ? 'The run waits:' : 'The agent asks for permission:'
+  const head = isShort ? visible(title) : (heads[call.kind] ?? other)
   const details = [
     ...(isShort ? [] : block(title, style)),
     // A title may be the name of the tool alone, or say the command in other words.

@@ -16,6 +16,8 @@ export interface Totals {
   insertions: number
   deletions: number
   commits: number
+  /** There is something that can be brought home as a branch. */
+  hasBundle: boolean
   /** What became of branches that were to be pushed. */
   pushed: { path: string; branch: string; outcome: string }[]
   /** What of a repository could not be told, or is not in the result. */
@@ -44,6 +46,7 @@ export const noTotals: Totals = {
   insertions: 0,
   deletions: 0,
   commits: 0,
+  hasBundle: false,
   pushed: [],
   notes: [],
   tokens: 0,
@@ -72,6 +75,8 @@ export function addToTotals(totals: Totals, { kind, data }: RunEvent): Totals {
       insertions: sum('insertions'),
       deletions: sum('deletions'),
       commits: sum('commits'),
+      // Transcripts of before it was told do not have it.
+      hasBundle: repos.some(({ bundle }) => bundle !== false),
       notes: repos.flatMap(({ path, note }) => (typeof note === 'string' ? [{ path: String(path), note }] : [])),
       pushed: repos.flatMap(({ path, push }) => {
         const { branch, outcome } = (push ?? {}) as Record<string, unknown>
@@ -128,6 +133,7 @@ export function renderSummary(
     ...(run.demo && isTerminal(run.state)
       ? ['  A demo: no model key is set, so a scripted model stands in for a real one. It costs nothing.']
       : []),
+    ...unpricedLines(run),
     ...nextLines(run, totals, style, surroundings),
   ]
   return `\n${lines.map((line) => `${line}\n`).join('')}`
@@ -136,14 +142,15 @@ export function renderSummary(
 /** Time and changes count from the run's beginning: where that is more than what was just shown, it is said. */
 function factsOf(run: RunItem, totals: Totals, now: number): string {
   const time = runTime(run, now)
-  const tokens = totals.tokens > 0 ? plural(totals.tokens, 'token') : null
+  const counted = tokensText(run)
+  const told = totals.tokens > 0 ? plural(totals.tokens, 'token') : null
   // What an agent reckons a scripted model to cost, nobody pays.
   const cost = run.demo ? null : costText(run, totals)
-  const ofPart = [totals.isPart ? tokens : null]
+  const ofPart = [totals.isPart && counted === null ? told : null]
   const ofAll = [
     time === null ? null : duration(time),
     totals.filesChanged === null ? null : changesText(totals),
-    totals.isPart ? null : tokens,
+    counted ?? (totals.isPart ? null : told),
     cost,
   ]
   const listed = (facts: (string | null)[]) => facts.filter((fact) => fact !== null).join(' · ')
@@ -158,6 +165,19 @@ export function changesText(totals: Pick<Totals, 'filesChanged' | 'insertions' |
   return `${plural(totals.filesChanged ?? 0, 'file')} changed +${totals.insertions} −${totals.deletions}${commits}`
 }
 
+/** As the gateway has counted them, all kinds together; null where it has counted none: then there is what the agent says. */
+function tokensText({ request_usage: usage }: RunItem): string | null {
+  if (!usage || usage.total_tokens === 0) return null
+  const models = Object.values(usage.usage_by_category).flatMap((category) =>
+    [category.direct_api_inference_usage, category.custom_endpoint_inference_usage].flatMap((used) =>
+      Object.values(used ?? {}),
+    ),
+  )
+  const cached = models.reduce((sum, { token_count: tokens }) => sum + tokens.input_cache_read, 0)
+  const all = plural(usage.total_tokens, 'token')
+  return cached === 0 ? all : `${all}, ${cached.toLocaleString('en')} of them from caches`
+}
+
 /** As the server has charged it; of one that charges nothing, as the agent reckons. */
 function costText({ request_usage: usage }: RunItem, totals: Totals): string | null {
   const charged = usage ? usage.inference_cost_usd + usage.compute_cost_usd : 0
@@ -167,6 +187,14 @@ function costText({ request_usage: usage }: RunItem, totals: Totals): string | n
 
 const money = ({ amount, currency }: { amount: number; currency: string }) =>
   `${currency === 'USD' ? '$' : `${clean(currency)} `}${amount < 1 ? amount.toFixed(4) : amount.toFixed(2)}`
+
+/** What looks cheap may not be. */
+function unpricedLines({ request_usage: usage, demo }: RunItem): string[] {
+  if (!usage || usage.unpriced_calls === 0 || demo) return []
+  return [
+    `  The cost leaves out ${plural(usage.unpriced_calls, 'model call')}: the price of the model is not known here. No budget counts them.`,
+  ]
+}
 
 function failureLines(run: RunItem, totals: Totals, style: Style): string[] {
   const { failure } = run
@@ -206,7 +234,8 @@ export function questionLines(
     const [head = '', ...details] = isShown
       ? [`${colours.yellow('?')} ${colours.bold(oneLine(question.title, lineWidth(style) - 4))}`]
       : questionText(question, style)
-    return [`  ${head}${which}`, ...details, ...optionLines(question, style)]
+    const nextStep = question.next_step === undefined ? [] : [`  ${colours.bold('Next:')} ${clean(question.next_step)}`]
+    return [`  ${head}${which}`, ...details, ...optionLines(question, style), ...nextStep]
   })
 }
 
@@ -215,16 +244,15 @@ function nextLines(run: RunItem, totals: Totals, style: Style, { bringsHome }: S
   const id = shortId(run)
   const next: [string, string][] = []
   const [question] = run.questions
-  if (question?.about === 'budget')
-    next.push([`budgets show ${id}`, 'see what stops it, and raise it with budgets raise or change'])
-  else if (question?.about === 'credits') next.push(['credits', 'see what the team has; credits grant gives it more'])
+  if (question?.about === 'budget') next.push([`budgets show ${id}`, 'see all budgets that hold for it'])
+  else if (question?.about === 'credits') next.push(['credits', 'see what the team has'])
   else if (question) {
     const [example, more] = answerHint(question)
     next.push([`answer ${id} ${example}`, more])
   }
   if (totals.filesChanged || totals.commits > 0) {
     next.push([`diff ${id}`, 'see the changes'])
-    if (!bringsHome) next.push([`apply ${id} --branch`, 'bring them home as a branch'])
+    if (!bringsHome && totals.hasBundle) next.push([`apply ${id} --branch`, 'bring them home as a branch'])
   }
   if (isTerminal(run.state)) next.push([`send ${id} "…"`, 'go on with another message'])
   else next.push([`logs ${id} --follow`, 'follow it'], [`cancel ${id}`, 'stop it'])

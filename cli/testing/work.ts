@@ -1,6 +1,6 @@
 // The work of a run, made with real git as a host would make it, for tests.
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, mkdtempSync, readFileSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ResultItem } from '../api/client.ts'
@@ -45,6 +45,7 @@ export function workOn(url: string, directory: string, file: string, text: strin
       deletions: 0,
       note: null,
       push: null,
+      bundle_bytes: statSync(bundle).size,
     },
     patch: execFileSync('git', ['diff', '--binary', base, head], { cwd: workspace }),
     bundle: readFileSync(bundle),

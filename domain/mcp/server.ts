@@ -28,7 +28,7 @@ export const McpServerName = z
 const reference = /\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}/g
 
 /** The URL as it would be with any value in place of its references; null where that is none. */
-const urlOf = (text: string) => URL.parse(text.replace(reference, 'x'))
+export const urlOf = (text: string) => URL.parse(text.replace(reference, 'x'))
 
 const ServerUrl = oneLine(2048)
   .refine((text) => /^https?:$/.test(urlOf(text)?.protocol ?? '') && /^https?:\/\/[^/?#$]+([/?#]|$)/.test(text), {
@@ -56,13 +56,14 @@ const fields = {
   args: z
     .array(plain(32 * 1024))
     .max(100)
-    .optional(),
+    .optional()
+    .describe('Of the program. Kept sealed; shown to those who may manage MCP servers, as `***` to all others.'),
   env: z
     .record(EnvName, plain(32 * 1024))
     .optional()
     .describe(`Variables of the program. \`\${NAME}\` stands for a secret or a variable of the run.`),
   url: ServerUrl.optional().describe(
-    'A server that is reached over HTTP, by way of the model gateway. Values of its query are kept as those of `headers`.',
+    'A server that is reached over HTTP, by way of the model gateway. Its path is kept as `args`, values of its query as those of `headers`.',
   ),
   headers: z
     .record(
@@ -185,10 +186,6 @@ export const McpCommand = z.object({
 })
 export type McpCommand = z.infer<typeof McpCommand>
 
-/** A value that is nothing but names of secrets, and the word for what kind of credential they are. */
-export const isReference = (value: string): boolean =>
-  /^((Bearer|Basic|Token|token) )?(\$\{[A-Za-z_][A-Za-z0-9_]*\})+$/.test(value)
-
 /** The text with values in the place of references, or the names that stand for nothing. */
 export function expand(
   text: string,
@@ -206,90 +203,3 @@ export function expand(
 
 /** The names that a text refers to. */
 export const namesIn = (text: string): string[] => [...text.matchAll(reference)].flatMap(([, name]) => name ?? [])
-
-/** Where a server has values. */
-export type ValuedServer = Pick<McpServer, 'env' | 'headers' | 'url'>
-type ValueField = keyof ValuedServer
-
-/** Each value of `env`, of `headers` and of the query of `url`, as `change` makes it. */
-export function mapValues<T extends ValuedServer>(
-  server: T,
-  change: (value: string, field: ValueField, name: string) => string,
-): T {
-  const all = (field: 'env' | 'headers') => {
-    const values = server[field]
-    if (values === undefined) return {}
-    return {
-      [field]: Object.fromEntries(Object.entries(values).map(([name, value]) => [name, change(value, field, name)])),
-    }
-  }
-  const url = server.url && { url: withQuery(server.url, (value, name) => change(value, 'url', name)) }
-  return { ...server, ...all('env'), ...all('headers'), ...url }
-}
-
-const queryIn = /^([^?#]*\?)([^#]*)/
-
-/** A URL with each value of its query as `change` makes it, as it is written there. Of several of one name, each has its own. */
-function withQuery(url: string, change: (value: string, name: string) => string): string {
-  const counts = new Map<string, number>()
-  return url.replace(queryIn, (_, before: string, query: string) => {
-    const parts = query.split('&').map((part) => {
-      const [name = '', value] = part.split(/=(.+)/s)
-      if (value === undefined) return part
-      const count = (counts.get(name) ?? 0) + 1
-      counts.set(name, count)
-      return `${name}=${change(value, count === 1 ? name : `${name} ${count}`)}`
-    })
-    return before + parts.join('&')
-  })
-}
-
-/** The values in the query of a URL by name, as they are written there. */
-export function queryValues(url: string): Map<string, string> {
-  const values = new Map<string, string>()
-  withQuery(url, (value, name) => {
-    values.set(name, value)
-    return value
-  })
-  return values
-}
-
-/** Stands in for every value that is not a reference, wherever a server is shown. */
-const HIDDEN = '***'
-
-/** Whether a value is none, but stands for the stored one. */
-export const isHidden = (value: string): boolean => value === HIDDEN
-
-/** A server as it may be shown. */
-export const shownServer = <T extends ValuedServer>(server: T): T =>
-  mapValues(server, (value) => (isReference(value) ? value : HIDDEN))
-
-export const shownServers = (servers: McpServers): McpServers =>
-  Object.fromEntries(Object.entries(servers).map(([name, server]) => [name, shownServer(server)]))
-
-/** A configuration as it may be shown. */
-export const withShownServers = <T extends { mcp_servers?: McpServers | null | undefined }>(config: T): T =>
-  config.mcp_servers == null ? config : { ...config, mcp_servers: shownServers(config.mcp_servers) }
-
-const originOf = (url: string | undefined) => (url === undefined ? null : (urlOf(url)?.origin ?? null))
-
-/**
- * A server that was sent back as it was shown, with the stored values in place of what hides them.
- * `missing` is told the place of one for which nothing is stored, or what is stored is of another host: nobody can have
- * a value that they do not know sent elsewhere.
- */
-export function withStoredValues<T extends ValuedServer>(
-  server: T,
-  stored: ValuedServer | undefined,
-  missing: (place: string) => Error,
-): T {
-  const isElsewhere = originOf(server.url) !== originOf(stored?.url)
-  return mapValues(server, (value, field, name) => {
-    if (value !== HIDDEN) return value
-    if (stored !== undefined && isElsewhere)
-      throw missing(`${field}.${name}: ${HIDDEN} stands for a value of another server; give it anew`)
-    const former = field === 'url' ? queryValues(stored?.url ?? '').get(name) : stored?.[field]?.[name]
-    if (former === undefined) throw missing(`${field}.${name}: ${HIDDEN} stands for a stored value, and there is none`)
-    return former
-  })
-}

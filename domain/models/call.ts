@@ -1,5 +1,6 @@
 // One call of a model, as the gateway counts it and the ledger charges it.
 import type { ProviderName } from '../harness.ts'
+import type { StopReason } from '../money/words.ts'
 
 /** Tokens by how they are charged. */
 export interface TokenUsage {
@@ -88,6 +89,8 @@ export interface SettledCall extends ModelCallEnd {
  */
 export interface CallRefusal {
   kind: 'not_allowed' | 'budget' | 'unavailable'
+  /** For those who count them. */
+  reason: 'rules' | 'unpriced' | StopReason
   message: string
 }
 

@@ -181,7 +181,9 @@ export const ModelItem = z
     reasoning_levels: z.array(z.string()).describe('What `config.harness.reasoning_level` may be with it.'),
     harnesses: z.array(z.string()).describe('Which agents can be given it.'),
     default_of: z.array(z.string()).describe('The agents that take it when a run names none.'),
-    prices: ModelPrices.nullable().describe('In US dollars for a million tokens; null: unknown.'),
+    prices: ModelPrices.nullable().describe(
+      'In US dollars for a million tokens; null: unknown. Its calls are then charged with nothing, and are refused in runs that a budget or credits limit (AMBIENT_UNPRICED_MODELS).',
+    ),
     disable_reason: z
       .enum(['PROVIDER_OUTAGE', 'OUT_OF_REQUESTS', 'ADMIN_DISABLED', 'REQUIRES_UPGRADE'])
       .optional()

@@ -84,6 +84,10 @@ export const BudgetItem = z
     limit: Money,
     spent: Money.describe('In the period up to now; models and compute.'),
     percent: z.number().describe('Of the limit that is spent; above 100 by what the last calls took.'),
+    unpriced_calls: z
+      .number()
+      .int()
+      .describe('Model calls of the period that `spent` leaves out, for their model has no price here.'),
     is_used_up: z.boolean().describe('True: no further model call of what it covers goes out.'),
     alert_percents: z.array(z.number().int()),
     created_at: z.iso.datetime(),
@@ -93,7 +97,7 @@ export const BudgetItem = z
 export type BudgetItem = z.infer<typeof BudgetItem>
 
 export const BudgetQuery = z.object({
-  scope: z.enum(['schedule', 'person', 'team']).optional(),
+  scope: z.enum(['schedule', 'person', 'team']).optional().describe('Only budgets of this kind of thing.'),
   uid: z.string().optional().describe('Of the schedule or person.'),
 })
 
@@ -203,10 +207,10 @@ export const LedgerQuery = z.object({
   sort_order: z.enum(['desc', 'asc']).default('desc').describe('The newest first, or the oldest.'),
   kind: z.array(z.enum(ledgerKinds)).optional().describe('Repeated for several.'),
   person: z.string().optional().describe('The uid of whose runs they were.'),
-  run_id: z.uuid().optional(),
-  schedule_id: z.string().optional(),
+  run_id: z.uuid().optional().describe('Only entries of this run.'),
+  schedule_id: z.string().optional().describe('Only entries of the runs of this schedule.'),
   created_after: time.describe('At or after.'),
-  created_before: time,
+  created_before: time.describe('Before.'),
 })
 
 export const LedgerPage = z.object({ entries: z.array(LedgerEntry), page_info: PageInfo }).meta({ id: 'LedgerPage' })
@@ -241,7 +245,10 @@ export const RequestUsage = z
     inference_cost_usd: z.number(),
     compute_cost_usd: z.number(),
     platform_cost_usd: z.number(),
-    total_tokens: z.number().int(),
+    total_tokens: z
+      .number()
+      .int()
+      .describe('Of all kinds: read anew, read from caches, written to them, and said, reasoning included.'),
     inference_cost_breakdown_usd: CostUsd,
     usage_by_category: z.record(
       z.string(),

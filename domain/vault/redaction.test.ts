@@ -34,7 +34,41 @@ test.each([
   }
 })
 
-test('base64 that is broken into lines is found in each of them', () => {
+test('of a word of base64 nothing stays that has a bit of the value, wherever it begins and ends', () => {
+  for (const secret of ['s3cret', 's3cretA', 's3cretAB', 'a-longer-secret-~~??>>', 'a-longer-secret-~~??>>1']) {
+    const hides = createRedactor([secret])
+    for (const before of ['', 'x', 'xy', 'xyz']) {
+      for (const after of ['', '\n', '!!', '???']) {
+        const first = Math.floor((before.length * 8) / 6)
+        const last = Math.ceil(((before.length + secret.length) * 8) / 6)
+        for (const encoding of ['base64', 'base64url'] as const) {
+          const word = Buffer.from(before + secret + after).toString(encoding)
+          const rest = word.slice(last).replace(/^=+$/, '')
+          for (const [one, other] of [
+            ['', ''],
+            ['"', '"'],
+            ['see ', ' there'],
+          ])
+            expect(hides.text(one + word + other)).toBe(`${one}${word.slice(0, first)}***${rest}${other}`)
+        }
+      }
+    }
+  }
+})
+
+test('base64 that is broken into lines is found in each of them, up to its last letter', () => {
+  const secret = 'a-secret-that-takes-more-than-one-line'
+  const hides = createRedactor([secret])
+  const word = base64(secret)
+  for (const at of word.split('').keys()) {
+    for (const line of ['\n', '\r\n']) {
+      const clean = hides.text(`say ${word.slice(0, at)}${line}${word.slice(at)}${line}done`)
+      expect(clean.replace(/[\s=]+/g, ' ')).toBe('say *** done')
+    }
+  }
+})
+
+test('base64 that is broken into many lines is found in each of them', () => {
   const long = 'a-very-long-secret-value-that-takes-several-lines-of-base64-when-it-is-wrapped-by-a-program'
   const lines = base64(`lead ${long} tail`).match(/.{1,40}/g) ?? []
   const clean = createRedactor([long]).text(lines.join('\n'))

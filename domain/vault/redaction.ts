@@ -50,13 +50,14 @@ export function createRedactor(values: Iterable<string>): Redactor {
     [PIECE.plain, new Map()],
   ])
   const known = new Set<string>()
+  const shared = new Map<string, Edges>()
   // Whether any of them begins with two such characters: most places of a text are done with by this.
   const pairs = new Uint8Array(65_536)
 
   for (const value of new Set(values)) {
     if (value.length < LEAST_CHARS) continue
     for (const form of formsOf(value)) addPlain(form)
-    for (const form of encodingsOf(value)) addEncoded(form)
+    for (const [form, edges] of encodingsOf(value)) addEncoded(form, edges)
   }
   for (const alike of whole.values()) settle(alike)
 
@@ -80,7 +81,9 @@ export function createRedactor(values: Iterable<string>): Redactor {
     for (let length = 1; length < SEED; length++) beginnings.add(needle.slice(0, length))
   }
 
-  function addEncoded(needle: string): void {
+  function addEncoded(needle: string, edges: Edges): void {
+    const { before = false, after = false } = shared.get(needle) ?? {}
+    shared.set(needle, { before: before || edges.before, after: after || edges.after })
     if (needle.length < PIECE.encoded + step(PIECE.encoded)) addPlain(needle)
     else addPieces(needle, PIECE.encoded)
   }
@@ -107,16 +110,19 @@ export function createRedactor(values: Iterable<string>): Redactor {
       if (pairs[pairOf(text, at)] === 0) continue
       const alike = whole.get(text.slice(at, at + SEED))
       const end = alike === undefined ? at : at + longestAt(alike, text, at)
-      if (end > at) found.push([at, end])
+      if (end > at) found.push(withShared(text, [at, end], shared.get(text.slice(at, end))))
       for (const [length, map] of pieces) {
         const known = map.get(text.slice(at, at + length))
         if (known === undefined) continue
         let [from, to] = [at, at + length]
         for (const { needle, at: place } of known) {
-          const before = sameBefore(text, at, needle, place)
-          const after = sameAfter(text, at + length, needle, place + length)
-          from = Math.min(from, at - before)
-          to = Math.max(to, at + length + after)
+          const begin = sameBefore(text, at, needle, place)
+          const end = sameAfter(text, at + length, needle, place + length)
+          const { before, after } = shared.get(needle) ?? NOT_SHARED
+          const edges = { before: before && begin.isWhole, after: after && end.isWhole }
+          const [first, last] = withShared(text, [begin.at, end.at], edges)
+          from = Math.min(from, first)
+          to = Math.max(to, last)
         }
         found.push([from, to])
         // What comes next is looked at from the last piece that could begin in it.
@@ -217,17 +223,55 @@ const step = (length: number) => length / 4
 const pairOf = (text: string, at: number): number =>
   (text.charCodeAt(at) * 31 + text.charCodeAt(at + 1) * 7_919) & 65_535
 
-function sameBefore(text: string, at: number, needle: string, place: number): number {
-  let count = 0
-  while (count < at && count < place && text[at - 1 - count] === needle[place - 1 - count]) count++
-  return count
+/** From where on the text is as the needle is before the place, over breaks of the line; and whether that is all of it. */
+function sameBefore(text: string, at: number, needle: string, place: number): { at: number; isWhole: boolean } {
+  let [begin, left] = [at, place]
+  while (left > 0) {
+    const before = text[begin - 1] === needle[left - 1] ? begin : beforeBreak(text, begin)
+    if (before === 0 || text[before - 1] !== needle[left - 1]) break
+    begin = before - 1
+    left--
+  }
+  return { at: begin, isWhole: left === 0 }
 }
 
-function sameAfter(text: string, at: number, needle: string, place: number): number {
-  let count = 0
-  while (at + count < text.length && place + count < needle.length && text[at + count] === needle[place + count])
-    count++
-  return count
+/** As {@link sameBefore}: up to where. */
+function sameAfter(text: string, at: number, needle: string, place: number): { at: number; isWhole: boolean } {
+  let [end, next] = [at, place]
+  while (next < needle.length) {
+    const after = text[end] === needle[next] ? end : afterBreak(text, end)
+    if (text[after] !== needle[next]) break
+    end = after + 1
+    next++
+  }
+  return { at: end, isWhole: next === needle.length }
+}
+
+function beforeBreak(text: string, at: number): number {
+  if (text[at - 1] !== '\n') return at
+  return text[at - 2] === '\r' ? at - 2 : at - 1
+}
+
+function afterBreak(text: string, at: number): number {
+  if (text[at] === '\r' && text[at + 1] === '\n') return at + 2
+  return text[at] === '\n' ? at + 1 : at
+}
+
+const LETTER = /^[\w+/-]$/
+
+/** With the letters at its edges that have bits of the value as well, and what fills the last word up. */
+function withShared(
+  text: string,
+  [from, to]: [number, number],
+  { before, after }: Edges = NOT_SHARED,
+): [number, number] {
+  const first = before ? beforeBreak(text, from) - 1 : from
+  const begin = LETTER.test(text[first] ?? '') ? first : from
+  const last = after ? afterBreak(text, to) : to
+  if (!after || !LETTER.test(text[last] ?? '')) return [begin, to]
+  let end = last + 1
+  while (end < last + 3 && text[end] === '=') end++
+  return [begin, end]
 }
 
 function merged(spans: [number, number][]): [number, number][] {
@@ -265,19 +309,30 @@ function formsOf(value: string): Set<string> {
 const ascii = (json: string): string =>
   json.replace(/[\u0080-\uffff]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
-/** In base64 whatever is before it, in base64url, and in hexadecimal; without what also depends on its neighbours. */
-function encodingsOf(value: string): Set<string> {
+/** Whether the letter of base64 next to it is made of bits of the value and of what stands beside the value. */
+interface Edges {
+  before: boolean
+  after: boolean
+}
+
+const NOT_SHARED: Edges = { before: false, after: false }
+
+/** In base64 whatever is before it, in base64url, and in hexadecimal; without letters that also depend on its neighbours. */
+function encodingsOf(value: string): [string, Edges][] {
   const bytes = Buffer.from(value, 'utf8')
-  const forms = new Set<string>()
+  const forms: [string, Edges][] = []
   for (const [before, skipped] of [
     [0, 0],
     [1, 2],
     [2, 3],
   ] as const) {
     const text = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64')
-    const own = text.slice(skipped, Math.floor(((before + bytes.length) * 8) / 6))
-    forms.add(own).add(own.replaceAll('+', '-').replaceAll('/', '_'))
+    const bits = (before + bytes.length) * 8
+    const own = text.slice(skipped, Math.floor(bits / 6))
+    const edges = { before: before > 0, after: bits % 6 > 0 }
+    forms.push([own, edges], [own.replaceAll('+', '-').replaceAll('/', '_'), edges])
   }
   const hex = bytes.toString('hex')
-  return forms.add(hex).add(hex.toUpperCase())
+  forms.push([hex, NOT_SHARED], [hex.toUpperCase(), NOT_SHARED])
+  return forms
 }

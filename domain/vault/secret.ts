@@ -96,8 +96,8 @@ export type SecretItem = z.infer<typeof SecretItem>
 export const SecretQuery = z.object({
   limit: pageLimit(100),
   cursor,
-  scope: scopes.optional(),
-  name: z.string().optional(),
+  scope: scopes.optional().describe('Only those of this scope.'),
+  name: z.string().optional().describe('Only those of exactly this name.'),
   environment_id: z.string().optional().describe('Only those of this environment.'),
   agent_uid: z.string().optional().describe('Only those of this service account.'),
 })

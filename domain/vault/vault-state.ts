@@ -16,6 +16,16 @@ export const VaultState = z
   .meta({ id: 'VaultState' })
 export type VaultState = z.infer<typeof VaultState>
 
+/** What is sealed under keys that are not here, in a sentence; null: nothing. */
+export function lockedWords({ sealed, source }: Pick<VaultState, 'sealed' | 'source'>): string | null {
+  const locked = sealed.filter(({ is_here: isHere }) => !isHere)
+  if (locked.length === 0) return null
+  const count = locked.reduce((sum, { values }) => sum + values, 0)
+  const keys = locked.map(({ key, values }) => `${key} (${values})`).join(', ')
+  const [what, are] = count === 1 ? ['1 stored value', 'it is'] : [`${count} stored values`, 'they are']
+  return `${what} cannot be opened with the keys given: ${are} sealed under ${keys}. Add the missing key to ${source}, as it was when they were stored.`
+}
+
 /** Body of `POST /agent/vault/rotate`. */
 export const RotateVault = z
   .object({

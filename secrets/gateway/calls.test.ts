@@ -20,6 +20,7 @@ let holder: CredentialHolder
 let refusal: CallRefusal | Error | null
 let admitted: ModelCallStart[]
 let settled: (ModelCallEnd & { model: string | null })[]
+let refused: string[]
 let settling: Promise<void>
 let claimed: string
 let gateway: Gateway
@@ -31,6 +32,7 @@ beforeEach(async () => {
   bodies = []
   admitted = []
   settled = []
+  refused = []
   refusal = null
   settling = Promise.resolve()
   claimed = ''
@@ -62,6 +64,7 @@ beforeEach(async () => {
         settled.push({ ...end, model })
       },
     },
+    onRefusal: ({ reason }) => void refused.push(reason),
     mayReach: (address) => address !== '127.0.0.1',
     log,
   })
@@ -146,19 +149,23 @@ test('a provider that cannot be reached costs nothing, and is settled', async ()
 })
 
 test.each([
-  ['budget', 402, 'billing_error'],
-  ['not_allowed', 400, 'invalid_request_error'],
-] as const)('a call that is refused (%s) does not go out, and the agent is told why', async (kind, status, type) => {
-  refusal = { kind, message: 'No more of that.' }
-  const response = await ask('/anthropic/v1/messages', { model: 'claude-x' })
-  expect(response.status).toBe(status)
-  expect(await response.json()).toEqual({
-    type: 'error',
-    error: { type, message: expect.stringMatching(/^No more of that\./) },
-  })
-  expect(bodies).toEqual([])
-  expect(settled).toEqual([])
-})
+  ['budget', 'credits', 402, 'billing_error'],
+  ['not_allowed', 'unpriced', 400, 'invalid_request_error'],
+] as const)(
+  'a call that is refused (%s) does not go out, and the agent is told why',
+  async (kind, reason, status, type) => {
+    refusal = { kind, reason, message: 'No more of that.' }
+    const response = await ask('/anthropic/v1/messages', { model: 'claude-x' })
+    expect(response.status).toBe(status)
+    expect(await response.json()).toEqual({
+      type: 'error',
+      error: { type, message: expect.stringMatching(/^No more of that\./) },
+    })
+    expect(bodies).toEqual([])
+    expect(settled).toEqual([])
+    expect(refused).toEqual([reason])
+  },
+)
 
 test('a call that cannot be written down does not go out, and is to be tried again', async () => {
   refusal = new Error('the database is away')

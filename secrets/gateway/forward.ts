@@ -6,6 +6,7 @@ import { isIP, type LookupFunction } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { Logger } from 'pino'
 import type { ProviderName } from '../../domain/harness.ts'
+import { onlyTo } from '../only-to.ts'
 import { PASS_HEADER } from './binding.ts'
 import { credentialHeaders, credentialParameter } from './credential.ts'
 import { endToEnd } from './headers.ts'
@@ -49,7 +50,7 @@ export function createForwarder(options: {
 }): Forwarder {
   const { mayReach, log } = options
   const inside = { 'http:': new http.Agent({ keepAlive: true }), 'https:': new https.Agent({ keepAlive: true }) }
-  const lookup = onlyTo(mayReach, options.lookup)
+  const lookup = onlyTo(mayReach, options.lookup, (host) => new ClosedAddress(host))
   const outside = {
     'http:': new http.Agent({ keepAlive: true, lookup }),
     'https:': new https.Agent({ keepAlive: true, lookup }),
@@ -193,20 +194,5 @@ export class ClosedAddress extends Error {
   override readonly name = 'ClosedAddress'
   constructor(host: string) {
     super(`${host} is not an address of the internet. The operator can open it by AMBIENT_PROVIDER_ALLOW`)
-  }
-}
-
-/** A name is looked up once, and the address that was looked at is the one that is connected to. */
-function onlyTo(mayReach: (address: string) => boolean, lookup: LookupFunction): LookupFunction {
-  return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, found) => {
-      const addresses = typeof found === 'string' ? [] : found
-      const open = addresses.filter(({ address }) => mayReach(address))
-      const [first] = open
-      if (error !== null || first === undefined) {
-        callback(error ?? new ClosedAddress(hostname), options.all === true ? [] : '', 0)
-      } else if (options.all === true) callback(null, open)
-      else callback(null, first.address, first.family)
-    })
   }
 }

@@ -77,6 +77,8 @@ export interface GatewayOptions {
   /** Whether an endpoint of a team may be at this address. Absent: at every one. */
   mayReach?: (address: string) => boolean
   onCall?: (call: GatewayCall) => void
+  /** A call was not passed on. */
+  onRefusal?: (refusal: CallRefusal) => void
   /** What agents ask of their tools goes this way. */
   tools?: ToolsDoor
   /** What agents ask of the MCP servers of their run goes this way. */
@@ -292,6 +294,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     try {
       const refusal = (await options.hooks?.admit(holder, start)) ?? null
       if (refusal === null) return true
+      options.onRefusal?.(refusal)
       refuse(response, start.provider, refusal.kind, refusal.message)
     } catch (error) {
       options.log.warn({ err: error, run: holder.runId }, 'a call could not be written down')

@@ -84,7 +84,7 @@ export function createModelCalls(options: {
     async admit(holder, call) {
       if (!isAllowed(await options.rules(holder.team), call.model)) {
         const which = call.model === null ? 'A call that names no model' : `The model ${call.model}`
-        return { kind: 'not_allowed', message: `${which} is not allowed by the rules of this team.` }
+        return { kind: 'not_allowed', reason: 'rules', message: `${which} is not allowed by the rules of this team.` }
       }
       return await patiently(ADMIT_PATIENCE_MS, async () => {
         const refusal = await options.admit(holder, call)

@@ -374,24 +374,152 @@ test('a renamed repository is followed on its own server, and to no other one', 
   }
 })
 
-test('large files come through addresses of the broker that hold no token, for the run alone', async () => {
-  await stored()
-  const { runId, token } = await runWith()
-  const text = git.keep('a large file\n')
-  const oid = /sha256:(\w+)/.exec(text)?.[1] ?? ''
+/** Keeps a file for Git LFS, and asks the broker where it is. */
+async function addressOfFile(token: string, content: string): Promise<{ oid: string; href: string; answered: string }> {
+  const oid = /sha256:(\w+)/.exec(git.lfs.keep(content))?.[1] ?? ''
   const authorization = `Basic ${Buffer.from(`x:${token}`).toString('base64')}`
   const place = gitPlace(appUrl())
   const batch = await fetch(`${brokerUrl(address, place as NonNullable<typeof place>)}/info/lfs/objects/batch`, {
     method: 'POST',
     headers: { authorization, 'content-type': 'application/vnd.git-lfs+json' },
-    body: JSON.stringify({ operation: 'download', objects: [{ oid, size: 13 }] }),
+    body: JSON.stringify({ operation: 'download', objects: [{ oid, size: content.length }] }),
   })
   const answered = await batch.text()
-  const { href } = JSON.parse(answered).objects[0].actions.download as { href: string }
+  return { oid, href: JSON.parse(answered).objects[0].actions.download.href, answered }
+}
+
+test('large files come through addresses of the broker that hold no token, for the run alone', async () => {
+  await stored()
+  const { runId, token } = await runWith()
+  const { href, answered } = await addressOfFile(token, 'a large file\n')
   expect(href.startsWith(`${address}/git/objects/`)).toBe(true)
   expect(answered).not.toContain(Buffer.from(`x-access-token:${TOKEN}`).toString('base64'))
   expect(await (await fetch(href)).text()).toBe('a large file\n')
+  // What reads a file does not write one.
+  expect((await fetch(href, { method: 'PUT', body: 'another one' })).status).toBe(404)
   await api.db.transaction().execute((tx) => revokeCredentials(tx, runId))
   now += 6_000
   expect((await fetch(href)).status).toBe(403)
+})
+
+/** A clone with git-lfs at work in it, whose large files are there. */
+async function largeClone(token: string): Promise<string> {
+  const clone = join(root, `clone-${randomUUID()}`)
+  expect((await sandboxGit(token, 'clone', '--quiet', appUrl(), clone)).code).toBe(0)
+  personalGit(clone, 'lfs', 'install', '--local')
+  expect(await sandboxGit(token, '-C', clone, 'lfs', 'pull')).toMatchObject({ code: 0 })
+  return clone
+}
+
+test('git-lfs downloads large files, and uploads those of branches that the run may push to', async () => {
+  const { uid } = await stored()
+  await commitFiles(
+    workOf(root, 'private/app.git'),
+    { '.gitattributes': '*.bin filter=lfs diff=lfs merge=lfs -text\n', 'a.bin': git.lfs.keep('a large file\n') },
+    'large',
+  )
+  const { runId, token } = await runWith()
+  const branch = runBranch(runId)
+  const clone = await largeClone(token)
+  expect(await readFile(join(clone, 'a.bin'), 'utf8')).toBe('a large file\n')
+
+  await writeFile(join(clone, 'b.bin'), 'made by the run\n')
+  personalGit(clone, 'add', 'b.bin')
+  personalGit(clone, 'commit', '--quiet', '--message', 'another large one')
+  const push = (...args: string[]) => sandboxGit(token, '-C', clone, 'push', 'origin', ...args)
+  const refused = await push('HEAD:main')
+  expect(refused.code).not.toBe(0)
+  expect(refused.said).toContain('Nothing is uploaded from here: the run may not push to this branch.')
+  expect(git.lfs.files.size).toBe(1)
+
+  const pushed = await push(`HEAD:${branch}`)
+  expect(pushed, pushed.said).toMatchObject({ code: 0 })
+  expect([...git.lfs.files.values()].map(String)).toContain('made by the run\n')
+  expect(git.lfs.asked.at(-1)).toEqual({ operation: 'upload', ref: `refs/heads/${branch}` })
+  expect(git.requests.filter((line) => /lfs/.test(line) && !line.endsWith(' x-access-token'))).toEqual([])
+  personalGit(clone, 'checkout', '--quiet', 'main')
+  const other = await runWith()
+  const again = await largeClone(other.token)
+  expect((await sandboxGit(other.token, '-C', again, 'checkout', '--quiet', branch)).code).toBe(0)
+  expect(await readFile(join(again, 'b.bin'), 'utf8')).toBe('made by the run\n')
+
+  // By a credential for reading nothing is written, and of another repository nothing is had.
+  await api.call('PUT', `/agent/git-credentials/${uid}`, { name: 'r', url: `${git.url}/private`, access: 'read' })
+  await writeFile(join(clone, 'c.bin'), 'one more\n')
+  personalGit(clone, 'add', 'c.bin')
+  personalGit(clone, 'commit', '--quiet', '--message', 'one more')
+  const reading = await sandboxGit(token, '-C', clone, 'lfs', 'push', '--all', 'origin')
+  expect(reading.code).not.toBe(0)
+  expect(reading.said).toContain('Nothing is uploaded from here: this run may only read.')
+  await rm(join(clone, '.git/lfs/objects'), { recursive: true })
+  const stranger = await runWith([{ url: `${git.url}/private/other.git` }])
+  const strange = await sandboxGit(stranger.token, '-C', clone, 'lfs', 'fetch', 'origin')
+  expect(strange.code).not.toBe(0)
+  expect(strange.said).toContain('is not among the repositories of this run')
+  expect(git.lfs.files.size).toBe(2)
+})
+
+test('a large file that its server has elsewhere is followed there, without what lets in here', async () => {
+  await stored()
+  const { token } = await runWith()
+  const seen: (string | undefined)[] = []
+  const elsewhere = createServer((request, response) => {
+    seen.push(request.headers.authorization)
+    response.end('from elsewhere\n')
+  })
+  await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve))
+  try {
+    const { oid, href } = await addressOfFile(token, 'kept elsewhere\n')
+    git.lfs.moved.set(oid, `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/x`)
+    expect(await (await fetch(href, { redirect: 'manual' })).text()).toBe('from elsewhere\n')
+    expect(seen).toEqual([undefined])
+  } finally {
+    elsewhere.closeAllConnections()
+    elsewhere.close()
+  }
+})
+
+test('a push that would drop commits is refused but on the run’s own branch, and where the repository allows it', async () => {
+  await stored()
+  const { runId, token } = await runWith([{ url: appUrl(), push_branches: ['agent/*', 'main'] }])
+  const clone = await cloneAndCommit(token, 'agent/work')
+  const push = (...args: string[]) => sandboxGit(token, '-C', clone, 'push', '--porcelain', 'origin', ...args)
+  const commit = (message: string) => personalGit(clone, 'commit', '--quiet', '--allow-empty', '--message', message)
+  const tip = (branch: string) => personalGit(join(root, 'private/app.git'), 'rev-parse', branch)
+  expect((await push('agent/work')).code).toBe(0)
+  for (let name = 0; name < 5; name++) commit(`more ${name}`)
+  expect((await push('agent/work', `agent/work:${runBranch(runId)}`)).code).toBe(0)
+  const before = tip('agent/work')
+
+  personalGit(clone, 'commit', '--quiet', '--amend', '--allow-empty', '--message', 'other words')
+  const refused = await push('--force', 'agent/work')
+  expect(refused.code).toBe(1)
+  expect(refused.said).toContain(
+    '[remote rejected] (non-fast-forward: the branch has commits that this one is not made from)',
+  )
+  // Back to an older one nothing is sent: what the server has decides.
+  expect((await push('--force', 'agent/work~2:agent/work')).said).toContain('non-fast-forward')
+  expect(tip('agent/work')).toBe(before)
+  expect((await push('--force', `agent/work:${runBranch(runId)}`)).code).toBe(0)
+
+  // The branch was merged; what is pushed next rests on the merge, of which it sends nothing.
+  const work = workOf(root, 'private/app.git')
+  personalGit(work, 'fetch', '--quiet', 'origin')
+  personalGit(work, 'merge', '--quiet', '--no-ff', '--message', 'merged', 'origin/agent/work')
+  personalGit(work, 'push', '--quiet', 'origin', 'HEAD')
+  await commitFiles(work, { file: 'later\n' }, 'later')
+  expect((await sandboxGit(token, '-C', clone, 'fetch', '--quiet')).code).toBe(0)
+  personalGit(clone, 'reset', '--quiet', '--hard', 'origin/main')
+  commit('after the merge')
+  const pushed = await push('agent/work')
+  expect(pushed, pushed.said).toMatchObject({ code: 0 })
+  expect(tip('agent/work')).toBe(personalGit(clone, 'rev-parse', 'HEAD'))
+
+  const forcing = await runWith([{ url: appUrl(), push_branches: ['agent/*', 'main'], push_force: true }])
+  personalGit(clone, 'reset', '--quiet', '--hard', 'HEAD~2')
+  commit('instead')
+  const force = (ref: string) => sandboxGit(forcing.token, '-C', clone, 'push', '--force', 'origin', ref)
+  expect((await force('HEAD:main')).said).toContain('commits of the default branch are not replaced')
+  expect((await force('HEAD:agent/work')).code).toBe(0)
+  expect(tip('agent/work')).toBe(personalGit(clone, 'rev-parse', 'HEAD'))
 })

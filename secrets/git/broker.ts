@@ -9,12 +9,16 @@ import { withoutCredentials } from '../../domain/run.ts'
 import type { GitGrant } from '../../store/git/tokens.ts'
 import { cachedAuthorize } from '../gateway/credential.ts'
 import { endToEnd } from '../gateway/headers.ts'
-import { createLargeFiles } from './large-files.ts'
+import { keepsCommits } from './ancestry.ts'
+import { createLargeFiles, LARGE_FILES } from './large-files.ts'
 import type { GitMatch } from './matching.ts'
-import { defaultBranchIn, hasOptions, PushFormatError, readPushHead, refusalReport, wantsReport } from './pkt-lines.ts'
-import { describeRules, type PushRules, pushRules, refusalOf } from './push-rules.ts'
+import { type PackedCommits, readCommits } from './pack-commits.ts'
+import { createPeek } from './peek.ts'
+import { hashOf, hasOptions, PushFormatError, readPushHead, refusalReport, wantsReport } from './pkt-lines.ts'
+import { describeRules, type PushRules, pushRules, refusalOf, refusalOfChange } from './push-rules.ts'
 import { GitRefusal } from './refusal.ts'
-import { type GitAsk, parseGitAsk, passwordIn } from './request.ts'
+import { type GitAsk, isLargeFileAsk, parseGitAsk, passwordIn } from './request.ts'
+import { serverQuestions } from './server-questions.ts'
 import { authorization, type GitLogin, type GitSources } from './sources.ts'
 import { type Upstream, UpstreamError } from './upstream.ts'
 
@@ -46,8 +50,6 @@ interface Entry {
 
 /** A renamed repository says where it is now; no chain of them is longer. */
 const REDIRECTS = 3
-/** Of an advertisement, its first ref with all that servers say of themselves is within. */
-const ADVERTISEMENT_BYTES = 64 * 1024
 /** Repositories that have moved, as far as they are remembered. */
 const LARGEST = 1_000
 const FORWARDED: ReadonlySet<string> = new Set([
@@ -59,7 +61,7 @@ const NOT_ANSWERED: ReadonlySet<string> = new Set([
   ...['www-authenticate', 'set-cookie', 'location', 'strict-transport-security', 'alt-svc', 'authorization'],
 ])
 
-/** Nothing is kept back but the list of refs of a push, and the lists of large files. */
+/** Nothing is kept back but the list of refs of a push and the commits at its front, and the lists of large files. */
 export function createGitBroker(options: GitBrokerOptions): GitBroker {
   const { sources, upstream, log } = options
   const authorize = cachedAuthorize(options.findGrant, options.now)
@@ -97,7 +99,7 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
 
   async function serve(request: http.IncomingMessage, response: http.ServerResponse, ask: GitAsk): Promise<void> {
     if (ask.kind === 'object') {
-      const { token, ...object } = largeFiles.open(ask.sealed)
+      const { token, ...object } = largeFiles.open(ask.sealed, request.method ?? 'GET')
       await grantOf(token, request)
       return await answer(response, await largeFiles.transfer(object, request, gone(response)))
     }
@@ -119,10 +121,16 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
         return await answer(response, await send(entry, '/info/lfs/locks/verify', request, request, response))
       case 'batch': {
         const login = await sources.open(match)
-        const base = new URL(ask.own, `http://${request.headers.host ?? 'gateway'}`)
-        const asked = { base, token, login, repository: urlOf(entry, '').href, mayWrite: rules !== null }
+        const { defaultBranch } = questionsOn(entry, response)
+        const asked = {
+          ...{ base: new URL(ask.own, addressOf(request)), token, login, repository: urlOf(entry, '').href },
+          refusalOf: async (ref: string | null) => {
+            if (rules === null) return 'this run may only read'
+            return ref === null ? null : await refusalOf(ref, rules, defaultBranch)
+          },
+        }
         const text = await largeFiles.batch(asked, request, gone(response))
-        response.writeHead(200, { 'content-type': 'application/vnd.git-lfs+json' })
+        response.writeHead(200, { 'content-type': LARGE_FILES })
         response.end(text)
       }
     }
@@ -215,25 +223,34 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
   ): Promise<void> {
     const isPacked = /^(x-)?gzip$/i.test(request.headers['content-encoding'] ?? '')
     const body = isPacked ? request.pipe(createGunzip()) : request
-    const rest: AsyncIterator<Buffer> = body[Symbol.asyncIterator]()
-    const head = await readPushHead(rest)
-    const known = defaultBranchOf(entry, response)
+    const read = createPeek(body)
+    const head = await readPushHead(read)
+    const { defaultBranch, commits } = questionsOn(entry, response)
     const refused: { ref: string; reason: string }[] = []
-    for (const command of head.commands) {
+    for (const { ref } of head.commands) {
       const reason = hasOptions(head.capabilities)
         ? 'push options are not passed on'
-        : await refusalOf(command, rules, known)
+        : await refusalOf(ref, rules, defaultBranch)
+      if (reason !== null) refused.push({ ref, reason })
+    }
+    let pushed: Promise<PackedCommits> | null = null
+    for (const command of refused.length === 0 ? head.commands : []) {
+      const keeps = async () => {
+        pushed ??= readCommits(read, head.end, hashOf(command.to))
+        return await keepsCommits(command, await pushed, commits)
+      }
+      const reason = await refusalOfChange(command, rules, { keeps, defaultBranch })
       if (reason !== null) refused.push({ ref: command.ref, reason })
     }
     if (refused.length === 0) {
-      const whole = Readable.from(joined(head.bytes, rest), { objectMode: false })
+      const whole = Readable.from(read.whole(), { objectMode: false })
       const change = { isUnpacked: isPacked }
       return await answer(response, await send(entry, '/git-receive-pack', request, whole, response, change))
     }
     const { match, grant } = entry
     log.info({ ...grant.of, repository: placeUrl(match.place), refused }, 'a push was refused')
     // Read to its end: who is in mid-upload would not see the answer.
-    while (!(await rest.next()).done);
+    await read.drain()
     const message = `Nothing was pushed. This run may push to: ${describeRules(rules)}.`
     if (!wantsReport(head.capabilities)) throw new GitRefusal(403, message)
     const others = 'nothing was pushed, for another branch was refused'
@@ -242,24 +259,11 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
     response.end(refusalReport(head.capabilities, reasons, message))
   }
 
-  /** Asked of the server, once for a push, where a pattern would allow a branch. */
-  function defaultBranchOf(entry: Entry, response: http.ServerResponse): () => Promise<string | null> {
-    let asked: Promise<string | null> | null = null
-    const ask = async () => {
-      const { match } = entry
-      const login = await sources.open(match)
-      const headers = ['user-agent', 'git/ambient', ...authorization(login)]
-      const url = urlOf(entry, '/info/refs?service=git-upload-pack')
-      const answered = await upstream.send(url, { method: 'GET', headers, signal: gone(response) })
-      let start: Buffer = Buffer.alloc(0)
-      for await (const chunk of answered as AsyncIterable<Buffer>) {
-        start = Buffer.concat([start, chunk])
-        if (start.length > ADVERTISEMENT_BYTES) break
-      }
-      return answered.statusCode === 200 ? defaultBranchIn(start) : null
-    }
-    return () => (asked ??= ask())
-  }
+  const questionsOn = (entry: Entry, response: http.ServerResponse) =>
+    serverQuestions(
+      { sources, upstream },
+      { match: entry.match, urlOf: (path) => urlOf(entry, path), signal: gone(response) },
+    )
 
   return {
     async handle(request, response) {
@@ -272,8 +276,12 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
         const refusal = refusalFor(error)
         if (refusal.status >= 500) log.warn({ err: error }, 'a request of git was not answered')
         request.resume()
-        response.writeHead(refusal.status, { 'content-type': 'text/plain; charset=utf-8', connection: 'close' })
-        response.end(`${refusal.message}\n`)
+        // git-lfs shows no other text to people.
+        const [type, text] = isLargeFileAsk(request.url ?? '')
+          ? [LARGE_FILES, JSON.stringify({ message: refusal.message })]
+          : ['text/plain; charset=utf-8', `${refusal.message}\n`]
+        response.writeHead(refusal.status, { 'content-type': type, connection: 'close' })
+        response.end(text)
       }
     },
   }
@@ -325,13 +333,10 @@ function headersOf(request: http.IncomingMessage, isUnpacked: boolean): string[]
   )
 }
 
-async function* joined(first: Buffer, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
-  yield first
-  for (;;) {
-    const { value, done } = await rest.next()
-    if (done) return
-    yield value
-  }
+/** Of the gateway, as the client knows it: what it is to ask next is there too. */
+function addressOf({ headers }: http.IncomingMessage): string {
+  const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http'
+  return `${scheme}://${headers.host ?? 'gateway'}`
 }
 
 /** Aborts when whoever asked goes away: the server is not to go on for nobody. */

@@ -1,4 +1,6 @@
-// Git's pkt-lines, as far as a push is read and answered by the broker (gitprotocol-pack, gitprotocol-common).
+// Git's pkt-lines, as far as a push is read and answered by the broker (gitprotocol-pack, gitprotocol-common), and as
+// far as it asks a server itself (gitprotocol-v2).
+import type { Peek } from './peek.ts'
 
 /** A ref that a push wants to change: objects by their ids, of which zeros mean none. */
 export interface PushCommand {
@@ -10,8 +12,8 @@ export interface PushCommand {
 export interface PushHead {
   commands: PushCommand[]
   capabilities: ReadonlySet<string>
-  /** Everything that was read, the flush and what came with it included. */
-  bytes: Buffer
+  /** Where the list ends, with its flush. */
+  end: number
 }
 
 /** What was sent is no push as git makes it. */
@@ -24,40 +26,38 @@ const HEAD_BYTES = 1024 * 1024
 const LENGTH = 4
 
 /**
- * Reads the list of commands from the front of a push. The rest of the stream is
- * left to whoever goes on with the iterator.
+ * Reads the list of commands from the front of a push.
  * @throws {PushFormatError}
  */
-export async function readPushHead(body: AsyncIterator<Buffer>): Promise<PushHead> {
-  let bytes: Buffer = Buffer.alloc(0)
+export async function readPushHead(push: Peek): Promise<PushHead> {
   let at = 0
   const lines: string[] = []
-  const fill = async (end: number) => {
-    while (bytes.length < end) {
-      const { value, done } = await body.next()
-      if (done) throw new PushFormatError('The push ends within its list of refs.')
-      bytes = Buffer.concat([bytes, value])
-    }
+  const until = async (end: number) => {
+    if (!(await push.has(end))) throw new PushFormatError('The push ends within its list of refs.')
+    return push.bytes
   }
   for (;;) {
     if (at > HEAD_BYTES) throw new PushFormatError(`The list of refs is longer than ${HEAD_BYTES} bytes.`)
-    await fill(at + LENGTH)
-    const size = bytes.toString('latin1', at, at + LENGTH)
-    if (!/^[0-9a-f]{4}$/i.test(size)) throw new PushFormatError('The push is not made of pkt-lines.')
-    const length = Number.parseInt(size, 16)
+    const length = lengthAt(await until(at + LENGTH), at)
+    if (length === null) throw new PushFormatError('The push is not made of pkt-lines.')
     if (length === 0) break
     if (length <= LENGTH) throw new PushFormatError('The list of refs has a line that is none.')
-    await fill(at + length)
-    lines.push(bytes.toString('utf8', at + LENGTH, at + length))
+    lines.push((await until(at + length)).toString('utf8', at + LENGTH, at + length))
     at += length
   }
-  return { ...parseCommands(lines), bytes }
+  return { ...parseCommands(lines), end: at + LENGTH }
+}
+
+/** Of the line that begins here; null where none does. */
+function lengthAt(bytes: Buffer, at: number): number | null {
+  const text = bytes.toString('latin1', at, at + LENGTH)
+  return /^[0-9a-f]{4}$/i.test(text) ? Number.parseInt(text, 16) : null
 }
 
 const OBJECT = '([0-9a-f]{40}|[0-9a-f]{64})'
 const COMMAND = new RegExp(`^${OBJECT} ${OBJECT} ([^\\0\\n]+)$`)
 
-function parseCommands(lines: readonly string[]): Omit<PushHead, 'bytes'> {
+function parseCommands(lines: readonly string[]): Omit<PushHead, 'end'> {
   const capabilities = new Set<string>()
   const commands: PushCommand[] = []
   for (const line of lines) {
@@ -77,6 +77,7 @@ function parseCommands(lines: readonly string[]): Omit<PushHead, 'bytes'> {
 }
 
 export const isDeletion = ({ to }: PushCommand): boolean => /^0+$/.test(to)
+export const isCreation = ({ from }: PushCommand): boolean => /^0+$/.test(from)
 
 const line = (content: Buffer | string): Buffer => {
   const bytes = Buffer.from(content)
@@ -120,3 +121,31 @@ export function defaultBranchIn(advertisement: Buffer): string | null {
   const text = advertisement.toString('latin1')
   return /[\0 ]symref=HEAD:refs\/heads\/([^ \n\0]+)/.exec(text)?.[1] ?? null
 }
+
+/** Asks for what is new to whoever has a commit (protocol version 2, `fetch`). */
+export function fetchRequest(wanted: readonly string[], known: string): Buffer {
+  const format = hashOf(known) === 'sha256' ? [line('object-format=sha256')] : []
+  const asked = ['no-progress', 'ofs-delta', ...wanted.map((id) => `want ${id}`), `have ${known}`, 'done']
+  return Buffer.concat([line('command=fetch'), ...format, DELIMITER, ...asked.map((each) => line(each)), FLUSH])
+}
+const DELIMITER = Buffer.from('0001')
+
+/** By the length of an object's id. */
+export const hashOf = (id: string): 'sha1' | 'sha256' => (id.length === 64 ? 'sha256' : 'sha1')
+
+/** The pack in the answer to {@link fetchRequest}, as it comes; nothing where there is none. */
+export async function* packIn(answer: Peek): AsyncGenerator<Buffer> {
+  let isPack = false
+  for (let at = 0; await answer.has(at + LENGTH); ) {
+    const length = lengthAt(answer.bytes, at)
+    // Below the length of an empty line they are marks between lines.
+    const end = at + Math.max(length ?? 0, LENGTH)
+    if (length === null || !(await answer.has(end))) return
+    const content = answer.bytes.subarray(at + LENGTH, end)
+    if (!isPack) isPack = content.toString('latin1') === 'packfile\n'
+    else if (content[0] === PACK_BAND) yield content.subarray(1)
+    else if (length === 0) return
+    at = end
+  }
+}
+const PACK_BAND = 1

@@ -2,7 +2,7 @@
 import type http from 'node:http'
 import type { Queryable } from '../../store/database.ts'
 import { claimGitToken, type GitGrant } from '../../store/git/tokens.ts'
-import { bindingOf } from '../../store/runs/credentials.ts'
+import { bindingOf, claimCredential } from '../../store/runs/credentials.ts'
 import { placeOf } from '../gateway/binding.ts'
 
 /**
@@ -12,9 +12,11 @@ import { placeOf } from '../gateway/binding.ts'
 export async function mayUseGit(db: Queryable, grant: GitGrant, request: http.IncomingMessage): Promise<boolean> {
   const { of, forHost, binding, tokenHash } = grant
   if (forHost || !('run' in of)) return true
-  const place = await placeOf(binding, request, (address) => claimGitToken(db, tokenHash, address))
-  if (place !== 'inside') return false
-  const run = await bindingOf(db, { runId: of.run, execution: of.execution })
-  if (run === null || run.kind === 'nowhere' || run.kind === 'first') return true
-  return (await placeOf(run, request, async (address) => address)) === 'inside'
+  const ref = { runId: of.run, execution: of.execution }
+  const run = await bindingOf(db, ref)
+  // Before the token's own word: from elsewhere it is not to be bound to that place.
+  const isPlaced = run !== null && run.kind !== 'nowhere'
+  if (isPlaced && (await placeOf(run, request, (address) => claimCredential(db, ref, address))) !== 'inside')
+    return false
+  return (await placeOf(binding, request, (address) => claimGitToken(db, tokenHash, address))) === 'inside'
 }

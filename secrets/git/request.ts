@@ -40,6 +40,9 @@ export function parseGitAsk(method: string, url: string): GitAsk | null {
   return isService(what) ? { kind: 'rpc', place, service: what, writes: what === 'git-receive-pack' } : null
 }
 
+/** Whether it is git-lfs that asks, and not git. */
+export const isLargeFileAsk = (url: string): boolean => /^[^?]*\/info\/lfs\//.test(url) || url.startsWith(OBJECTS_PATH)
+
 /** The token, which git sends as a password; null where there is none. */
 export function passwordIn({ authorization }: IncomingHttpHeaders): string | null {
   const encoded = /^Basic\s+([\w+/=-]+)$/i.exec(authorization ?? '')?.[1]

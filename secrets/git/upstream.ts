@@ -6,6 +6,7 @@ import { isIP, type LookupFunction } from 'node:net'
 import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
+import { onlyTo } from '../only-to.ts'
 
 /** The server of a repository cannot be asked, or its answer is of no use. Its message is for people. */
 export class UpstreamError extends Error {
@@ -40,7 +41,7 @@ const SILENCE_MS = 10 * 60_000
 
 /** `mayReach`: whether a server may be at this address. */
 export function createUpstream(mayReach: (address: string) => boolean, lookup: LookupFunction = lookUp): Upstream {
-  const checked = onlyTo(mayReach, lookup)
+  const checked = onlyTo(mayReach, lookup, (host) => new Error(closed(host)))
   const agents = {
     'http:': new http.Agent({ keepAlive: true, lookup: checked }),
     'https:': new https.Agent({ keepAlive: true, lookup: checked }),
@@ -102,18 +103,4 @@ const closed = (host: string) =>
 const reasonOf = (error: unknown): string => {
   const cause = error instanceof AggregateError ? error.errors[0] : error
   return cause instanceof Error ? cause.message : String(cause)
-}
-
-/** A name is looked up once, and the address that was looked at is the one that is connected to. */
-function onlyTo(mayReach: (address: string) => boolean, lookup: LookupFunction): LookupFunction {
-  return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, found) => {
-      const open = (typeof found === 'string' ? [] : found).filter(({ address }) => mayReach(address))
-      const [first] = open
-      if (error !== null || first === undefined) {
-        callback(error ?? new Error(closed(hostname)), options.all === true ? [] : '', 0)
-      } else if (options.all === true) callback(null, open)
-      else callback(null, first.address, first.family)
-    })
-  }
 }

@@ -1,10 +1,12 @@
 // An MCP server of a run with the values of this moment: opened, and with secrets in the place of their names.
 import { expand, type McpCommand, type McpServer, namesIn, typeOf } from '../../domain/mcp/server.ts'
+import { secretsInUrl } from '../../domain/mcp/values.ts'
 import { chosenNames, type SecretChoice } from '../../domain/vault/secret.ts'
 import type { Vault } from '../../domain/vault/vault.ts'
 import type { Queryable } from '../../store/database.ts'
 import { mcpServersOfRun } from '../../store/mcp-servers.ts'
-import { holderOf, openSecret, secretsOf } from '../../store/secrets/run-secrets.ts'
+import { keepGiven } from '../../store/secrets/given-values.ts'
+import { areNamedByOthers, holderOf, openSecret, secretsOf } from '../../store/secrets/run-secrets.ts'
 import { openEnvironment } from '../vault/inline.ts'
 import { openServer } from './values.ts'
 
@@ -37,7 +39,8 @@ export async function resolveServer(
 
 /**
  * The secrets that a run may have, and the variables of its environment, as far as the server names them. A personal
- * secret is there only where the person whose run it is names it in `secrets`: whoever stores a server cannot have other people's sent to it.
+ * secret is there only where the person whose run it is names both it, in `secrets`, and the server: whoever has others'
+ * runs use a server cannot have their secrets sent to it.
  */
 async function valuesFor(
   db: Queryable,
@@ -63,10 +66,15 @@ async function valuesFor(
   const asChosen = await secretsOf(db, run.holder, chosen)
   // What the run's configuration names here, it has chosen, though it be in no list for its sandbox.
   const inScope = chosen === null ? [] : await secretsOf(db, run.holder, null)
-  const isNamed = (name: string) => !run.holder.namedByOthers && chosen?.includes(name)
-  for (const secret of [...inScope, ...asChosen])
-    if (names.includes(secret.name) && (secret.scope !== 'person' || isNamed(secret.name)))
-      values.set(secret.name, { value: openSecret(vault, secret).value, isSecret: true })
+  const isTheirs =
+    !run.holder.namedByOthers && !(await areNamedByOthers(db, run.holder.creator, run.configuration, 'mcp_servers'))
+  const isNamed = (name: string) => isTheirs && chosen?.includes(name)
+  const used = [...inScope, ...asChosen].filter(
+    (secret) => names.includes(secret.name) && (secret.scope !== 'person' || isNamed(secret.name)),
+  )
+  // A command runs in the sandbox, and may say what it gets.
+  if (typeOf(server) === 'stdio') await keepGiven(db, runId, used)
+  for (const secret of used) values.set(secret.name, { value: openSecret(vault, secret).value, isSecret: true })
   return values
 }
 
@@ -103,7 +111,7 @@ export function resolve(server: McpServer, values: LookUp): ResolvedServer {
   const torn = Object.entries(headers).find(([, value]) => /[\r\n\0]/.test(value))
   if (torn !== undefined) return trouble(`The value of its header ${torn[0]} is more than one line.`)
   const secrets = namesIn(server.url ?? '').flatMap((name) => values.get(name)?.value ?? [])
-  secrets.push(...url.searchParams.values())
+  secrets.push(...url.searchParams.values(), ...secretsInUrl(text))
   return { type, url, headers, hidden: [...secrets, ...Object.values(headers).flatMap(withoutScheme)] }
 }
 

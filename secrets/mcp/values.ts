@@ -1,12 +1,6 @@
 // The values of MCP servers as they are kept: sealed where they stand, unless they are nothing but names of secrets.
-import {
-  isHidden,
-  isReference,
-  type McpServers,
-  mapValues,
-  type ValuedServer,
-  withStoredValues,
-} from '../../domain/mcp/server.ts'
+import type { McpServers } from '../../domain/mcp/server.ts'
+import { isHidden, isReference, mapValues, type ValuedServer, withStoredValues } from '../../domain/mcp/values.ts'
 import { invalid } from '../../domain/problem.ts'
 import { sealedBytes, sealedText } from '../../domain/vault/sealed.ts'
 import type { Vault } from '../../domain/vault/vault.ts'

@@ -1,22 +1,23 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { TOOLS_PASS_HEADER } from '../../domain/tools.ts'
 import type { Place } from '../gateway/binding.ts'
 import { createGateway, type Gateway } from '../gateway/gateway.ts'
 import { createToolsDoor } from './door.ts'
 
 const log = { warn: () => {} }
-const holder = { runId: '00000000-0000-4000-8000-000000000000', execution: 1 }
+const holder = { runId: '00000000-0000-4000-8000-000000000000', execution: 1, pass: 'pass-of-it' }
 let port: number
 let server: Server | null = null
 let gateway: Gateway
 let url: string
 let places: Place[] = []
 
-async function listen(answer: (body: string, authorization: string | undefined) => [number, string]): Promise<void> {
+async function listen(answer: (body: string, headers: IncomingHttpHeaders) => [number, string]): Promise<void> {
   server = createServer(async (request, response) => {
-    const [status, body] = answer(await text(request), request.headers.authorization)
+    const [status, body] = answer(await text(request), request.headers)
     response.writeHead(status, { 'content-type': 'application/json' }).end(body)
   })
   await new Promise<void>((resolve) => server?.listen(port, '127.0.0.1', resolve))
@@ -56,10 +57,14 @@ afterEach(async () => {
 const call = (body: string) =>
   fetch(url, { method: 'POST', body, headers: { authorization: 'Bearer amt_1', 'content-type': 'application/json' } })
 
-test('what an agent asks of its tools is handed on with its credential, and answered', async () => {
-  await listen((body, authorization) => [200, JSON.stringify({ body, authorization })])
+test('what an agent asks of its tools is handed on with its credential and the pass of that, and answered', async () => {
+  await listen((body, { authorization, [TOOLS_PASS_HEADER]: pass }) => [
+    200,
+    JSON.stringify({ body, authorization, pass }),
+  ])
   const response = await call('{"id":1}')
-  expect([response.status, await response.json()]).toEqual([200, { body: '{"id":1}', authorization: 'Bearer amt_1' }])
+  const handedOn = { body: '{"id":1}', authorization: 'Bearer amt_1', pass: 'pass-of-it' }
+  expect([response.status, await response.json()]).toEqual([200, handedOn])
 })
 
 test('a call outlasts a restart of the server', async () => {

@@ -2,7 +2,7 @@
 import type http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { TOOLS_API } from '../../domain/tools.ts'
+import { TOOLS_API, TOOLS_PASS_HEADER } from '../../domain/tools.ts'
 import type { Place } from '../gateway/binding.ts'
 import { type CredentialHolder, cachedAuthorize, readCredential } from '../gateway/credential.ts'
 import { handshakeResult, ToolMessage, wantsNone } from './handshake.ts'
@@ -12,7 +12,10 @@ export interface ToolsDoor {
   handle(request: http.IncomingMessage, response: http.ServerResponse): Promise<void>
 }
 
-type Holder = Pick<CredentialHolder, 'runId' | 'execution'>
+interface Holder extends Pick<CredentialHolder, 'runId' | 'execution'> {
+  /** What the server is shown with a call that comes from the run's sandbox. */
+  pass: string
+}
 
 /** Agents wait for a minute at least; a server is started again in some seconds. */
 const PATIENCE_MS = 40_000
@@ -53,8 +56,14 @@ export function createToolsDoor(options: {
     return isNotice ? 'none' : { jsonrpc: '2.0', id: message.id, result }
   }
 
-  /** A host tells where its sandbox is while the agent comes up. A credential that is no good is the server's to refuse. */
-  async function settledPlace(request: http.IncomingMessage, signal: AbortSignal): Promise<Place> {
+  /**
+   * From where a call comes, and what the server is shown with it. A host tells where its sandbox is while the agent
+   * comes up. A credential that is no good is the server's to refuse.
+   */
+  async function settled(
+    request: http.IncomingMessage,
+    signal: AbortSignal,
+  ): Promise<{ place: Place; pass: string | null }> {
     const token = readCredential(request.headers, '') ?? ''
     for (const deadline = Date.now() + PATIENCE_MS; ; ) {
       const isLate = Date.now() > deadline
@@ -66,7 +75,7 @@ export function createToolsDoor(options: {
             { run: holder?.runId, peer: request.socket.remoteAddress },
             'credential used from outside its sandbox',
           )
-        if (place !== 'not yet' || isLate) return place
+        if (place !== 'not yet' || isLate) return { place, pass: holder?.pass ?? null }
       } catch (error) {
         if (isLate) throw error
       }
@@ -113,13 +122,15 @@ export function createToolsDoor(options: {
         const own = await answerHere(request, body)
         if (own === 'none') return void response.writeHead(202).end()
         if (own !== null) return sendJson(response, 200, own)
-        if ((await settledPlace(request, gone.signal)) !== 'inside')
+        const { place, pass } = await settled(request, gone.signal)
+        if (place !== 'inside')
           return refuse(response, 403, "This credential is good only inside of its run's sandbox.")
         const headers = Object.fromEntries(
           passedOn.flatMap((name) =>
             typeof request.headers[name] === 'string' ? [[name, request.headers[name]]] : [],
           ),
         )
+        if (pass !== null) headers[TOOLS_PASS_HEADER] = pass
         const { answer, content } = await ask(request.method ?? 'GET', headers, body, gone.signal)
         const type = answer.headers.get('content-type')
         const allow = answer.headers.get('allow')

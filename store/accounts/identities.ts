@@ -2,7 +2,7 @@
 import { type Selectable, sql } from 'kysely'
 import { asServed } from '../../domain/harness.ts'
 import type { IdentityConfig, IdentityItem } from '../../domain/identity.ts'
-import { shownServers } from '../../domain/mcp/server.ts'
+import { managedServer, withServers } from '../../domain/mcp/values.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { jsonb } from '../json.ts'
@@ -159,7 +159,7 @@ function serve(row: Pick<Selectable<IdentitiesTable>, (typeof served)[number]>):
     harness: config.harness ? asServed(config.harness) : null,
     harness_auth_secrets: config.harness_auth_secrets ?? null,
     inference_providers: config.inference_providers ?? null,
-    mcp_servers: shownServers(config.mcp_servers ?? {}),
+    mcp_servers: withServers(config.mcp_servers ?? {}, managedServer),
     secrets: config.secrets ?? [],
     skills: config.skills ?? [],
     memory: {

@@ -114,6 +114,13 @@ export async function environmentConfig(db: Queryable, team: string, id: string)
   return (await select(db, team).where('id', '=', id).executeTakeFirst())?.config ?? null
 }
 
+/** Of these, those that the team does not have. */
+export async function unknownEnvironments(db: Queryable, team: string, ids: readonly string[]): Promise<string[]> {
+  if (ids.length === 0) return []
+  const known = await select(db, team).where('id', 'in', ids).execute()
+  return ids.filter((id) => !known.some((environment) => environment.id === id))
+}
+
 /** Null when there is none. */
 export async function findEnvironment(db: Queryable, team: string, id: string): Promise<EnvironmentItem | null> {
   const row = await select(db, team).where('id', '=', id).executeTakeFirst()

@@ -82,7 +82,7 @@ export async function replaceItem(
   { kind, uid, by, expected }: { kind: ItemKind; uid: string; by: Principal; expected: number | null },
   { name, content, isDefault }: ItemFields,
 ): Promise<ItemRow | null> {
-  const former = await visible(tx, viewer, kind).where('uid', '=', uid).forNoKeyUpdate().executeTakeFirst()
+  const former = await lockItem(tx, viewer, kind, uid)
   if (!former) return null
   if (expected !== null && expected !== former.version) throw new ItemVersionError(former.version)
   if (isDefault && !former.is_default) await clearDefault(tx, viewer.team, kind)
@@ -108,7 +108,7 @@ export async function replaceItem(
 
 /** Its versions stay, for the runs that used them. Null when there is none. */
 export async function deleteItem(tx: Tx, viewer: ItemViewer, kind: ItemKind, uid: string): Promise<ItemRow | null> {
-  const row = await visible(tx, viewer, kind).where('uid', '=', uid).forNoKeyUpdate().executeTakeFirst()
+  const row = await lockItem(tx, viewer, kind, uid)
   if (!row) return null
   await tx
     .updateTable('shared_items')
@@ -116,6 +116,11 @@ export async function deleteItem(tx: Tx, viewer: ItemViewer, kind: ItemKind, uid
     .where('uid', '=', uid)
     .execute()
   return row
+}
+
+/** For whoever replaces it by something that depends on what it is. Null when there is none. */
+export async function lockItem(tx: Tx, viewer: ItemViewer, kind: ItemKind, uid: string): Promise<ItemRow | null> {
+  return (await visible(tx, viewer, kind).where('uid', '=', uid).forNoKeyUpdate().executeTakeFirst()) ?? null
 }
 
 /** At a former version, where one is named. Null when there is none. */

@@ -17,6 +17,7 @@ export async function refuseUnpriced(
   const what = model === null ? 'What this call costs is' : `The price of ${model}, or of calls of this kind, is`
   return {
     kind: 'not_allowed',
+    reason: 'unpriced',
     message: `${what} not known here, and a budget or credits limit this run. Give its price in AMBIENT_MODELS_FILE, or set AMBIENT_UNPRICED_MODELS=allow.`,
   }
 }

@@ -21,7 +21,7 @@ export async function admitCall(
   const refusal = await refusalOfRun(db, rules, run.runId)
   if (refusal === null) return null
   await noteStop(db, run, refusal)
-  return { kind: 'budget', message: `${refusal.message} ${TELL_AGENT}` }
+  return { kind: 'budget', reason: refusal.reason, message: `${refusal.message} ${TELL_AGENT}` }
 }
 
 /** The words by which a host knows this refusal among an agent's errors: see agents/acp/failures.ts. */

@@ -153,6 +153,7 @@ interface Row {
   created_at: Date
   updated_at: Date
   spent: number
+  unpriced: number
 }
 
 async function readBudgets(
@@ -165,12 +166,14 @@ async function readBudgets(
   const { rows } = await sql<Row>`
     ${before}
     select uid, scope, thing, period, limit_micro_usd, percents, created_at, updated_at,
-      coalesce((
-        select ${spent} from spending
-        where spending.scope = budgets.scope and spending.thing = budgets.thing and spending.team = budgets.team
-          and ${inPeriod(rules)}
-      ), 0) as spent
-    from budgets ${which}
+      coalesce(used.spent, 0) as spent, coalesce(used.unpriced_calls, 0) as unpriced
+    from budgets
+    left join lateral (
+      select ${spent} as spent, unpriced_calls from spending
+      where spending.scope = budgets.scope and spending.thing = budgets.thing and spending.team = budgets.team
+        and ${inPeriod(rules)}
+    ) as used on true
+    ${which}
     order by ${order} created_at, uid
   `.execute(db)
   return rows.map((row) => ({
@@ -181,6 +184,7 @@ async function readBudgets(
     limit: moneyOf(row.limit_micro_usd * rules.creditsPerDollar, row.limit_micro_usd),
     spent: moneyOf(row.spent * rules.creditsPerDollar, row.spent),
     percent: percentOf(row.spent, row.limit_micro_usd),
+    unpriced_calls: row.unpriced,
     is_used_up: row.spent >= row.limit_micro_usd,
     alert_percents: row.percents,
     created_at: row.created_at.toISOString(),

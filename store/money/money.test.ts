@@ -173,7 +173,11 @@ test('a run below its budget goes on, and at it the next call does not go out', 
   expect(await stopOfTurn(db, runId)).toBeNull()
   await spend(runId, 1)
   const refusal = await admitCall(db, rules, { runId, execution: 1 }, { free: false })
-  expect(refusal).toEqual({ kind: 'budget', message: expect.stringContaining('The budget of this run is used up') })
+  expect(refusal).toEqual({
+    kind: 'budget',
+    reason: 'budget',
+    message: expect.stringContaining('The budget of this run is used up'),
+  })
   expect(await admitCall(db, rules, { runId, execution: 1 }, { free: true })).toBeNull()
   const question = await stopOfTurn(db, runId)
   expect(question).toMatchObject({ title: expect.stringContaining('Raise it'), options: [] })
@@ -376,7 +380,9 @@ test('a sandbox whose host is lost is charged up to when the host was last heard
 
 test('budgets are listed with what is spent of them', async () => {
   await budget({}, 10_000)
-  await spend(await run(), 2_555)
+  const id = await run()
+  await spend(id, 2_555)
+  await charge(call(id, 0, { cost: null }))
   expect(await listBudgets(db, rules, team)).toEqual([
     expect.objectContaining({
       scope: 'team',
@@ -385,6 +391,7 @@ test('budgets are listed with what is spent of them', async () => {
       limit: { usd: 0.01, credits: 1 },
       spent: { usd: 0.002555, credits: 0.2555 },
       percent: 25.5,
+      unpriced_calls: 1,
       is_used_up: false,
     }),
   ])

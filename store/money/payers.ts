@@ -1,6 +1,9 @@
 // Who can have a budget.
 import { OPERATOR } from '../../domain/permission.ts'
+import { findIdentity } from '../accounts/identities.ts'
+import { findMember } from '../accounts/teams.ts'
 import type { Queryable } from '../database.ts'
+import { findSchedule } from '../schedules/schedules.ts'
 
 /** Whether the team has such a schedule, or such a person or service account; itself it has. */
 export async function isPayer(
@@ -10,30 +13,7 @@ export async function isPayer(
   uid: string,
 ): Promise<boolean> {
   if (scope === 'team') return uid === team
-  if (scope === 'schedule') {
-    const schedule = await db
-      .selectFrom('schedules')
-      .select('id')
-      .where('team', '=', team)
-      .where('id', '=', uid)
-      .where('deleted_at', 'is', null)
-      .executeTakeFirst()
-    return schedule !== undefined
-  }
+  if (scope === 'schedule') return (await findSchedule(db, { team, uid: OPERATOR.uid, seesAll: true }, uid)) !== null
   if (uid === OPERATOR.uid) return true
-  const member = await db
-    .selectFrom('members')
-    .select('person')
-    .where('team', '=', team)
-    .where('person', '=', uid)
-    .executeTakeFirst()
-  if (member) return true
-  const identity = await db
-    .selectFrom('identities')
-    .select('uid')
-    .where('team', '=', team)
-    .where('uid', '=', uid)
-    .where('deleted_at', 'is', null)
-    .executeTakeFirst()
-  return identity !== undefined
+  return (await findMember(db, team, uid)) !== null || (await findIdentity(db, team, uid)) !== null
 }

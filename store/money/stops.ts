@@ -1,7 +1,8 @@
 // Runs that are paused: their model calls are not passed on until there is money for them again.
 import { sql } from 'kysely'
 import type { MoneyRules } from '../../domain/money/rules.ts'
-import type { StopReason } from '../../domain/money/words.ts'
+import { wayOn } from '../../domain/money/text.ts'
+import type { BudgetScope, StopReason } from '../../domain/money/words.ts'
 import { isTerminal } from '../../domain/state.ts'
 import type { AgentQuestion, ExecutionRef } from '../../workflows/contract.ts'
 import type { Db, Queryable } from '../database.ts'
@@ -52,11 +53,25 @@ export async function stopOfTurn(db: Queryable, runId: string): Promise<AgentQue
   return row ? { questionId: row.uid, title: row.title, options: [] } : null
 }
 
-/** Why the questions of these ids were asked; of those that are about money. */
-export async function stopReasons(db: Queryable, uids: readonly string[]): Promise<Map<string, StopReason>> {
-  if (uids.length === 0) return new Map()
-  const rows = await db.selectFrom('budget_stops').select(['uid', 'reason']).where('uid', 'in', uids).execute()
-  return new Map(rows.map(({ uid, reason }) => [uid, reason]))
+/** What a person can do that a run goes on, whose question of this id is about money; null: it is about something else. */
+export async function wayOnFrom(db: Queryable, questionId: string): Promise<string | null> {
+  const row = await db
+    .selectFrom('budget_stops')
+    .leftJoin('budgets', 'budgets.uid', 'budget_stops.budget_uid')
+    .select(['reason', 'budgets.uid', 'scope', 'thing'])
+    .where('budget_stops.uid', '=', questionId)
+    .executeTakeFirst()
+  return row ? wayOnOf(row.reason, row) : null
+}
+
+/** By a row of `budget_stops` with its budget. */
+export function wayOnOf(
+  reason: StopReason,
+  { uid, scope, thing }: { uid: string | null; scope: BudgetScope | null; thing: string | null },
+): string {
+  if (reason === 'credits') return wayOn(null)
+  if (uid === null || scope === null || thing === null) return 'The budget is gone: the run goes on by itself.'
+  return wayOn({ uid, scope, thing })
 }
 
 const GO_ON: Readonly<Record<StopReason, string>> = {

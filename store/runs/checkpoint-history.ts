@@ -61,6 +61,19 @@ async function unlessForked(deletion: Promise<unknown>): Promise<void> {
   }
 }
 
+/** Of a run: it has been over for as long as workspaces are kept, and nobody comes back to it. */
+export const isForgotten = (workspaceHours: number) => sql<boolean>`
+  runs.state = any(${[...terminalStates]}::text[])
+    and runs.finished_at < now() - make_interval(hours => ${workspaceHours}::integer)
+    and coalesce(runs.workspace_until < now(), true)
+    -- A sandbox is kept an hour at most; one that is noted longer has lost its workflow.
+    and not (runs.sandbox_running and runs.finished_at > now() - interval '2 hours')
+    and not exists (
+      select from mail
+      where mail.run_id = runs.id and mail.kind = 'prompt' and mail.accepted_at is null
+    )
+`
+
 /**
  * Removes the checkpoints that nobody will come back to: of runs that have been
  * over for as long as workspaces are kept, and those that never became whole.
@@ -68,17 +81,7 @@ async function unlessForked(deletion: Promise<unknown>): Promise<void> {
  * for as long itself. Returns how many.
  */
 export async function dropOldCheckpoints(db: Db, workspaceHours: number): Promise<number> {
-  const isOver = sql<boolean>`
-    runs.state = any(${[...terminalStates]}::text[])
-      and runs.finished_at < now() - make_interval(hours => ${workspaceHours}::integer)
-      and coalesce(runs.workspace_until < now(), true)
-      -- A sandbox is kept an hour at most; one that is noted longer has lost its workflow.
-      and not (runs.sandbox_running and runs.finished_at > now() - interval '2 hours')
-      and not exists (
-        select from mail
-        where mail.run_id = runs.id and mail.kind = 'prompt' and mail.accepted_at is null
-      )
-  `
+  const isOver = isForgotten(workspaceHours)
   await sql`
     update runs set forked_checkpoint_id = null where forked_checkpoint_id is not null and ${isOver}
   `.execute(db)

@@ -131,11 +131,16 @@ async function insertToolCredential(tx: Tx, { runId, execution }: ExecutionRef):
   return token
 }
 
+export interface FoundToolCredential extends ExecutionRef {
+  /** By which the gateway shows the server that a call has come through it: an agent does not know it. */
+  pass: string
+}
+
 /** As {@link findCredential}. */
-export async function findToolCredential(db: Queryable, token: string): Promise<ExecutionRef | null> {
+export async function findToolCredential(db: Queryable, token: string): Promise<FoundToolCredential | null> {
   const row = await db
     .selectFrom('tool_credentials')
-    .select(['run_id as runId', 'execution'])
+    .select(['run_id as runId', 'execution', 'pass'])
     .where('token_hash', '=', hashOfSecret(token))
     .executeTakeFirst()
   return row ?? null

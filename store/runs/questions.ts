@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import type { RunItem } from '../../domain/run.ts'
 import type { AgentQuestion } from '../../workflows/contract.ts'
 import type { Queryable, Tx } from '../database.ts'
-import { stopReasons } from '../money/stops.ts'
+import { wayOnFrom, wayOnOf } from '../money/stops.ts'
 import { findAsk } from './asks.ts'
 import { insertMail, promptBody } from './mail.ts'
 
@@ -16,7 +16,7 @@ export type AnswerOutcome =
   | { kind: 'unknown_question' }
   | { kind: 'already_answered' }
   /** What is asked is for more to spend. */
-  | { kind: 'about_money' }
+  | { kind: 'about_money'; nextStep: string }
   | { kind: 'no_free_text' }
   /** `words`: it may be answered by a word for an option. */
   | { kind: 'unknown_option'; options: Options; words: boolean }
@@ -49,7 +49,8 @@ export async function answerQuestion(
   if (!question) return { kind: 'unknown_question' }
   if (question.answer_id !== null || question.closed_at !== null) return { kind: 'already_answered' }
   const questionId = question.question_id
-  if ((await stopReasons(tx, [questionId])).size > 0) return { kind: 'about_money' }
+  const nextStep = await wayOnFrom(tx, questionId)
+  if (nextStep !== null) return { kind: 'about_money', nextStep }
   const ask = await findAsk(tx, runId, questionId)
   if ('text' in answer && !ask?.freeText) return { kind: 'no_free_text' }
   const optionId = 'text' in answer ? null : chooseOption(question.options, answer.option)
@@ -123,7 +124,8 @@ export async function openQuestions(
     )
     .select(['questions.run_id', 'questions.question_id', 'questions.title', 'questions.options', 'asked.data'])
     .leftJoin('budget_stops', 'budget_stops.uid', 'questions.question_id')
-    .select(['asks.free_text', 'budget_stops.reason'])
+    .leftJoin('budgets', 'budgets.uid', 'budget_stops.budget_uid')
+    .select(['asks.free_text', 'budget_stops.reason', 'budgets.uid', 'budgets.scope', 'budgets.thing'])
     .where('questions.run_id', 'in', runIds)
     .where('questions.closed_at', 'is', null)
     .where('questions.answer_id', 'is', null)
@@ -139,7 +141,7 @@ export async function openQuestions(
       tool_call: isRecord(toolCall) ? toolCall : null,
       options,
       ...(row.free_text !== null && { free_text: row.free_text }),
-      ...(row.reason !== null && { about: row.reason }),
+      ...(row.reason !== null && { about: row.reason, next_step: wayOnOf(row.reason, row) }),
     }
     open.set(row.run_id, [...questions, question])
   }

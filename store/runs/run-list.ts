@@ -6,11 +6,14 @@ import { wantedIn } from '../../domain/search.ts'
 import type { RunState } from '../../domain/state.ts'
 import type { Queryable } from '../database.ts'
 import type { Reader, Visibility } from './run-access.ts'
-import { type Branch, branchesOf, idsIn } from './run-branches.ts'
+import { type Branch, branchesOf, type Condition, idsIn } from './run-branches.ts'
 import { respelled, type Term, termsFor } from './run-search.ts'
 import { selectRuns, serveRuns } from './runs.ts'
 
-export const sortColumns = ['updated_at', 'created_at', 'title', 'agent'] as const
+/** What lists may be sorted by, with the column that has it. Oz calls the skill that a run works by its agent. */
+const columns = { updated_at: 'updated_at', created_at: 'created_at', title: 'title', agent: 'skill' } as const
+type Order = keyof typeof columns
+export const runOrders = Object.keys(columns) as Order[]
 
 export interface RunFilter {
   /** Whose list it is: of their team. */
@@ -42,7 +45,7 @@ export interface RunFilter {
 }
 
 export interface RunOrder {
-  by: (typeof sortColumns)[number]
+  by: Order
   direction: 'asc' | 'desc'
 }
 
@@ -54,7 +57,8 @@ export interface RunPage {
 
 /** The last row of a page: its value in the sort column, and its id. */
 export interface PagePosition {
-  value: string
+  /** Null: it has none, as runs without a skill. They come last in either direction. */
+  value: string | null
   id: string
 }
 
@@ -83,12 +87,12 @@ async function readPage(db: Queryable, query: RunListQuery, terms: readonly Term
   // All columns are asked for, so it is planned for the values that it is asked with: see store/prepared.ts.
   const rows = await selectRuns(db)
     .innerJoin(sql<{ id: string }>`(${page})`.as('page'), 'page.id', 'runs.id')
-    .orderBy(`runs.${order.by}`, order.direction)
+    .orderBy(`runs.${columns[order.by]}`, (by) => by[order.direction]().nullsLast())
     .orderBy('runs.id', order.direction)
     .execute()
   const shown = rows.slice(0, limit)
   const last = shown.at(-1)
-  const value = last?.[order.by]
+  const value = last?.[columns[order.by]]
   return {
     runs: await serveRuns(db, shown),
     next:
@@ -103,19 +107,21 @@ export function pageOf(
   { filter, order, after, limit }: RunListQuery,
   terms: readonly Term[],
 ): RawBuilder<unknown> | null {
-  const column = sql.ref(`runs.${order.by}`)
+  const column = columnOf(order)
   const direction = sql.raw(order.direction)
   const count = limit + 1
-  const branches = branchesOf(filter, order, terms).map(
-    ({ conditions, search }: Branch) => sql`
+  const branches = branchesOf(filter, order, terms)
+    .flatMap((branch) => onPage(branch, order, after))
+    .map(
+      ({ conditions, search }) => sql`
       select runs.id, ${column} as value
       from runs
       ${search === null ? sql`` : sql`join run_search on run_search.run_id = runs.id and ${search}`}
-      where ${sql.join([...conditions, ...(after === null ? [] : [beyond(order, after)])], sql` and `)}
+      where ${sql.join(conditions, sql` and `)}
       order by ${column} ${direction}, runs.id ${direction}
       limit ${count}
     `,
-  )
+    )
   const [only] = branches
   if (only === undefined || branches.length === 1) return only ?? null
   return sql`
@@ -123,13 +129,33 @@ export function pageOf(
       branches.map((branch) => sql`(${branch})`),
       sql` union all `,
     )}) as branches
-    order by value ${direction}, id ${direction}
+    order by value ${direction} nulls last, id ${direction}
     limit ${count}
   `
 }
 
-function beyond({ by, direction }: RunOrder, { value, id }: PagePosition) {
-  const type = by.endsWith('_at') ? sql`timestamptz` : sql`text`
-  const comparison = direction === 'asc' ? sql`>` : sql`<`
-  return sql<boolean>`(${sql.ref(`runs.${by}`)}, runs.id) ${comparison} (${value}::${type}, ${id}::uuid)`
+const columnOf = ({ by }: RunOrder) => sql.ref(`runs.${columns[by]}`)
+
+/**
+ * The branch from the page's beginning on. Where runs may lack what they are
+ * ordered by, those that do are a branch of their own: an index has them at one
+ * end, which in one of the directions is the wrong one.
+ */
+function onPage({ conditions, search }: Branch, order: RunOrder, after: PagePosition | null): Branch[] {
+  const from = (...more: Condition[]): Branch => ({ conditions: [...conditions, ...more], search })
+  if (order.by !== 'agent') return [after === null ? from() : from(beyond(order, after))]
+  const column = columnOf(order)
+  const [present, missing]: [Condition, Condition] = [sql`${column} is not null`, sql`${column} is null`]
+  if (after === null) return [from(present), from(missing)]
+  if (after.value === null) return [from(missing, beyondId(order, after))]
+  return [from(present, beyond(order, after)), from(missing)]
 }
+
+const comparison = ({ direction }: RunOrder) => (direction === 'asc' ? sql`>` : sql`<`)
+
+function beyond(order: RunOrder, { value, id }: PagePosition): Condition {
+  const type = order.by.endsWith('_at') ? sql`timestamptz` : sql`text`
+  return sql`(${columnOf(order)}, runs.id) ${comparison(order)} (${value}::${type}, ${id}::uuid)`
+}
+
+const beyondId = (order: RunOrder, { id }: PagePosition): Condition => sql`runs.id ${comparison(order)} ${id}::uuid`

@@ -7,13 +7,8 @@ import { failureCodes } from '../../domain/failure.ts'
 import { isRunBranch, runBranch } from '../../domain/git/branch.ts'
 import { asServed, defaultPolicy } from '../../domain/harness.ts'
 import type { ExecutionOrder } from '../../domain/host-api.ts'
-import {
-  MCP_START_SECONDS,
-  type McpServerOrder,
-  type McpServers,
-  typeOf,
-  withShownServers,
-} from '../../domain/mcp/server.ts'
+import { MCP_START_SECONDS, type McpServerOrder, type McpServers, typeOf } from '../../domain/mcp/server.ts'
+import { configWithServers, shownServer } from '../../domain/mcp/values.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { Concurrency } from '../../domain/queue.ts'
 import { type AgentConfig, type InlineEnvironment, type RunItem, withoutSecrets } from '../../domain/run.ts'
@@ -28,6 +23,7 @@ import { RunNotFoundError, refuseOlder } from '../locking.ts'
 import { moneyOf } from '../money/usage.ts'
 import { queuePlaces } from '../queue/queue.ts'
 import type { RunsTable, Schema } from '../schema.ts'
+import { inheritGiven } from '../secrets/given-values.ts'
 import { usedSecrets } from '../secrets/run-secrets.ts'
 import { insertRunSkills, servedSkills, skillsColumn } from '../skills/run-skills.ts'
 import { artifactsOf } from './artifacts.ts'
@@ -122,6 +118,7 @@ export async function insertRun(
       ...row,
       id,
       state: 'QUEUED',
+      skill: skills[0]?.name ?? null,
       parent_run_id: parent?.id ?? null,
       root_run_id: parent?.rootRunId ?? id,
       forked_from_run_id: fork?.from.run_id ?? null,
@@ -132,6 +129,7 @@ export async function insertRun(
     .returning('team')
     .executeTakeFirstOrThrow()
   await insertRunSkills(tx, { runId: id, team }, skills)
+  if (fork) await inheritGiven(tx, { from: fork.from.run_id, to: id })
   await insertSearch(tx, { ...run, id, team, skills: skills.map(({ name }) => name) })
   const mailId = await insertMail(
     tx,
@@ -422,7 +420,7 @@ function statusMessage(
 /** The configuration as asked for, with what the server chose in its place. */
 function resolvedConfig(row: RunRow): Record<string, unknown> {
   return {
-    ...withShownServers(row.config),
+    ...configWithServers(row.config, shownServer),
     ...(row.environment_id === null ? {} : { environment_id: row.environment_id }),
     model_id: row.model,
     worker_host: row.pool,

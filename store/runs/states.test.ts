@@ -249,13 +249,13 @@ test('a credential is good until it is replaced, its sandbox ends, or a newer ex
   const { runId } = await begunRun()
   const ref = { runId, execution: 1 }
   const { token: first, toolToken } = await issueCredentials(database.db, ref)
-  expect(await findToolCredential(database.db, toolToken)).toEqual(ref)
+  expect(await findToolCredential(database.db, toolToken)).toMatchObject(ref)
   // What an agent reaches its tools by opens no model, and the reverse.
   expect(await findCredential(database.db, toolToken)).toBeNull()
   expect(await findToolCredential(database.db, first)).toBeNull()
   expect(await findCredential(database.db, first)).toMatchObject(ref)
   const { token: second } = await issueCredentials(database.db, ref)
-  expect(await findToolCredential(database.db, toolToken)).toEqual(ref)
+  expect(await findToolCredential(database.db, toolToken)).toMatchObject(ref)
   expect(await findCredential(database.db, first)).toBeNull()
   expect(await findCredential(database.db, second)).toMatchObject(ref)
   await activities.recordSandbox({ ...ref, running: false, workspaceKept: true })

@@ -1,6 +1,6 @@
 // Schedules as the API shows them.
 import { asServed } from '../../domain/harness.ts'
-import { withShownServers } from '../../domain/mcp/server.ts'
+import { configWithServers, managedServer } from '../../domain/mcp/values.ts'
 import type { Principal } from '../../domain/permission.ts'
 import type { AgentConfig } from '../../domain/run.ts'
 import type { ScheduleItem } from '../../domain/schedule.ts'
@@ -36,7 +36,7 @@ export async function serveSchedules(
     mode: row.mode ?? 'normal',
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
-    agent_config: row.agent_config && withHarness(withShownServers(row.agent_config)),
+    agent_config: row.agent_config && withHarness(configWithServers(row.agent_config, managedServer)),
     agent_uid: row.agent_uid,
     metadata: row.metadata,
     environment: environments.get(environmentOf(row) ?? '') ?? null,

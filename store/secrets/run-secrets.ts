@@ -94,20 +94,29 @@ export const secretsOfBuild = (db: Queryable, team: string, environmentId: strin
   )
 
 /**
- * Whether the names in `config.secrets` are not those of the person whose run it is: what a profile of the team, a
- * service account or a schedule says, others have written, who are not to get at somebody's personal secrets by it.
+ * Whether the names in `config.secrets`, or the servers in `config.mcp_servers`, are not those of the person whose run it
+ * is: what a profile of the team, a service account or a schedule says, others have written, who are not to get at
+ * somebody's personal secrets by it. In a profile of one's own an admin may have written as well.
  */
 export async function areNamedByOthers(
   db: Queryable,
   creator: Principal,
   configuration: Pick<RunConfiguration, 'sources'> | null,
+  field: 'secrets' | 'mcp_servers' = 'secrets',
 ): Promise<boolean> {
-  for (let source = configuration?.sources.secrets; ; ) {
+  for (let source = configuration?.sources[field]; ; ) {
     if (source === undefined || source.type === 'request') return false
-    const { type, uid } = source
+    const { type, uid, version = 0 } = source
     if (uid === undefined) return true
     if (type === 'profile') {
-      const own = db.selectFrom('shared_items').select('uid').where('uid', '=', uid).where('owner', '=', creator.uid)
+      const own = db
+        .selectFrom('shared_item_versions')
+        .innerJoin('shared_items', 'shared_items.uid', 'shared_item_versions.uid')
+        .select('shared_items.uid')
+        .where('shared_items.uid', '=', uid)
+        .where('owner', '=', creator.uid)
+        .where('shared_item_versions.version', '=', version)
+        .where('shared_item_versions.created_by', '=', creator.uid)
       return (await own.executeTakeFirst()) === undefined
     }
     if (type !== 'parent_run' && type !== 'forked_run') return true
@@ -119,7 +128,7 @@ export async function areNamedByOthers(
       .where('created_by', '=', creator.uid)
       .executeTakeFirst()
     if (!from) return true
-    source = from.configuration?.sources.secrets
+    source = from.configuration?.sources[field]
   }
 }
 
@@ -140,7 +149,12 @@ export const formerValues = (vault: Vault, secrets: readonly ChosenSecret[]): st
 export async function holderOf(
   db: Queryable,
   runId: string,
-): Promise<{ holder: SecretHolder; config: AgentConfig; environment: InlineEnvironment } | null> {
+): Promise<{
+  holder: SecretHolder
+  config: AgentConfig
+  configuration: RunConfiguration | null
+  environment: InlineEnvironment
+} | null> {
   const row = await db
     .selectFrom('runs')
     .select([
@@ -161,6 +175,7 @@ export async function holderOf(
   const creator = { type: row.created_by_type, uid: row.created_by }
   return {
     config: row.config,
+    configuration: row.configuration,
     environment: row.environment ?? { repos: [], setup_commands: [], env: {} },
     holder: {
       team: row.team,

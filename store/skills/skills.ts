@@ -12,8 +12,12 @@ export interface KnownSkill extends Omit<PinnedSkill, 'content'> {
   readAt: Date
 }
 
-/** By environment and place in it, those that cannot be used among them. */
-export async function knownSkills(db: Queryable, team: string): Promise<KnownSkill[]> {
+/** By environment and place in it. `repo`: those of this one alone, `owner/repo`. Unset: with those that cannot be used. */
+export async function knownSkills(
+  db: Queryable,
+  team: string,
+  { repo = null, withMalformed = true }: { repo?: string | null; withMalformed?: boolean } = {},
+): Promise<KnownSkill[]> {
   const { rows } = await sql<KnownSkill>`
     select skills.environment_id as "environmentId", environments.name as environment,
       skills.owner, skills.repo, skills.url, skills.path, skills.revision, skills.name, skills.description,
@@ -28,6 +32,8 @@ export async function knownSkills(db: Queryable, team: string): Promise<KnownSki
     from skills
     join environments on environments.id = skills.environment_id
     where environments.team = ${team} and environments.deleted_at is null
+      and (${repo}::text is null or lower(skills.owner || '/' || skills.repo) = lower(${repo}))
+      and (${withMalformed} or skills.problem is null)
     order by environments.name, environments.id, skills.position, skills.path
   `.execute(db)
   return rows

@@ -124,7 +124,7 @@ describe('a run and all that it began', () => {
     const all = [root, child, grandchild, asking, inLine, ...begun]
     expect((body.cancelled_run_ids as string[]).toSorted()).toEqual(all.toSorted())
     for (const runId of all) await stack.until(runId, 'CANCELLED')
-    for (const runId of all) await expect.poll(() => leftovers(runId), { timeout: 5_000 }).toEqual([])
+    for (const runId of all) await expect.poll(() => leftovers(runId)).toEqual([])
     expect(Date.now() - began).toBeLessThan(15_000)
     for (const runId of all) expect(await ends(runId)).toEqual(['oz_run_cancelled'])
   })

@@ -101,6 +101,6 @@ describe('the command line', () => {
   test('leaves no process of these runs behind', async () => {
     const { body } = await stack.call<{ runs: { run_id: string }[] }>('GET', '/api/v1/agent/runs')
     expect(body.runs.length).toBeGreaterThan(3)
-    for (const { run_id } of body.runs) await expect.poll(() => leftovers(run_id), { timeout: 10_000 }).toEqual([])
+    for (const { run_id } of body.runs) await expect.poll(() => leftovers(run_id)).toEqual([])
   })
 })

@@ -71,8 +71,12 @@ test.each(cases.map((parts) => [parts.join(', '), parts] as const))(
     for (const { gate } of runs) stack.model.release(gate)
 
     for (const { host, id, runId } of runs) {
-      await stack.until(runId, 'SUCCEEDED')
+      const { request_usage: used } = await stack.until(runId, 'SUCCEEDED')
       expect(stack.model.steps(id), host).toEqual([0, 1, 2])
+      // What it has cost is what the model's server has counted, whatever was killed.
+      const own = stack.model.requests.filter(({ scriptId }) => scriptId === id)
+      const counted = own.reduce((sum, { usage }) => sum + (usage ? usage.inputTokens + usage.outputTokens : 0), 0)
+      expect(used?.total_tokens, host).toBe(counted)
       const events = await stack.events(runId)
       expect(
         events.map(({ sequence }) => sequence),

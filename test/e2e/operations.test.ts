@@ -84,9 +84,7 @@ describe('metrics', () => {
       expect(supervisor.get(`ambient_part_up{part="${name}"}`), name).toBe(1)
 
     // What the worker counts, it counts after it has recorded it.
-    await expect
-      .poll(async () => sum(await part(1), 'ambient_run_state_changes_total', 'state="FAILED"'), { timeout: 5_000 })
-      .toBe(1)
+    await expect.poll(async () => sum(await part(1), 'ambient_run_state_changes_total', 'state="FAILED"')).toBe(1)
     const worker = await part(1)
     expect(sum(worker, 'ambient_run_failures_total', 'phase="turn"', 'code="command_failed"')).toBe(1)
     expect(worker.get('ambient_queue_wait_seconds_count{pool="default"}')).toBe(2)
@@ -155,7 +153,7 @@ test('runs are found in Temporal by their state, agent, source, pool and parent'
       for await (const { workflowId } of client.workflow.list({ query })) found.push(workflowId)
       return found
     }
-    await expect.poll(() => find(`AmbientParent = "${parent}"`), { timeout: 10_000 }).toEqual([child])
+    await expect.poll(() => find(`AmbientParent = "${parent}"`)).toEqual([child])
     const query = [
       'AmbientState = "FAILED"',
       'AmbientAgent = "command"',
@@ -164,7 +162,7 @@ test('runs are found in Temporal by their state, agent, source, pool and parent'
       'AmbientTeam = "default"',
       'AmbientPriority = 5',
     ].join(' and ')
-    await expect.poll(() => find(query), { timeout: 10_000 }).toEqual([child])
+    await expect.poll(() => find(query)).toEqual([child])
   } finally {
     await connection.close()
   }
@@ -213,7 +211,7 @@ describe('a host of another machine', () => {
 
     const drained = cli<WorkerItem>('workers', 'drain', id, '--wait', '--json')
     await expect
-      .poll(async () => (await workersList()).find((worker) => worker.worker_id === id)?.state, { timeout: 5_000 })
+      .poll(async () => (await workersList()).find((worker) => worker.worker_id === id)?.state)
       .toBe('draining')
     const waiting = await stack.start(command('echo later', { worker_host: 'gpu' }))
     await execa('touch', [gate])

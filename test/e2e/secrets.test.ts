@@ -1,19 +1,39 @@
 // Keys and values that are nobody's business are found nowhere but where they are used.
-import { createHash, randomUUID } from 'node:crypto'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
-import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { RunEvent } from '../../domain/event.ts'
 import { REDACTED } from '../../domain/vault/redaction.ts'
-import { createDatabase } from '../../store/database.ts'
-import { workflowId } from '../../workflows/contract.ts'
-import { type BothHosts, hostKinds, poolOf, startBothHosts } from '../support/both-hosts.ts'
+import {
+  type BothHosts,
+  hostKinds,
+  type JoinedHost,
+  joinHost,
+  type Place,
+  poolOf,
+  startBothHosts,
+} from '../support/both-hosts.ts'
+import { AGENT_CACHE } from '../support/caches.ts'
 import { script } from '../support/model-server.ts'
-import { sampleRepository } from '../support/repository.ts'
+import {
+  encodingsOf,
+  everyRow,
+  filesWith,
+  found,
+  foundInImage,
+  historyOf,
+  newestCheckpoint,
+  PRINT_ALL,
+  plant,
+  sha256,
+} from '../support/planted.ts'
 import type { Stack } from '../support/stack.ts'
-import { temporalBinary } from '../support/temporal.ts'
+
+const PLANTED =
+  'planted secrets reach the agent, and are found nowhere else: however it prints them, though it commits them, and though it began with what a set-up that has them has prepared'
 
 let both: BothHosts
 let stack: Stack
@@ -56,47 +76,38 @@ for (const host of hostKinds) {
       await finish()
     })
 
-    test("a run's credential is worth nothing after its sandbox", async () => {
-      // By its form it would be hidden in the transcript.
+    test("a run's credentials are worth nothing after its sandbox: not for models, nor for tools, nor for MCP servers", async () => {
+      // By their form they would be hidden in the transcript.
+      const tell = 'echo "$OPENAI_API_KEY:$AMBIENT_MCP_TOKEN" | sed "s/./& /g"'
       const runId = await stack.start({
         prompt: 'say it',
-        config: {
-          ...here,
-          harness: { type: 'command', command: ['sh', '-c', 'echo "$OPENAI_API_KEY" | sed "s/./& /g"'] },
-        },
+        config: { ...here, harness: { type: 'command', command: ['sh', '-c', tell] } },
       })
       await stack.until(runId, 'SUCCEEDED')
-      const credential = String(
-        (await stack.events(runId)).find(({ kind }) => kind === 'output')?.data.text,
-      ).replaceAll(' ', '')
-      expect(credential.length).toBeGreaterThan(20)
-      const ask = async () => {
-        const response = await fetch(`http://127.0.0.1:${stack.env.AMBIENT_GATEWAY_PORT}/openai/chat/completions`, {
+      const told = (await stack.events(runId)).find(({ kind }) => kind === 'output')?.data.text
+      const [model = '', tools = ''] = String(told).replaceAll(' ', '').split(':')
+      expect([model, tools]).toEqual([expect.stringMatching(credentials), expect.stringMatching(credentials)])
+      const ask = async (path: string, credential: string, body: object) => {
+        const response = await fetch(`http://127.0.0.1:${stack.env.AMBIENT_GATEWAY_PORT}${path}`, {
           method: 'POST',
           headers: { authorization: `Bearer ${credential}`, 'content-type': 'application/json' },
-          body: JSON.stringify({ model: 'any', messages: [{ role: 'user', content: 'hello' }] }),
+          body: JSON.stringify(body),
         })
-        await response.body?.cancel()
-        return response.status
+        return `${response.status} ${await response.text()}`
       }
-      await expect.poll(ask, { timeout: 15_000 }).toBe(401)
+      const refused = expect.stringMatching(/^401 .*good only while its run's sandbox is held/)
+      const call = { model: 'any', messages: [{ role: 'user', content: 'hello' }] }
+      await expect.poll(() => ask('/openai/chat/completions', model, call)).toEqual(refused)
+      const progress = { name: 'post_progress', arguments: { message: 'Late' } }
+      const use = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: progress }
+      await expect.poll(() => ask('/mcp', tools, use)).toEqual(refused)
+      expect(await ask('/mcp-servers/any', tools, use)).toEqual(refused)
     })
 
     test("a workflow's history has neither keys, nor values of the environment, nor the prompt", async () => {
       const { id, runId, planted, finish } = await runAtWork()
       await finish()
-      const address = `127.0.0.1:${stack.env.AMBIENT_TEMPORAL_PORT}`
-      const { stdout } = await execa(temporalBinary(), [
-        'workflow',
-        'show',
-        '--address',
-        address,
-        '-w',
-        workflowId(runId),
-        '--output',
-        'json',
-      ])
-      const history = JSON.stringify(decodePayloads(JSON.parse(stdout)))
+      const history = await historyOf(stack, runId)
       expect(history).toContain(runId)
       for (const secret of [...realKeys(), planted, 'SCRIPT64', id]) expect(history).not.toContain(secret)
       expect(history).not.toMatch(credentials)
@@ -144,133 +155,7 @@ for (const host of hostKinds) {
       await finish()
     })
 
-    test('planted secrets reach the agent, and are found nowhere else: however it prints them, and though it commits them', async () => {
-      const planted = await plant()
-      const control = `control-${randomUUID()}`
-      const runId = await stack.start({
-        prompt: `Say ${control}`,
-        agent_identity_uid: planted.agent,
-        config: {
-          ...here,
-          environment_id: planted.environment,
-          harness: { type: 'command', command: ['/bin/sh', '-c', PRINT_ALL, 'sh', control] },
-          secrets: planted.names,
-        },
-      })
-      const isHeld = ({ kind, data }: RunEvent) => kind === 'output' && data.text === 'held'
-      await stack.untilEvent(runId, isHeld)
-      const needles = planted.values.flatMap(encodingsOf)
-
-      const commandLines = await Promise.all(
-        (await readdir('/proc'))
-          .filter((name) => /^\d+$/.test(name))
-          .map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
-      )
-      expect(found(commandLines.join('\n'), needles)).toEqual([])
-      if (host === 'docker') {
-        const of = `label=ambient.run=${runId}`
-        const containers = (await execa('docker', ['ps', '-aq', '--filter', of])).stdout.split('\n')
-        const inspected = (await execa('docker', ['inspect', ...containers])).stdout
-        expect(inspected).toContain(runId)
-        expect(found(inspected, needles)).toEqual([])
-        const images = (await execa('docker', ['inspect', '--format', '{{.Image}}', ...containers])).stdout.split('\n')
-        expect(found((await execa('docker', ['image', 'inspect', ...images])).stdout, needles)).toEqual([])
-      }
-
-      const { data } = both.places[host]
-      await writeFile(join(data, 'runs', runId, 'workspace', 'project', 'release'), '')
-      await stack.until(runId, 'SUCCEEDED')
-      const events = await stack.events(runId)
-      const transcript = JSON.stringify(events)
-      // The agent has had every value, and the transcript says what it is not told.
-      for (const value of planted.values) expect(transcript).toContain(sha256(value))
-      expect(transcript).toContain(control)
-      expect(transcript.split(REDACTED).length).toBeGreaterThan(planted.values.length * 10)
-      expect(found(transcript, needles)).toEqual([])
-      const streamed: RunEvent[] = []
-      for await (const event of stack.stream(runId)) {
-        streamed.push(event)
-        if (event.sequence === events.at(-1)?.sequence) break
-      }
-      expect(found(JSON.stringify(streamed), needles)).toEqual([])
-
-      const item = await stack.item(runId)
-      expect(item.secrets.map(({ name }) => name).sort()).toEqual([...planted.names].sort())
-      const path = `/api/v1/agent/runs/${runId}`
-      const shown = await Promise.all(
-        ['', '/diff', '/events', '/checkpoints'].map((rest) => stack.call('GET', `${path}${rest}`)),
-      )
-      const diff = String(shown[1]?.body)
-      expect(diff).toContain('leak.txt')
-      expect(diff).toContain(control)
-      expect(found(JSON.stringify(shown.map(({ body }) => body)), needles)).toEqual([])
-
-      const address = `127.0.0.1:${stack.env.AMBIENT_TEMPORAL_PORT}`
-      const show = ['workflow', 'show', '--address', address, '-w', workflowId(runId), '--output', 'json']
-      const history = JSON.stringify(decodePayloads(JSON.parse((await execa(temporalBinary(), show)).stdout)))
-      expect(history).toContain(runId)
-      expect(found(history, needles)).toEqual([])
-
-      const rows = await everyRow()
-      expect(rows).toContain(control)
-      expect(found(rows, needles)).toEqual([])
-
-      // Logs, the files of Postgres and Temporal, snapshots, the directories of runs: all that is on the disk of either host.
-      // A host that starts removes what is kept no longer.
-      await both.kill('host')
-      await expect.poll(() => readdir(join(data, 'runs')), { timeout: 60_000 }).not.toContain(runId)
-      const directories = Object.values(both.places).map((place) => place.data)
-      expect(await filesWith([control], directories)).not.toEqual([])
-      expect(await filesWith(needles, directories)).toEqual([])
-
-      async function plant() {
-        const value = (name: string) => `${name} "${randomUUID()}"/ü+'$`
-        const make = async <T extends { uid: string }>(route: string, body: object) =>
-          (await stack.call<T>('POST', `/api/v1/agent/${route}`, body)).body.uid
-        const repository = await sampleRepository()
-        onTestFinished(() => repository.remove())
-        const inline = value('inline')
-        const environment = await make('environments', {
-          name: `planted ${randomUUID()}`,
-          env: { PLANTED_INLINE: inline },
-          repos: [{ url: repository.url, path: 'project' }],
-          setup_commands: ['test -n "$PLANTED_INLINE$PLANTED_TEAM"; echo "set-up has $PLANTED_ENVIRONMENT"'],
-          prepare: false,
-        })
-        const agent = await make('identities', { name: `Planted ${randomUUID()}` })
-        const own = randomUUID().slice(0, 8).toUpperCase()
-        const secrets = [
-          { name: 'PLANTED_TEAM', value: value('team') },
-          { name: `PLANTED_${own}`, value: value('person'), scope: 'person' },
-          {
-            name: 'PLANTED_ENVIRONMENT',
-            value: value('environment'),
-            scope: 'environment',
-            environment_id: environment,
-          },
-          { name: 'PLANTED_AGENT', value: value('agent'), scope: 'agent', agent_uid: agent },
-          {
-            name: 'PLANTED_FILE',
-            value: value('file'),
-            kind: 'file',
-            path: '~/.planted/token',
-            scope: 'agent',
-            agent_uid: agent,
-          },
-        ]
-        for (const secret of secrets) await make('secrets', secret)
-        onTestFinished(async () => {
-          const { body } = await stack.call<{ secrets: { uid: string }[] }>('GET', '/api/v1/agent/secrets')
-          for (const { uid } of body.secrets) await stack.call('DELETE', `/api/v1/agent/secrets/${uid}`)
-        })
-        return {
-          environment,
-          agent,
-          names: secrets.map(({ name }) => name),
-          values: [inline, ...secrets.map(({ value: planted }) => planted)],
-        }
-      }
-    })
+    test(PLANTED, () => plantAndLook(both.places[host], () => both.kill('host')))
 
     test('the API is closed without its key', async () => {
       for (const headers of [{}, { authorization: 'Bearer wrong' }]) {
@@ -284,92 +169,118 @@ for (const host of hostKinds) {
 /** What a run's sandbox was given for the model, and for its agent's tools. */
 const credentials = /am[bt]_[\w-]{40}/
 
-/** Prints all planted values in every way, has them in a file that it commits, says them by a tool, and waits. */
-const PRINT_ALL = `
-node=$(command -v /opt/ambient/node || command -v node)
-test "$(stat -c %a "$PLANTED_FILE")" = 600 && test "$(cat ~/.planted/token)" = "$(cat "$PLANTED_FILE")" || exit 4
-exec "$node" -e '
-  const { createHash } = require("node:crypto")
-  const { existsSync, readFileSync, writeFileSync } = require("node:fs")
-  const { execFileSync } = require("node:child_process")
-  const control = process.argv[1]
-  const names = Object.keys(process.env).filter((name) => name.startsWith("PLANTED_"))
-  const values = names.map((name) => name === "PLANTED_FILE" ? readFileSync(process.env[name], "utf8") : process.env[name])
-  const quote = (text) => "\\x27" + text.replaceAll("\\x27", "\\x27\\\\\\x27\\x27") + "\\x27"
-  const ways = (text) => [
-    text, JSON.stringify(text), JSON.stringify(JSON.stringify({ text })), encodeURIComponent(text),
-    new URLSearchParams({ text }).toString(), quote(text),
-    ...["", "x", "xy"].map((before) => Buffer.from(before + text + "tail").toString("base64")),
-    Buffer.from(text).toString("base64url"), Buffer.from(text).toString("hex"),
-    Buffer.from(text).toString("hex").toUpperCase(),
-    ...(Buffer.from("a line before " + text + " and after it").toString("base64").match(/.{1,76}/g)),
-  ]
-  console.log(control)
-  for (const value of values) {
-    console.log("sha", createHash("sha256").update(value).digest("hex"))
-    for (const way of ways(value)) console.log(way)
-    console.error("to stderr", value)
-  }
-  const all = [control, ...values.flatMap(ways)].join("\\n")
-  writeFileSync("leak.txt", all)
-  execFileSync("git", ["add", "leak.txt"])
-  execFileSync("git", ["commit", "-q", "-m", "Keep " + values[0]])
-  const say = (name, args) => fetch(process.env.AMBIENT_MCP_URL, {
-    method: "POST",
-    headers: { "content-type": "application/json", accept: "application/json", authorization: "Bearer " + process.env.AMBIENT_MCP_TOKEN },
-    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name, arguments: args } }),
-  }).then(async (answer) => console.log("tool", answer.status, await answer.text()))
-  say("post_progress", { message: "I have " + values.join(" and ") }).then(() => {
-    console.log("held")
-    const timer = setInterval(() => existsSync("release") && clearInterval(timer), 20)
+describe('on the direct host under bubblewrap', () => {
+  let scratch: string
+  let wrapped: JoinedHost
+
+  beforeAll(async () => {
+    scratch = await mkdtemp(join(tmpdir(), 'ambient-wrapped-'))
+    const env = { AMBIENT_WORKSPACE_HOURS: '0', AMBIENT_DIRECT_SANDBOX: 'bwrap' }
+    wrapped = await joinHost(stack, { kind: 'direct', pool: 'wrapped', agents: AGENT_CACHE, data: scratch, env })
   })
-' "$1"
-`
-
-const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
-
-/** Of one value, what is looked for: what of its encodings is the same wherever it stands. */
-function encodingsOf(value: string): string[] {
-  const base64 = [0, 1, 2].map((before) => {
-    const text = Buffer.from('x'.repeat(before) + value).toString('base64')
-    return text.slice(4, -4).slice(0, 40)
+  afterAll(async () => {
+    await wrapped?.stop()
+    await rm(scratch, { recursive: true, force: true })
   })
-  const hex = Buffer.from(value).toString('hex')
-  return [
-    ...[value, JSON.stringify(value).slice(1, -1), encodeURIComponent(value), hex, hex.toUpperCase(), ...base64],
-    ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_')),
-    // The part of it that none else has, as no encoding of texts changes it.
-    ...(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/.exec(value)?.slice(0, 1) ?? []),
-  ]
-}
 
-const found = (text: string, needles: readonly string[]) => needles.filter((needle) => text.includes(needle))
+  test(PLANTED, () => plantAndLook(wrapped.place, () => wrapped.kill()))
+})
 
-async function filesWith(needles: readonly string[], directories: readonly string[]): Promise<string[]> {
-  const input = needles.join('\n')
-  const { stdout } = await execa('grep', ['-rlaF', '-f', '-', ...directories], { input, reject: false })
-  return stdout.split('\n').filter((line) => line !== '')
-}
+async function plantAndLook({ kind, pool, data }: Place, killHost: () => Promise<void>): Promise<void> {
+  const control = `control-${randomUUID()}`
+  const planted = await plant(stack, { control, image: kind === 'docker' })
+  const needles = planted.values.flatMap(encodingsOf)
+  const runId = await stack.start({
+    prompt: `Say ${control}`,
+    agent_identity_uid: planted.agent,
+    config: {
+      worker_host: pool,
+      idle_timeout_minutes: 0,
+      environment_id: planted.environment,
+      harness: { type: 'command', command: ['/bin/sh', '-c', PRINT_ALL, 'sh', control] },
+      secrets: planted.names,
+    },
+  })
+  const isHeld = ({ kind: of, data: said }: RunEvent) => of === 'output' && said.text === 'held'
+  await stack.untilEvent(runId, isHeld)
 
-/** Of every table; bytes in hexadecimal. */
-async function everyRow(): Promise<string> {
-  const password = (await readFile(join(stack.data, 'postgres', 'password'), 'utf8')).trim()
-  const at = `127.0.0.1:${stack.env.AMBIENT_POSTGRES_PORT}`
-  const { db, close } = createDatabase(`postgres://ambient:${password}@${at}/ambient`)
-  try {
-    const tables = await sql<{ name: string }>`
-      select quote_ident(table_name) as name from information_schema.tables where table_schema = 'public'
-    `.execute(db)
-    const rows: string[] = []
-    for (const { name } of tables.rows) {
-      const found = await sql<{ row: string }>`select each::text as row from ${sql.raw(name)} as each`.execute(db)
-      rows.push(...found.rows.map(({ row }) => row.replaceAll('""', '"').replaceAll('\\\\', '\\')))
-    }
-    return rows.join('\n')
-  } finally {
-    await close()
+  const commandLines = await Promise.all(
+    (await readdir('/proc'))
+      .filter((name) => /^\d+$/.test(name))
+      .map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  )
+  expect(found(commandLines.join('\n'), needles)).toEqual([])
+  if (kind === 'docker') {
+    const of = `label=ambient.run=${runId}`
+    const containers = (await execa('docker', ['ps', '-aq', '--filter', of])).stdout.split('\n')
+    const inspected = (await execa('docker', ['inspect', ...containers])).stdout
+    expect(inspected).toContain(runId)
+    expect(found(inspected, needles)).toEqual([])
+    const [image = ''] = (await execa('docker', ['inspect', '--format', '{{.Image}}', ...containers])).stdout.split(
+      '\n',
+    )
+    onTestFinished(async () => void (await execa('docker', ['rmi', image], { reject: false })))
+    expect(await foundInImage(image, [...needles, control])).toEqual([control])
   }
+
+  await writeFile(join(data, 'runs', runId, 'workspace', 'project', 'release'), '')
+  await stack.until(runId, 'SUCCEEDED')
+  const events = await stack.events(runId)
+  const transcript = JSON.stringify(events)
+  // The agent has had every value, and the transcript says what it is not told.
+  for (const value of planted.values) expect(transcript).toContain(sha256(value))
+  expect(transcript).toContain(control)
+  expect(transcript.split(REDACTED).length).toBeGreaterThan(planted.values.length * 10)
+  expect(found(transcript, needles)).toEqual([])
+  // By the gateway to the server, which hides them as the host does.
+  const told = events.find(({ kind: of }) => of === 'progress')?.data.message
+  expect(told).toBe(`I have ${planted.values.map(() => REDACTED).join(' and ')}`)
+  const streamed: RunEvent[] = []
+  for await (const event of stack.stream(runId)) {
+    streamed.push(event)
+    if (event.sequence === events.at(-1)?.sequence) break
+  }
+  expect(found(JSON.stringify(streamed), needles)).toEqual([])
+
+  const item = await stack.item(runId)
+  expect(item.secrets.map(({ name }) => name).sort()).toEqual([...planted.names].sort())
+  const path = `/api/v1/agent/runs/${runId}`
+  const shown = await Promise.all(
+    ['', '/diff', '/events', '/checkpoints'].map((rest) => stack.call('GET', `${path}${rest}`)),
+  )
+  const diff = String(shown[1]?.body)
+  expect(diff).toContain('leak.txt')
+  expect(diff).toContain(control)
+  expect(found(JSON.stringify(shown.map(({ body }) => body)), needles)).toEqual([])
+
+  const history = await historyOf(stack, runId)
+  expect(history).toContain(runId)
+  expect(found(history, needles)).toEqual([])
+
+  const rows = await everyRow(stack)
+  expect(rows).toContain(control)
+  expect(found(rows, needles)).toEqual([])
+
+  // Its files are in its checkpoint as they are, values and all, which is sealed.
+  const { stored, opened } = await newestCheckpoint(stack, runId)
+  expect(found(opened, planted.values)).toEqual(planted.values)
+  expect(stored.subarray(0, GZIP.length)).not.toEqual(GZIP)
+
+  // The run began with a snapshot, whose set-up has had values and left none.
+  expect(transcript).toContain('Started from the prepared environment')
+  expect(await filesWith([planted.used], [join(data, 'snapshots')])).not.toEqual([])
+
+  // Logs, the files of Postgres and Temporal, snapshots, the directories of runs: all that is on the disk of any host.
+  // A host that starts removes what is kept no longer.
+  await killHost()
+  await expect.poll(() => readdir(join(data, 'runs')), { timeout: 60_000 }).not.toContain(runId)
+  const directories = new Set([...Object.values(both.places).map((place) => place.data), data])
+  expect(await filesWith([control], [...directories])).not.toEqual([])
+  expect(await filesWith(needles, [...directories])).toEqual([])
 }
+
+/** By which what is compressed begins. */
+const GZIP = Buffer.from([0x1f, 0x8b, 0x08])
 
 async function processesWith(value: string): Promise<string[]> {
   const found: string[] = []
@@ -377,17 +288,4 @@ async function processesWith(value: string): Promise<string[]> {
     if ((await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')).includes(value)) found.push(pid)
   }
   return found
-}
-
-/** Payloads are base64 in a history's JSON; what they hold is what is looked at. */
-function decodePayloads(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(decodePayloads)
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(
-    Object.entries(value).map(([name, inner]) =>
-      name === 'data' && typeof inner === 'string'
-        ? [name, Buffer.from(inner, 'base64').toString('utf8')]
-        : [name, decodePayloads(inner)],
-    ),
-  )
 }

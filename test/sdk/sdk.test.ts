@@ -82,12 +82,17 @@ describe('the official TypeScript SDK', () => {
     const stranger = new OzAPI({ apiKey: 'wk-wrong', baseURL: `${api.url}/api/v1` })
     await expect(stranger.agent.runs.list()).rejects.toBeInstanceOf(OzAPI.AuthenticationError)
     await oz.post('/agent/environments', { body: { name: 'taken' } })
-    const before = performance.now()
-    await expect(oz.post('/agent/environments', { body: { name: 'taken' } })).rejects.toBeInstanceOf(
+    let tries = 0
+    const counted: typeof fetch = (...request) => {
+      tries += 1
+      return fetch(...request)
+    }
+    const counting = new OzAPI({ apiKey: api.key, baseURL: `${api.url}/api/v1`, fetch: counted })
+    await expect(counting.post('/agent/environments', { body: { name: 'taken' } })).rejects.toBeInstanceOf(
       OzAPI.ConflictError,
     )
     // It was told that another try does no better.
-    expect(performance.now() - before).toBeLessThan(500)
+    expect(tries).toBe(1)
   })
 
   test('lists skills, and starts a run with one', async () => {

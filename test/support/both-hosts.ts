@@ -69,6 +69,8 @@ export interface JoinedHost {
 
 export interface NewHost {
   kind: HostKind
+  /** Absent: named as its kind. */
+  pool?: string
   /** Where agents' programs are. */
   agents: string
   /** A data directory of its own. */
@@ -78,10 +80,10 @@ export interface NewHost {
 }
 
 /**
- * A host for the pool named as its kind, kept running as the supervisor keeps its parts. Resolves once it takes runs.
+ * A host for a pool of its own, kept running as the supervisor keeps its parts. Resolves once it takes runs.
  * The stack has AMBIENT_WORKER_KEY among its settings.
  */
-export async function joinHost(stack: Stack, { kind, agents, data, env }: NewHost): Promise<JoinedHost> {
+export async function joinHost(stack: Stack, { kind, pool = kind, agents, data, env }: NewHost): Promise<JoinedHost> {
   await mkdir(join(data, 'logs'), { recursive: true })
   await symlink(agents, join(data, 'agents'))
   const settings = {
@@ -99,7 +101,7 @@ export async function joinHost(stack: Stack, { kind, agents, data, env }: NewHos
   const pidFile = join(data, 'host.json')
   const start = () =>
     startProgram({
-      command: [join(root, 'bin', 'ambient'), 'host', '--pool', kind],
+      command: [join(root, 'bin', 'ambient'), 'host', '--pool', pool],
       env: settings,
       logFile: join(data, 'logs', 'host.log'),
       pidFile,
@@ -109,14 +111,14 @@ export async function joinHost(stack: Stack, { kind, agents, data, env }: NewHos
   const pid = async () => (JSON.parse(await readFile(pidFile, 'utf8')) as { pid: number }).pid
   const isLive = async () => {
     const { body } = await stack.call<{ workers: WorkerItem[] }>('GET', '/api/v1/agent/workers')
-    return body.workers.some(({ pool, state }) => pool === kind && state === 'live')
+    return body.workers.some((worker) => worker.pool === pool && worker.state === 'live')
   }
   await until(isLive).catch(async (error: unknown) => {
     await supervised.stop()
     throw error
   })
   return {
-    place: { kind, pool: kind, data, pid },
+    place: { kind, pool, data, pid },
     async kill() {
       const before = await pid()
       process.kill(before, 'SIGKILL')

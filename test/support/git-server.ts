@@ -1,6 +1,5 @@
 // Real git servers for tests: over http with a password, and over ssh with a key; with large files over http.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
@@ -8,6 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { userInfo } from 'node:os'
 import { join, relative } from 'node:path'
 import { freePort } from '../../workers/start/ports.ts'
+import { type LfsServer, lfsServer } from './lfs-server.ts'
 
 const identity = ['-c', 'user.name=T', '-c', 'user.email=t@localhost', '-c', 'init.defaultBranch=main']
 
@@ -55,10 +55,8 @@ export interface HttpGitServer {
   requests: string[]
   /** The status that all requests are answered with for now; null: each as it deserves. */
   refuse: number | null
-  /** Objects of Git LFS by their ids. */
-  largeFiles: Map<string, Buffer>
-  /** Keeps a file for Git LFS. @returns the text of its pointer. */
-  keep(content: string): string
+  /** Those of all repositories. */
+  lfs: LfsServer
   stop(): Promise<void>
 }
 
@@ -74,7 +72,7 @@ export async function httpGitServer(
   api?: RequestListener,
 ): Promise<HttpGitServer> {
   const requests: string[] = []
-  const largeFiles = new Map<string, Buffer>()
+  const lfs = lfsServer(() => url)
   const server = createServer((request, response) => {
     if (api && request.url?.startsWith('/api/')) api(request, response)
     else void serve(request, response)
@@ -100,12 +98,7 @@ export async function httpGitServer(
       response.writeHead(403).end('You may only read.')
       return
     }
-    if (url.pathname.endsWith('/info/lfs/objects/batch')) return await serveBatch(request, response)
-    const object = /\/lfs-object\/(.*)$/.exec(url.pathname)?.[1]
-    if (object !== undefined) {
-      response.end(largeFiles.get(object))
-      return
-    }
+    if (lfs.serve(request, response, isKnown && !readers.includes(user))) return
     serveGit(url, user, request, response)
   }
 
@@ -154,24 +147,6 @@ export async function httpGitServer(
     backend.stdout.on('end', () => response.end())
   }
 
-  async function serveBatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    let text = ''
-    for await (const piece of request) text += String(piece)
-    const { objects } = JSON.parse(text) as { objects: { oid: string; size: number }[] }
-    const base = (request.url ?? '').replace(/\/info\/lfs\/.*$/, '')
-    response.setHeader('content-type', 'application/vnd.git-lfs+json')
-    response.end(
-      JSON.stringify({
-        transfer: 'basic',
-        objects: objects.map(({ oid, size }) =>
-          largeFiles.has(oid)
-            ? { oid, size, actions: { download: { href: `${url}${base}/lfs-object/${oid}` } } }
-            : { oid, size, error: { code: 404, message: 'not there' } },
-        ),
-      }),
-    )
-  }
-
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -181,12 +156,7 @@ export async function httpGitServer(
     host,
     requests,
     refuse: null,
-    largeFiles,
-    keep(content) {
-      const oid = createHash('sha256').update(content).digest('hex')
-      largeFiles.set(oid, Buffer.from(content))
-      return `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${Buffer.byteLength(content)}\n`
-    },
+    lfs,
     async stop() {
       server.closeAllConnections()
       server.close()

@@ -2,7 +2,10 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { TOOLS_PASS_HEADER } from '../../domain/tools.ts'
 import { toolList } from '../../secrets/tools/handshake.ts'
+import type { Db } from '../../store/database.ts'
+import { findToolCredential } from '../../store/runs/credentials.ts'
 
 export interface ToolAnswer {
   status: number
@@ -10,11 +13,18 @@ export interface ToolAnswer {
   text: string
 }
 
+/** What the gateway shows the server with a call that it hands on. */
+export async function passOf(db: Db, token: string): Promise<Record<string, string>> {
+  const holder = await findToolCredential(db, token)
+  return holder === null ? {} : { [TOOLS_PASS_HEADER]: holder.pass }
+}
+
 export async function callTool(
   url: string,
   token: string,
   name: string,
   args: Record<string, unknown>,
+  headers: Record<string, string> = {},
 ): Promise<ToolAnswer> {
   const response = await fetch(url, {
     method: 'POST',
@@ -22,6 +32,7 @@ export async function callTool(
       authorization: `Bearer ${token}`,
       'content-type': 'application/json',
       accept: 'application/json, text/event-stream',
+      ...headers,
     },
     body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name, arguments: args } }),
   })

@@ -1,9 +1,13 @@
 // What is said once everything is up.
-import { type Config, dataPaths, version } from '../../config.ts'
+import { type Config, dataPaths, loadConfig, version } from '../../config.ts'
+import { lockedWords, VaultState } from '../../domain/vault/vault-state.ts'
+import { adminKey } from '../keys.ts'
+import { askJson } from './http-json.ts'
 import { localUrl } from './parts.ts'
 import type { Started } from './supervisor.ts'
 
-export function greeting(started: Started, milliseconds: number): string {
+/** `vault`: what is wrong with its keys, if anything is. */
+export function greeting(started: Started, milliseconds: number, vault: string | null): string {
   const { config, temporalUi } = started
   const rows: [string, string][] = [
     ['API', localUrl(config)],
@@ -12,6 +16,7 @@ export function greeting(started: Started, milliseconds: number): string {
     ['Agents run', placeOfAgents(started)],
     ['Models', models(started)],
     ['Logs', dataPaths(config).logs],
+    ...(vault === null ? [] : [['Secrets', vault] as [string, string]]),
   ]
   return [
     '',
@@ -19,12 +24,31 @@ export function greeting(started: Started, milliseconds: number): string {
     '',
     ...rows.map(([name, value]) => `  ${name.padEnd(12)}${value}`),
     '',
-    'In another terminal:',
+    `In another terminal${ownSettings(config)}:`,
     '  bin/ambient demo                                   a tour, step by step',
     '  bin/ambient run "Fix the failing test" --repo .    an agent on your repository',
     '',
     'Ctrl-C stops it.',
   ].join('\n')
+}
+
+/** What the command line has to be told as well, to find this server. */
+function ownSettings(config: Config): string {
+  const usual = loadConfig({})
+  const own = (['AMBIENT_DATA', 'AMBIENT_PORT'] as const).filter((name) => config[name] !== usual[name])
+  return own.length === 0 ? '' : `, with ${own.map((name) => `${name}=${config[name]}`).join(' and ')} set`
+}
+
+/** It is looked up in all that is stored. In milliseconds. */
+const VAULT_MS = 5_000
+
+/** What cannot be opened with the keys that the vault was given, or stored, in a sentence; null where all can. */
+export async function troubleWithVault(config: Config): Promise<string | null> {
+  const key = await adminKey(config)
+  const answer = await askJson(`${localUrl(config)}/api/v1/agent/vault`, VAULT_MS, { key })
+  const { data: state } = VaultState.safeParse(answer?.body)
+  if (state === undefined) return 'whether all of them can be opened is not known yet; ask: bin/ambient vault'
+  return state.trouble === null ? lockedWords(state) : `none can be stored or opened: ${state.trouble}`
 }
 
 const placeOfAgents = ({ hostKind, config }: Started): string =>

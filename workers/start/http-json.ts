@@ -7,14 +7,21 @@ export interface JsonAnswer {
   body: unknown
 }
 
-/** Null while nothing answers, or not with JSON, or not in time. A body is posted. */
-export function askJson(url: string, limitMs: number, body?: unknown): Promise<JsonAnswer | null> {
+/** Null while nothing answers, or not with JSON, or not in time. A body is posted; `key`: of our own API. */
+export function askJson(
+  url: string,
+  limitMs: number,
+  { body, key }: { body?: unknown; key?: string } = {},
+): Promise<JsonAnswer | null> {
   const payload = body === undefined ? null : JSON.stringify(body)
   return new Promise((resolve) => {
     const request = http.request(url, {
       agent: false,
       method: payload === null ? 'GET' : 'POST',
-      headers: payload === null ? {} : { 'content-type': 'application/json' },
+      headers: {
+        ...(payload !== null && { 'content-type': 'application/json' }),
+        ...(key !== undefined && { authorization: `Bearer ${key}` }),
+      },
       signal: AbortSignal.timeout(limitMs),
     })
     request.once('error', () => resolve(null))

@@ -1,6 +1,6 @@
 // `npm start`: brings up everything on this machine, says where it is, and stops it in order.
 import { loadConfig, unknownSettings, version } from '../../config.ts'
-import { greeting } from './greeting.ts'
+import { greeting, troubleWithVault } from './greeting.ts'
 import { stopSignal } from './stop-signal.ts'
 import { createSupervisor } from './supervisor.ts'
 
@@ -26,7 +26,8 @@ export async function main(): Promise<void> {
   try {
     const started = await Promise.race([supervisor.start(stopping.signal), stopped, broken.promise])
     if (started) {
-      write(greeting(started, Date.now() - began))
+      const milliseconds = Date.now() - began
+      write(greeting(started, milliseconds, await troubleWithVault(started.config)))
       await Promise.race([started.failed, stopped, broken.promise])
     }
   } catch (error) {

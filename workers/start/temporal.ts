@@ -122,6 +122,6 @@ async function read(namespaceUrl: string) {
 
 async function retain(namespaceUrl: string): Promise<void> {
   const wanted = { config: { workflowExecutionRetentionTtl: RETENTION } }
-  const answer = await askJson(`${namespaceUrl}/update`, 10_000, wanted)
+  const answer = await askJson(`${namespaceUrl}/update`, 10_000, { body: wanted })
   if (answer?.status !== 200) throw new Error(`its retention cannot be set: ${JSON.stringify(answer)}`)
 }
