@@ -1,7 +1,7 @@
 // What a host is given of secrets with its order: opened here, for the host that holds the run, and noted.
 
 import { namesIn } from '../../domain/mcp/server.ts'
-import { isReference, secretsInUrl } from '../../domain/mcp/values.ts'
+import { isReference, secretsInArgs, secretsInUrl } from '../../domain/mcp/values.ts'
 import { type AgentConfig, type InlineEnvironment, withoutSecrets } from '../../domain/run.ts'
 import { hiddenValues } from '../../domain/vault/hidden-values.ts'
 import { createRedactor, type Redactor } from '../../domain/vault/redaction.ts'
@@ -157,9 +157,9 @@ function mcpValues(
   const texts: string[] = []
   const names = new Set<string>()
   for (const server of Object.values(config.mcp_servers ?? {})) {
-    const { url = '', env, headers } = openServer(vault, holder.team, server)
+    const { url = '', args = [], env, headers } = openServer(vault, holder.team, server)
     const inHeaders = Object.values(headers ?? {}).flatMap((value) => [value, value.replace(/^\w+ /, '')])
-    const values = [...Object.values(env ?? {}), ...new Set(inHeaders), ...secretsInUrl(url)]
+    const values = [...Object.values(env ?? {}), ...new Set(inHeaders), ...secretsInUrl(url), ...secretsInArgs(args)]
     texts.push(...values.filter((value) => !isReference(value)))
     for (const name of [url, ...values].flatMap(namesIn)) names.add(name)
   }

@@ -48,7 +48,7 @@ export function hostRoutes(deps: ApiDeps): Router {
   const { db, config, vault } = deps
   const router = hostRouter({ db })
 
-  async function orderOf(ref: ExecutionRef, late: boolean): Promise<ExecutionOrder> {
+  async function orderOf(ref: ExecutionRef, { late = false } = {}): Promise<ExecutionOrder> {
     const { config: asked, ...order } = await findOrder(db, ref, { late })
     const { environment, trouble } = openedEnvironment(vault, order.environment)
     // What is late is handed over, and starts nothing.
@@ -57,6 +57,12 @@ export function hostRoutes(deps: ApiDeps): Router {
       brokeredForRun(deps, ref.runId, environment.repos),
     ])
     return parse(ExecutionOrder, { ...order, ...given, ...trouble, git, environment, ...hostLimits(config, asked) })
+  }
+
+  /** The claim stands, and the host asks by itself: what is wrong is the answer to that. */
+  function notTold({ runId }: ExecutionRef, error: unknown): null {
+    deps.log.warn({ run: runId, err: error }, 'an order could not be told with its claim')
+    return null
   }
 
   router.put('/hosts/:hostId', async (request, response) => {
@@ -76,8 +82,7 @@ export function hostRoutes(deps: ApiDeps): Router {
     const { run_id: id, execution } = parseBody(ClaimRequest, request)
     const ref = { runId: id.toLowerCase(), execution }
     const outcome = await claimExecution(db, ref, callerOf(response).hostId)
-    // What is wrong with it is the answer of whoever asks for it alone: the claim stands.
-    const order = outcome === 'claimed' ? await orderOf(ref, false).catch(() => undefined) : undefined
+    const order = outcome === 'claimed' ? await orderOf(ref).catch((error: unknown) => notTold(ref, error)) : null
     response.json({ outcome, ...(order && { order }) } satisfies ClaimAnswer)
   })
 
@@ -95,7 +100,7 @@ export function hostRoutes(deps: ApiDeps): Router {
   })
 
   router.get('/runs/:runId/executions/:execution', async (request, response) => {
-    response.json(await orderOf(executionOf(request), queryOf(request).get('late') === 'true'))
+    response.json(await orderOf(executionOf(request), { late: queryOf(request).get('late') === 'true' }))
   })
 
   router.get('/runs/:runId/messages/:messageId', async (request, response) => {

@@ -1,5 +1,13 @@
 import { expect, test } from 'vitest'
-import { isReference, managedServer, mapValues, secretsInUrl, shownServer, withStoredValues } from './values.ts'
+import {
+  isReference,
+  managedServer,
+  mapValues,
+  secretsInArgs,
+  secretsInUrl,
+  shownServer,
+  withStoredValues,
+} from './values.ts'
 
 const missing = (place: string) => new Error(place)
 
@@ -63,7 +71,18 @@ test('finds every value, and changes nothing else', () => {
   expect(mapValues(server, (value) => value)).toEqual(server)
 })
 
-test('takes long steps of a path and long values of a query for secrets', () => {
-  const url = `https://a.example/mcp/0123456789abcdef/${'s'.repeat(20)}?mode=short&key=fedcba9876543210`
-  expect(secretsInUrl(url)).toEqual(['0123456789abcdef', 's'.repeat(20), 'fedcba9876543210'])
+test('takes long values of a query for secrets, and steps of a path that look made by a machine', () => {
+  const url = `https://a.example/customer-dashboards-2024/0123456789abcdef/mcp?mode=short&key=${'s'.repeat(20)}`
+  expect(secretsInUrl(url)).toEqual(['0123456789abcdef', 's'.repeat(20)])
+})
+
+test('of arguments it takes what options are given that are named for it, and what looks made', () => {
+  const uuid = '3f0c1f4e-9a53-4b7e-8f55-0a2f2a0b6c11'
+  const args = ['-y', '@smithery-ai/server-sequential-thinking', '--api-key=correct horse', '--token', 'battery-staple']
+  expect(secretsInArgs([...args, '--header', 'X-Id: sk-a1b2c3d4e5f6g7', uuid, '--key', '--x'])).toEqual([
+    'correct horse',
+    'battery-staple',
+    'sk-a1b2c3d4e5f6g7',
+    uuid,
+  ])
 })

@@ -60,14 +60,35 @@ function partsOf(url: string): Map<string, string> {
   return parts
 }
 
-/** Shorter ones in a URL are taken for settings, such as `markdown`, and for names. In characters. */
+/** Shorter ones in a query are taken for settings, such as `markdown`. In characters. */
 const SECRET_CHARS = 16
+/** Shorter ones are nobody's password. */
+const NAMED_CHARS = 8
+
+/** Made by a machine: a UUID, or a long piece of letters and digits. What people name things by is not hidden wherever it comes up. */
+const looksMade = (text: string): boolean =>
+  /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i.test(text) ||
+  text.split(/[-._~]/).some((piece) => piece.length >= 12 && /\d/.test(piece) && /[A-Za-z]/.test(piece))
 
 /** What of a URL may be a secret, and is hidden where it comes back: values of its query, and steps of its path. */
 export const secretsInUrl = (url: string): string[] =>
-  [...partsOf(url)]
-    .flatMap(([name, value]) => (name.startsWith(QUERY) ? [value] : value.split(/[/\\]/)))
-    .filter((text) => text.length >= SECRET_CHARS && !isReference(text))
+  [...partsOf(url)].flatMap(([name, value]) =>
+    name.startsWith(QUERY)
+      ? [value].filter((text) => text.length >= SECRET_CHARS && !isReference(text))
+      : value.split(/[/\\]/).filter(looksMade),
+  )
+
+const SECRET_OPTION = /^--?[\w-]*(key|token|secret|pass|auth|credential)[\w-]*$/i
+
+/** The same of arguments: values of options that are named for it, and whatever looks made. */
+export const secretsInArgs = (args: readonly string[]): string[] =>
+  args.flatMap((arg, at) => {
+    const [, name = arg, value] = /^(--?[\w-]+)=(.*)$/s.exec(arg) ?? []
+    const next = args[at + 1]
+    const named = SECRET_OPTION.test(name) ? (value ?? (next?.startsWith('-') ? undefined : next)) : undefined
+    const made = arg.split(/[\s=:,/]+/).filter(looksMade)
+    return named !== undefined && named.length >= NAMED_CHARS ? [named, ...made] : made
+  })
 
 /** Stands in for every value that is not a reference, wherever a server is shown. */
 const HIDDEN = '***'

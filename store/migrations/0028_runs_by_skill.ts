@@ -1,11 +1,11 @@
 // The skill that a run works by, in its own row, for lists that are sorted by it. Safe while older workers run: they leave it
-// out, and their runs come last. Whoever writes a run waits until the index is made: a few seconds among a million runs.
+// out, and their runs come last. Whoever reads or writes runs waits until the index is made: a few seconds among a million.
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`set local statement_timeout = 0`.execute(db)
   await sql`
-    -- First of all, as it takes the strongest lock: to be given that later could end in a deadlock with who writes runs.
+    -- 0025 has the lock already, where both are new.
     alter table runs add column skill text;
     update runs set skill = run_skills.name
     from run_skills where run_skills.run_id = runs.id and run_skills.position = 0;
