@@ -26,7 +26,7 @@ import * as m0022 from './migrations/0022_mcp_servers.ts'
 import * as m0023 from './migrations/0023_skills.ts'
 import * as m0024 from './migrations/0024_loose_ends.ts'
 import * as m0025 from './migrations/0025_given_values.ts'
-import * as m0028 from './migrations/0028_runs_by_skill.ts'
+import * as m0026 from './migrations/0026_runs_by_skill.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
@@ -55,7 +55,7 @@ const migrations: Record<string, Migration> = {
   '0020_git': m0020,
   '0024_loose_ends': m0024,
   '0025_given_values': m0025,
-  '0028_runs_by_skill': m0028,
+  '0026_runs_by_skill': m0026,
 }
 
 /**

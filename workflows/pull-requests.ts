@@ -75,7 +75,7 @@ export async function pullRequests({ runId, afterSeconds }: PullRequestsInput): 
   setHandler(againSignal, () => {
     asked += 1
   })
-  if (afterSeconds !== undefined) await pause(Math.max(FIRST_PAUSE_MS, afterSeconds * 1000))
+  if (afterSeconds !== undefined) await pause(Math.max(FIRST_PAUSE_MS, afterSeconds * 1000), asked)
   for (let seen = -1; seen !== asked; ) {
     seen = asked
     const paths = await activities.findPullRequests({ runId })
@@ -86,14 +86,15 @@ export async function pullRequests({ runId, afterSeconds }: PullRequestsInput): 
     const end = Date.now() + GIVE_UP_MS
     for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(wait * 2, LONGEST_PAUSE_MS)) {
       const last = Date.now() >= end
+      const before = asked
       const outcome = await activities.openPullRequest({ runId, path, last })
       if (outcome.kind === 'settled') return
-      await pause(Math.max(wait, (outcome.afterSeconds ?? 0) * 1000))
+      await pause(Math.max(wait, (outcome.afterSeconds ?? 0) * 1000), before)
     }
   }
 
-  async function pause(milliseconds: number): Promise<void> {
-    const before = asked
+  /** `before`: how often it was asked for when the attempt began. Whoever asks during one may have mended what it failed of. */
+  async function pause(milliseconds: number, before: number): Promise<void> {
     await condition(() => asked > before, milliseconds)
   }
 }

@@ -5,7 +5,7 @@ import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`set local statement_timeout = 0`.execute(db)
-  // First of all, with what 0028 needs in the same transaction: to be given a stronger lock later could end in a deadlock
+  // First of all, with what 0026 needs in the same transaction: to be given a stronger lock later could end in a deadlock
   // with who writes runs.
   await sql`lock table runs, tool_credentials in access exclusive mode`.execute(db)
   await sql`
