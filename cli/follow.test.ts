@@ -218,6 +218,20 @@ test('hints name the command as it was typed, where PATH does not lead to it', a
   expect(stdout).toMatch(/\/bin\/ambient send /)
 })
 
+test('so does what the server advises', async () => {
+  const run = server.run()
+  const advice = 'Raise that budget: `ambient budgets raise it --usd 2`.'
+  run.state('BLOCKED', { questions: [{ ...question, options: [], about: 'budget', next_step: advice }] })
+  const given = { url: server.url, env: { PATH: pathWithoutAmbient() } }
+  const shown = await ambient(['runs', 'show', run.item.run_id], given)
+  expect(shown.stdout).toMatch(/Next: Raise that budget: `\S+\/bin\/ambient budgets raise it --usd 2`/)
+  const refused = await ambient(['answer', run.item.run_id, 'yes'], given)
+  expect(refused).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/`\S+\/bin\/ambient budgets raise it --usd 2`/),
+  })
+})
+
 describe('a run that asks', () => {
   test('ends the following with 5 where nobody can be asked, and says how to answer', async () => {
     const run = nextRun(block)

@@ -667,6 +667,15 @@ test('the command line makes a service account, has runs work as it by its name,
   expect((await as(own)('GET', '/me')).body).toMatchObject({ type: 'service_account', uid })
   await ok(key, 'service-accounts', 'update', 'ci', '--prompt', '')
   expect(await ours()).toMatchObject({ prompt: null, harness: { model_id: 'm2' } })
+  // What the command line has no option for stays, as does the agent.
+  const harness = { type: 'command', model_id: 'm2', reasoning_level: 'high', command: ['make', 'test'] }
+  await as(key)('PUT', `/identities/${uid}`, { harness })
+  const { harness: before } = await ours()
+  expect(before).toMatchObject({ reasoning_level: 'high', command: ['make', 'test'] })
+  await ok(key, 'service-accounts', 'update', 'ci', '--model', 'm3')
+  expect((await ours()).harness).toEqual({ ...before, model_id: 'm3' })
+  await ok(key, 'service-accounts', 'update', 'ci', '--model', '')
+  expect((await ours()).harness).toEqual({ ...before, model_id: null })
   await ok(key, 'service-accounts', 'delete', 'ci')
   expect(await ours()).toBeUndefined()
 })

@@ -1,4 +1,4 @@
-// `ambient send`, `${typed} answer`, `ambient cancel`: what a person says to a run.
+// `ambient send`, `ambient answer`, `ambient cancel`: what a person says to a run.
 import { typed } from '../../config.ts'
 import { answerTo, ask, type GivenAnswer } from '../ask.ts'
 import { connect } from '../connect.ts'
@@ -8,7 +8,7 @@ import { findRun, readPrompt } from '../input.ts'
 import { answerHint, type Question } from '../render/question.ts'
 import { plainStyle } from '../render/style.ts'
 import { questionLines } from '../render/summary.ts'
-import { plural } from '../render/text.ts'
+import { asTyped, plural } from '../render/text.ts'
 import { createScreen } from '../screen.ts'
 
 export interface SendOptions {
@@ -52,8 +52,13 @@ export async function answer(given: string, option: string | undefined, options:
   const runId = await findRun(api, given)
   const run = await api.get(runId)
   const question = questionOf(run.questions, options.question)
-  if (question?.about !== undefined)
-    throw usageError('The run waits for more to spend, which no answer gives it.', question.next_step)
+  if (question?.about !== undefined) {
+    const advice = question.next_step
+    throw usageError(
+      'The run waits for more to spend, which no answer gives it.',
+      advice === undefined ? undefined : asTyped(advice),
+    )
+  }
   // What is no option of a question that takes words, is one in words. The server knows whether an option fits.
   let chosen: GivenAnswer | null =
     option === undefined ? null : question?.free_text ? answerTo(question, option) : { option_id: option }

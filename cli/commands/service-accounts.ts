@@ -19,7 +19,7 @@ export interface ServiceAccountOptions extends JsonOption {
   description?: string
   prompt?: string
   environment?: string
-  agent?: string
+  agent?: AgentName
   model?: string
   onBehalfOf?: boolean
 }
@@ -68,20 +68,24 @@ async function fieldsOf(
   options: ServiceAccountOptions,
   former: IdentityItem['harness'],
 ): Promise<IdentityChange> {
-  const { description, prompt, environment, agent, model, onBehalfOf } = options
-  // Where an agent is named, the model is named with it.
-  const type = (agent ?? former?.agent ?? former?.type) as AgentName | undefined
+  const { description, prompt, environment, onBehalfOf } = options
   return {
     ...(description !== undefined && { description }),
     ...(prompt !== undefined && { prompt }),
     ...(environment !== undefined && {
       environment_id: environment === '' ? '' : (await findEnvironment(api, environment)).uid,
     }),
-    ...(type === undefined
-      ? model !== undefined && { base_model: model }
-      : (agent ?? model) !== undefined && { harness: { type, model_id: model }, base_model: '' }),
+    ...agentAndModel(options, former),
     ...(onBehalfOf !== undefined && { on_behalf_of_enabled: onBehalfOf }),
   }
+}
+
+/** A harness is put as a whole: what it says beside the model stays, unless another agent is named. */
+function agentAndModel({ agent, model }: ServiceAccountOptions, former: IdentityItem['harness']): IdentityChange {
+  const modelId = model === '' ? null : model
+  if (agent !== undefined) return { harness: { type: agent, model_id: modelId }, base_model: '' }
+  if (model === undefined) return {}
+  return former === null ? { base_model: model } : { harness: { ...former, model_id: modelId }, base_model: '' }
 }
 
 export async function remove(given: string): Promise<ExitCode> {

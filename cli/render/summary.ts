@@ -8,7 +8,7 @@ import { isTerminal } from '../../domain/state.ts'
 import { stateColour, stateWords } from '../render.ts'
 import { answerHint, optionLines, questionText } from './question.ts'
 import { lineWidth, type Style } from './style.ts'
-import { clean, duration, oneLine, parseIsoDuration, plural } from './text.ts'
+import { asTyped, clean, duration, oneLine, parseIsoDuration, plural } from './text.ts'
 
 /** What the transcript says about work and money. */
 export interface Totals {
@@ -234,7 +234,8 @@ export function questionLines(
     const [head = '', ...details] = isShown
       ? [`${colours.yellow('?')} ${colours.bold(oneLine(question.title, lineWidth(style) - 4))}`]
       : questionText(question, style)
-    const nextStep = question.next_step === undefined ? [] : [`  ${colours.bold('Next:')} ${clean(question.next_step)}`]
+    const advice = question.next_step
+    const nextStep = advice === undefined ? [] : [`  ${colours.bold('Next:')} ${asTyped(clean(advice))}`]
     return [`  ${head}${which}`, ...details, ...optionLines(question, style), ...nextStep]
   })
 }

@@ -1,5 +1,6 @@
 // Text of agents and logs, made safe and fit for a terminal.
 import { stripVTControlCharacters } from 'node:util'
+import { typed } from '../../config.ts'
 
 // Control characters but tab and newline, and the marks that reverse the direction of text:
 // what an agent prints must not move the cursor, set the title, or show other words than it says.
@@ -17,6 +18,9 @@ export function clean(text: string): string {
     .replace(/^[^\n]*\r(?=[^\n])/gm, '')
     .replace(unsafe, '')
 }
+
+/** What the server advises, with the command as the person typed it: the server cannot know that. */
+export const asTyped = (advice: string): string => advice.replaceAll('`ambient ', `\`${typed} `)
 
 /** As {@link clean}, but what could hide something is shown as an escape: for what a person has to agree to. Tabs are kept. */
 export const visible = (text: string): string =>

@@ -26,6 +26,10 @@ export async function keepsCommits(
   return pushed.isWhole && had.isWhole ? false : null
 }
 
+/** Whether these commits alone lead from what is pushed to what the branch has had. */
+export const leadsBack = ({ from, to }: Pick<PushCommand, 'from' | 'to'>, parents: Parents): boolean =>
+  walk(to, from, parents) === 'met'
+
 /** Back from one commit: whether the other one is met, or the first ones that nothing is known of. */
 function walk(from: string, other: string, parents: Parents): 'met' | string[] {
   const seen = new Set([from])

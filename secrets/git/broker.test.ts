@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -514,6 +514,21 @@ test('a push that would drop commits is refused but on the run’s own branch, a
   const pushed = await push('agent/work')
   expect(pushed, pushed.said).toMatchObject({ code: 0 })
   expect(tip('agent/work')).toBe(personalGit(clone, 'rev-parse', 'HEAD'))
+
+  // Of much that the server has at once, the newest commits come last; it can leave out the rest.
+  const bare = join(root, 'private/app.git')
+  personalGit(work, 'pull', '--quiet', '--no-rebase', 'origin', 'agent/work')
+  await writeFile(join(work, 'large'), randomBytes(9 * 1024 * 1024))
+  await commitFiles(work, {}, 'large')
+  personalGit(bare, 'repack', '-adb', '--quiet')
+  await commitFiles(work, { file: 'last\n' }, 'last')
+  expect((await sandboxGit(token, '-C', clone, 'fetch', '--quiet')).code).toBe(0)
+  personalGit(clone, 'reset', '--quiet', '--hard', 'origin/main')
+  commit('after much')
+  expect((await push('agent/work')).said).toContain('whether it keeps the commits of the branch cannot be told')
+  personalGit(bare, 'config', 'uploadpack.allowFilter', 'true')
+  const much = await push('agent/work')
+  expect(much, much.said).toMatchObject({ code: 0 })
 
   const forcing = await runWith([{ url: appUrl(), push_branches: ['agent/*', 'main'], push_force: true }])
   personalGit(clone, 'reset', '--quiet', '--hard', 'HEAD~2')

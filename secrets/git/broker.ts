@@ -9,7 +9,7 @@ import { withoutCredentials } from '../../domain/run.ts'
 import type { GitGrant } from '../../store/git/tokens.ts'
 import { cachedAuthorize } from '../gateway/credential.ts'
 import { endToEnd } from '../gateway/headers.ts'
-import { keepsCommits } from './ancestry.ts'
+import { keepsCommits, leadsBack } from './ancestry.ts'
 import { createLargeFiles, LARGE_FILES } from './large-files.ts'
 import type { GitMatch } from './matching.ts'
 import { type PackedCommits, readCommits } from './pack-commits.ts'
@@ -236,7 +236,10 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
     let pushed: Promise<PackedCommits> | null = null
     for (const command of refused.length === 0 ? head.commands : []) {
       const keeps = async () => {
-        pushed ??= readCommits(read, head.end, hashOf(command.to))
+        // Most pushes have one branch, and their first objects tell it: the rest need not wait here.
+        pushed ??= readCommits(read, head.end, hashOf(command.to), (parents) => {
+          return head.commands.length === 1 && leadsBack(command, parents)
+        })
         return await keepsCommits(command, await pushed, commits)
       }
       const reason = await refusalOfChange(command, rules, { keeps, defaultBranch })

@@ -15,6 +15,8 @@ const GOOD_MS = 60 * 60_000
 export const LARGE_FILES = 'application/vnd.git-lfs+json'
 /** By what it is asked for, by the name of its address. */
 const methods: Readonly<Record<string, string>> = { download: 'GET', upload: 'PUT', verify: 'POST' }
+/** How long a body is, whoever sends it says: a file goes on as it came. */
+const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding'])
 /** A server may have its files elsewhere; no chain of redirects is longer. */
 const REDIRECTS = 3
 
@@ -117,7 +119,9 @@ export function createLargeFiles({ upstream, now }: { upstream: Upstream; now: (
             Object.entries(actions).flatMap(([name, { href, header = {}, expires_in: seconds }]) => {
               const method = methods[name]
               if (method === undefined || (method !== 'GET' && operation === 'download')) return []
-              const given = Object.entries(header).flat()
+              const given = Object.entries(header)
+                .filter(([each]) => !FRAMING.has(each.toLowerCase()))
+                .flat()
               const isOpen = !Object.keys(header).some((each) => each.toLowerCase() === 'authorization')
               // As git-lfs would: the server's own address, where nothing else is said, takes what the repository takes.
               const headers = isOpen && URL.parse(href)?.origin === origin ? [...given, ...own] : given

@@ -57,6 +57,57 @@ test.each([
   },
 )
 
+test('what is like the line of a parent, and is none to git, leads nowhere', async () => {
+  const { git, parents } = repository('sha1', 3)
+  const [tip = ''] = parents.keys()
+  const tree = git(['rev-parse', 'main^{tree}']).toString().trim()
+  const author = 'A <a@localhost> 1 +0000'
+  const contents = [
+    `tree ${tree}\nauthor ${author}\ncommitter ${author}\nparent ${tip}\n\nwords\n`,
+    `tree ${tree}\nauthor A\rparent ${tip}\r <a@localhost> 1 +0000\ncommitter ${author}\n\nwords\n`,
+  ]
+  for (const content of contents) {
+    const id = git(['hash-object', '-t', 'commit', '-w', '--literally', '--stdin'], content).toString().trim()
+    expect(git(['rev-list', '--parents', id]).toString().trim()).toBe(id)
+    const pushed = await read(git(['pack-objects', '--quiet', '--stdout'], `${id}\n`))
+    expect(asMap(pushed)).toEqual(new Map([[id, []]]))
+    const nothing = { parents: new Map(), isWhole: true }
+    expect(await keepsCommits({ from: tip, to: id }, pushed, async () => nothing)).toBe(false)
+  }
+})
+
+test('commits behind other objects are read, as where a pack with a bitmap is taken as it is', async () => {
+  const { git, parents } = repository('sha1', 120)
+  const old = git(['rev-parse', 'main~100']).toString().trim()
+  git(['repack', '-adb', '--quiet'])
+  const tree = git(['rev-parse', 'main^{tree}']).toString().trim()
+  const author = 'A <a@localhost> 1000 +0000'
+  const next = (parent: string) => {
+    const content = `tree ${tree}\nparent ${parent}\nauthor ${author}\ncommitter ${author}\n\nnext\n`
+    return git(['hash-object', '-t', 'commit', '-w', '--stdin'], content).toString().trim()
+  }
+  const [before = ''] = parents.keys()
+  const tip = next(next(before))
+  const wanted = `${tip}\n^${old}\n`
+  const pack = git(
+    ['pack-objects', '--quiet', '--revs', '--stdout', '--use-bitmap-index', '--delta-base-offset'],
+    wanted,
+  )
+  const expected = git(['rev-list', tip, `^${old}`])
+    .toString()
+    .trim()
+    .split('\n')
+    .sort()
+  const first = await readCommits(createPeek(inPieces(pack, 1_000)), 0, 'sha1', () => true)
+  expect(first.parents.has(tip)).toBe(false)
+  expect(first.isWhole).toBe(false)
+  const all = await read(pack)
+  expect([...all.parents.keys()].sort()).toEqual(expected)
+  expect(all.isWhole).toBe(true)
+  const nothing = { parents: new Map(), isWhole: true }
+  expect(await keepsCommits({ from: old, to: tip }, nothing, async () => all)).toBe(true)
+})
+
 test('what is cut off, or is not what it says, tells no more than it has shown, and no server that it keeps anything', async () => {
   const { git, parents } = repository('sha1', 30)
   const pack = git(['pack-objects', '--quiet', '--revs', '--stdout'], 'main\n')

@@ -1,4 +1,5 @@
-// The commits of a pack (gitformat-pack). Git writes them before all other objects, so that its beginning tells them.
+// The commits of a pack (gitformat-pack). Git writes them before all other objects, but for what it takes as it is from a
+// pack that has a bitmap: that comes first, whole, and newer commits behind it. So others are read over.
 import { createHash } from 'node:crypto'
 import { setImmediate as pause } from 'node:timers/promises'
 import { inflateSync } from 'node:zlib'
@@ -13,16 +14,25 @@ export interface PackedCommits {
   isWhole: boolean
 }
 
-/** Some forty thousand commits: the gateway has them in its memory, and others wait while it reads. In bytes. */
+/** Some forty thousand commits: the gateway has the pack in its memory, and others wait while it reads. In bytes. */
 const PACKED_BYTES = 8 * 1024 * 1024
 const UNPACKED_BYTES = 32 * 1024 * 1024
 /** Others have their turn after so many. */
 const AT_ONCE = 200
 const HEADER = 12
-const [COMMIT, TAG, BY_OFFSET, BY_ID] = [1, 4, 6, 7]
+const [COMMIT, BY_OFFSET, BY_ID] = [1, 6, 7]
 
-/** Of what is no pack none. `start`: where it begins. Never throws but for the stream's own errors. */
-export async function readCommits(pack: Peek, start: number, hash: 'sha1' | 'sha256'): Promise<PackedCommits> {
+/**
+ * Of what is no pack none. Never throws but for the stream's own errors.
+ * @param start where the pack begins.
+ * @param isEnough asked once, at the first object that is no commit: whether what was read will do.
+ */
+export async function readCommits(
+  pack: Peek,
+  start: number,
+  hash: 'sha1' | 'sha256',
+  isEnough: (parents: Parents) => boolean = () => false,
+): Promise<PackedCommits> {
   const parents = new Map<string, readonly string[]>()
   /** What commits say, by where they are: others are told as changes of them. */
   const texts = new Map<number, Buffer>()
@@ -32,6 +42,7 @@ export async function readCommits(pack: Peek, start: number, hash: 'sha1' | 'sha
   const count = pack.bytes.readUInt32BE(start + 8)
   let at = start + HEADER
   let unpacked = 0
+  let hasAsked = false
   for (let index = 0; index < count; index++) {
     if (index % AT_ONCE === AT_ONCE - 1) await pause()
     const place = at
@@ -41,15 +52,18 @@ export async function readCommits(pack: Peek, start: number, hash: 'sha1' | 'sha
     const { kind, size, base } = entry
     const origin = kind === BY_OFFSET ? place - Number(base) : places.get(String(base))
     const former = origin === undefined ? undefined : texts.get(origin)
-    const isCommit = kind === COMMIT || ((kind === BY_OFFSET || kind === BY_ID) && former !== undefined)
-    if (!isCommit && kind !== TAG) return { parents, isWhole: true }
+    const isCommit = kind === COMMIT || former !== undefined
+    if (!isCommit && !hasAsked) {
+      hasAsked = true
+      if (isEnough(parents)) return read
+    }
     unpacked += size
     if (unpacked > UNPACKED_BYTES || entry.end + size - start > PACKED_BYTES) return read
-    await pack.has(entry.end + size + DEFLATE_MORE)
+    await pack.has(entry.end + size + (size >> 8) + DEFLATE_MORE)
     const content = inflated(pack.bytes.subarray(entry.end), size)
     if (content === null) return read
     at = entry.end + content.length
-    if (kind === TAG) continue
+    if (!isCommit) continue
     const text = former === undefined ? content.bytes : changed(former, content.bytes)
     if (text === null) return read
     unpacked += former === undefined ? 0 : text.length
@@ -63,7 +77,7 @@ export async function readCommits(pack: Peek, start: number, hash: 'sha1' | 'sha
 
 /** The longest beginning of an object: its size, and the object that it is a change of. */
 const ENTRY = 48
-/** What little is packed may be longer than it was by this. */
+/** What cannot be made smaller is longer when it is packed: by this, and a little of its size. */
 const DEFLATE_MORE = 64
 
 interface Entry {
@@ -153,8 +167,8 @@ function changed(base: Buffer, change: Buffer): Buffer | null {
   return made === size ? Buffer.concat(parts) : null
 }
 
-/** Of what a commit says, the lines before the first empty one are about it. */
+/** As git has it, in the lines right behind the tree's: what is like them further on is of no meaning. */
 function parentsIn(text: Buffer): string[] {
-  const [head = ''] = text.toString('latin1').split('\n\n', 1)
-  return [...head.matchAll(/^parent ([0-9a-f]+)$/gm)].map(([, id = '']) => id)
+  const [, head = ''] = /^tree [0-9a-f]+\n((?:parent [0-9a-f]+\n)*)/.exec(text.toString('latin1')) ?? []
+  return [...head.matchAll(/parent ([0-9a-f]+)\n/g)].map(([, id = '']) => id)
 }

@@ -122,10 +122,16 @@ export function defaultBranchIn(advertisement: Buffer): string | null {
   return /[\0 ]symref=HEAD:refs\/heads\/([^ \n\0]+)/.exec(text)?.[1] ?? null
 }
 
-/** Asks for what is new to whoever has a commit (protocol version 2, `fetch`). */
-export function fetchRequest(wanted: readonly string[], known: string): Buffer {
+/** Whether an advertisement (protocol version 2) offers to leave objects out. */
+export const offersFilter = (advertisement: Buffer): boolean =>
+  /\n[0-9a-f]{4}fetch=([^\n]* )?filter[ \n]/.test(advertisement.toString('latin1'))
+
+/** Asks for what is new to whoever has a commit (protocol version 2, `fetch`): for its commits alone, or all of it. */
+export function fetchRequest(wanted: readonly string[], known: string, what: 'commits' | 'all'): Buffer {
   const format = hashOf(known) === 'sha256' ? [line('object-format=sha256')] : []
-  const asked = ['no-progress', 'ofs-delta', ...wanted.map((id) => `want ${id}`), `have ${known}`, 'done']
+  const filter = what === 'commits' ? ['filter tree:0'] : []
+  const wants = wanted.map((id) => `want ${id}`)
+  const asked = ['no-progress', 'ofs-delta', ...filter, ...wants, `have ${known}`, 'done']
   return Buffer.concat([line('command=fetch'), ...format, DELIMITER, ...asked.map((each) => line(each)), FLUSH])
 }
 const DELIMITER = Buffer.from('0001')

@@ -3,7 +3,7 @@ import type http from 'node:http'
 import type { GitMatch } from './matching.ts'
 import { type PackedCommits, readCommits } from './pack-commits.ts'
 import { createPeek } from './peek.ts'
-import { defaultBranchIn, fetchRequest, hashOf, packIn } from './pkt-lines.ts'
+import { defaultBranchIn, fetchRequest, hashOf, offersFilter, packIn } from './pkt-lines.ts'
 import { authorization, type GitSources } from './sources.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -17,6 +17,7 @@ export interface ServerQuestions {
 /** Of an advertisement, its first ref with all that servers say of themselves is within. */
 const ADVERTISEMENT_BYTES = 64 * 1024
 const AGENT = ['user-agent', 'git/ambient']
+const VERSION_2 = ['git-protocol', 'version=2']
 
 export function serverQuestions(
   { sources, upstream }: { sources: GitSources; upstream: Upstream },
@@ -30,12 +31,35 @@ export function serverQuestions(
     return await upstream.send(urlOf(path), { method, headers: [...AGENT, ...headers, ...own], body, signal })
   }
 
-  async function defaultBranch(): Promise<string | null> {
-    const answer = await ask('/info/refs?service=git-upload-pack', [], null)
+  /** What the server says of itself; null: nothing. */
+  async function advertisement(headers: readonly string[]): Promise<Buffer | null> {
+    const answer = await ask('/info/refs?service=git-upload-pack', headers, null)
     try {
       const start = createPeek(answer)
       await start.has(ADVERTISEMENT_BYTES)
-      return answer.statusCode === 200 ? defaultBranchIn(start.bytes) : null
+      return answer.statusCode === 200 ? start.bytes : null
+    } finally {
+      answer.destroy()
+    }
+  }
+
+  async function defaultBranch(): Promise<string | null> {
+    const said = await advertisement([])
+    return said === null ? null : defaultBranchIn(said)
+  }
+
+  async function fetched(wanted: readonly string[], known: string, what: 'commits' | 'all') {
+    const body = fetchRequest(wanted, known, what)
+    const headers = [
+      ...['content-type', 'application/x-git-upload-pack-request', 'content-length', String(body.length)],
+      ...['accept', 'application/x-git-upload-pack-result', ...VERSION_2],
+    ]
+    const answer = await ask('/git-upload-pack', headers, body)
+    // Where it is long its rest is not read.
+    try {
+      if (answer.statusCode !== 200) return null
+      const pack = createPeek(packIn(createPeek(answer)))
+      return (await pack.has(1)) ? await readCommits(pack, 0, hashOf(known)) : null
     } finally {
       answer.destroy()
     }
@@ -44,20 +68,10 @@ export function serverQuestions(
   return {
     defaultBranch: () => (branch ??= defaultBranch()),
     async commits(wanted, known) {
-      const body = fetchRequest(wanted, known)
-      const headers = [
-        ...['content-type', 'application/x-git-upload-pack-request', 'content-length', String(body.length)],
-        ...['accept', 'application/x-git-upload-pack-result', 'git-protocol', 'version=2'],
-      ]
-      const answer = await ask('/git-upload-pack', headers, body)
-      // The rest of it, after the commits, is of no interest.
-      try {
-        if (answer.statusCode !== 200) return null
-        const pack = createPeek(packIn(createPeek(answer)))
-        return (await pack.has(1)) ? await readCommits(pack, 0, hashOf(known)) : null
-      } finally {
-        answer.destroy()
-      }
+      const said = await advertisement(VERSION_2)
+      // Some servers offer filters, and do not take this one.
+      const commits = said !== null && offersFilter(said) ? await fetched(wanted, known, 'commits') : null
+      return commits ?? (await fetched(wanted, known, 'all'))
     },
   }
 }

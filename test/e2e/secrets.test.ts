@@ -28,6 +28,7 @@ import {
   newestCheckpoint,
   PRINT_ALL,
   plant,
+  reversed,
   sha256,
 } from '../support/planted.ts'
 import type { Stack } from '../support/stack.ts'
@@ -220,7 +221,10 @@ async function plantAndLook({ kind, pool, data }: Place, killHost: () => Promise
       '\n',
     )
     onTestFinished(async () => void (await execa('docker', ['rmi', image], { reject: false })))
-    expect(await foundInImage(image, [...needles, control])).toEqual([control])
+    const step = reversed(control)
+    const { told, saved } = await foundInImage(image, [...needles, step, control])
+    expect(told).toEqual([step])
+    expect(saved.toSorted()).toEqual([step, control].toSorted())
   }
 
   await writeFile(join(data, 'runs', runId, 'workspace', 'project', 'release'), '')

@@ -48,7 +48,9 @@ export function lfsServer(url: () => string): LfsServer {
         return has
           ? { oid, size, actions: { download: { href: at(oid) } } }
           : { oid, size, error: { code: 404, message: 'not there' } }
-      const upload = { href: at(oid), header: { 'x-ticket': TICKET }, expires_in: 600 }
+      // GitLab says how the body is to be sent.
+      const header = { 'x-ticket': TICKET, 'Transfer-Encoding': 'chunked' }
+      const upload = { href: at(oid), header, expires_in: 600 }
       return { oid, size, ...(!has && { actions: { upload, verify: { href: `${at(oid)}/verify` } } }) }
     })
     response.setHeader('content-type', TYPE)

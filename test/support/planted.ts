@@ -25,7 +25,8 @@ export interface Planted {
 
 /**
  * Secrets of every scope, and a stored environment that is prepared with a set-up which uses them and leaves none.
- * `control` is in the image that its Dockerfile makes, where hosts have images.
+ * `control` is in a layer of the image that its Dockerfile makes, where hosts have images. What Docker says of the steps
+ * has it {@link reversed} alone: so it is found only by who looks into the layers.
  */
 export async function plant(stack: Stack, { control, image }: { control: string; image: boolean }): Promise<Planted> {
   const value = (name: string) => `${name} "${randomUUID()}"/ü+'$`
@@ -36,7 +37,7 @@ export async function plant(stack: Stack, { control, image }: { control: string;
   if (image) {
     const directory = join(repository.path, '.devcontainer')
     await mkdir(directory)
-    const steps = `FROM ambient-base:latest\nRUN env >/of-the-build && echo ${control} >>/of-the-build\n`
+    const steps = `FROM ambient-base:latest\nRUN env >/of-the-build && echo ${reversed(control)} | rev >>/of-the-build\n`
     await writeFile(join(directory, 'Dockerfile'), steps)
     await writeFile(join(directory, 'devcontainer.json'), '{ "build": { "dockerfile": "Dockerfile" } }')
     await repository.git('add', '.')
@@ -140,6 +141,8 @@ export function encodingsOf(value: string): string[] {
   ]
 }
 
+export const reversed = (text: string) => [...text].reverse().join('')
+
 export const found = (text: string, needles: readonly string[]) => needles.filter((needle) => text.includes(needle))
 
 export async function filesWith(needles: readonly string[], directories: readonly string[]): Promise<string[]> {
@@ -148,15 +151,19 @@ export async function filesWith(needles: readonly string[], directories: readonl
   return stdout.split('\n').filter((line) => line !== '')
 }
 
-/** Which of them are in an image: in what Docker says of it, and in the files of all of its layers. */
-export async function foundInImage(image: string, needles: readonly string[]): Promise<string[]> {
+/** Which of them are in an image: `told` in what Docker says of it; `saved` in the files of all of its layers, and there again. */
+export async function foundInImage(image: string, needles: readonly string[]) {
   const history = ['history', '--no-trunc', '--format', '{{json .}}', image]
   const told = await Promise.all([execa('docker', ['image', 'inspect', image]), execa('docker', history)])
-  const look = 'exec 3<&0; docker save "$1" </dev/null | grep -aoF -f /dev/fd/3 | sort -u'
-  const options = { input: needles.join('\n'), env: { LC_ALL: 'C' }, reject: false }
-  const { stdout } = await execa('sh', ['-c', look, 'sh', image], options)
-  const said = found(told.map((each) => each.stdout).join('\n'), needles)
-  return [...new Set([...said, ...stdout.split('\n')])].filter((each) => each !== '')
+  // What comes in here is a socket, which grep cannot open by its name; and it ends with 1 where it finds nothing.
+  const look = `set -o pipefail; exec 3< <(cat)
+    docker save "$1" </dev/null | { grep -aoF -f /dev/fd/3 || test $? = 1; } | sort -u`
+  const options = { input: needles.join('\n'), env: { LC_ALL: 'C' } }
+  const { stdout } = await execa('bash', ['-c', look, 'bash', image], options)
+  return {
+    told: found(told.map((each) => each.stdout).join('\n'), needles),
+    saved: stdout.split('\n').filter((each) => each !== ''),
+  }
 }
 
 /** The workflow's history, with what its payloads say. */

@@ -6,7 +6,6 @@ import { secretContext } from '../../store/secrets/secrets.ts'
 import { startTestApi, type TestApi } from '../../test/support/api.ts'
 import { testVault } from '../../test/support/vault.ts'
 import { greeting, troubleWithVault } from './greeting.ts'
-import type { Started } from './supervisor.ts'
 
 let api: TestApi
 
@@ -15,18 +14,10 @@ beforeAll(async () => {
 })
 afterAll(() => api?.close())
 
-test('the greeting and `ambient vault` say how many values cannot be opened with the keys given, and nothing where all can', async () => {
+test('the start and `ambient vault` say how many values cannot be opened with the keys given, and nothing where all can', async () => {
   const config = loadConfig({ AMBIENT_PORT: new URL(api.url).port, AMBIENT_ADMIN_KEY: api.key })
-  const started: Started = {
-    config,
-    hostKind: { kind: 'direct' },
-    agent: { title: 'Codex', demo: true, problem: null },
-    temporalUi: null,
-    failed: new Promise(() => {}),
-  }
-  const told = async () => greeting(started, 1_000, await troubleWithVault(config))
   const { body: secret } = await api.call('POST', '/agent/secrets', { name: 'LOCKED', value: 'value-locked' })
-  expect(await told()).not.toContain('Secrets')
+  expect(await troubleWithVault(config)).toBeNull()
 
   const former = testVault([randomBytes(32)])
   await api.db
@@ -34,7 +25,7 @@ test('the greeting and `ambient vault` say how many values cannot be opened with
     .set({ sealed: former.seal('value-locked', secretContext(secret.uid)) })
     .execute()
   const words = `1 stored value cannot be opened with the keys given: it is sealed under ${former.keys()[0]} (1).`
-  expect(await told()).toContain(`  Secrets     ${words}`)
+  expect(await troubleWithVault(config)).toContain(`  Secrets     ${words}`)
   const shown = await ambient(['vault'], { url: api.url, env: { AMBIENT_API_KEY: api.key } })
   expect(shown).toMatchObject({ code: 1, stdout: expect.stringContaining(`! ${words}`) })
 })
@@ -50,7 +41,6 @@ test('the greeting names the settings without which another terminal would look 
         failed: new Promise(() => {}),
       },
       1_000,
-      null,
     )
   expect(greeted({})).toContain('In another terminal:\n')
   const own = { AMBIENT_DATA: '/srv/ambient', AMBIENT_PORT: '9000' }

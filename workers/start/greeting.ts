@@ -6,8 +6,9 @@ import { askJson } from './http-json.ts'
 import { localUrl } from './parts.ts'
 import type { Started } from './supervisor.ts'
 
-/** `vault`: what is wrong with its keys, if anything is. */
-export function greeting(started: Started, milliseconds: number, vault: string | null): string {
+const row = (name: string, value: string) => `  ${name.padEnd(12)}${value}`
+
+export function greeting(started: Started, milliseconds: number): string {
   const { config, temporalUi } = started
   const rows: [string, string][] = [
     ['API', localUrl(config)],
@@ -16,13 +17,12 @@ export function greeting(started: Started, milliseconds: number, vault: string |
     ['Agents run', placeOfAgents(started)],
     ['Models', models(started)],
     ['Logs', dataPaths(config).logs],
-    ...(vault === null ? [] : [['Secrets', vault] as [string, string]]),
   ]
   return [
     '',
     `Ambient ${version} is ready after ${(milliseconds / 1000).toFixed(1)} s.`,
     '',
-    ...rows.map(([name, value]) => `  ${name.padEnd(12)}${value}`),
+    ...rows.map(([name, value]) => row(name, value)),
     '',
     `In another terminal${ownSettings(config)}:`,
     '  bin/ambient demo                                   a tour, step by step',
@@ -42,13 +42,15 @@ function ownSettings(config: Config): string {
 /** It is looked up in all that is stored. In milliseconds. */
 const VAULT_MS = 5_000
 
-/** What cannot be opened with the keys that the vault was given, or stored, in a sentence; null where all can. */
+/** A line on what cannot be opened with the keys that the vault was given, or stored; null where all can. */
 export async function troubleWithVault(config: Config): Promise<string | null> {
   const key = await adminKey(config)
   const answer = await askJson(`${localUrl(config)}/api/v1/agent/vault`, VAULT_MS, { key })
   const { data: state } = VaultState.safeParse(answer?.body)
-  if (state === undefined) return 'whether all of them can be opened is not known yet; ask: bin/ambient vault'
-  return state.trouble === null ? lockedWords(state) : `none can be stored or opened: ${state.trouble}`
+  if (state === undefined)
+    return row('Secrets', 'whether all of them can be opened is not known yet; ask: bin/ambient vault')
+  const words = state.trouble === null ? lockedWords(state) : `none can be stored or opened: ${state.trouble}`
+  return words === null ? null : row('Secrets', words)
 }
 
 const placeOfAgents = ({ hostKind, config }: Started): string =>

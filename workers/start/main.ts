@@ -26,9 +26,11 @@ export async function main(): Promise<void> {
   try {
     const started = await Promise.race([supervisor.start(stopping.signal), stopped, broken.promise])
     if (started) {
-      const milliseconds = Date.now() - began
-      write(greeting(started, milliseconds, await troubleWithVault(started.config)))
-      await Promise.race([started.failed, stopped, broken.promise])
+      write(greeting(started, Date.now() - began))
+      const over = Promise.race([started.failed, stopped, broken.promise])
+      const trouble = await Promise.race([troubleWithVault(started.config), over])
+      if (trouble !== null) write(trouble)
+      await over
     }
   } catch (error) {
     exitCode = 1
