@@ -7,6 +7,7 @@ import type { HostDeps } from '../activities/host/deps.ts'
 import { createHoldings } from '../activities/host/holdings.ts'
 import { makeHostActivities } from '../activities/host/index.ts'
 import { keepOrders } from '../activities/host/kept-orders.ts'
+import { keepPositions } from '../activities/host/kept-positions.ts'
 import { dropUnfinishedReadings } from '../activities/host/read-skills.ts'
 import { createHostServer } from '../activities/host/server.ts'
 import { handBackUnnoted, hostIdentity } from '../activities/host/unnoted.ts'
@@ -58,7 +59,7 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
     secret: await hostSecret(config),
     log,
   })
-  const server = keepOrders(connected, config.AMBIENT_CAPACITY * 2)
+  const server = keepPositions(keepOrders(connected, config.AMBIENT_CAPACITY * 2))
   const common = { host, server, capacity: config.AMBIENT_CAPACITY }
   const holdings = createHoldings(common, () => onRelease())
   // Before anything is asked for: a host that the server does not know would be refused everything.

@@ -26,11 +26,19 @@ export async function bindingOf(sandbox: Sandbox, gatewayUrl: string): Promise<C
   return (await seesMachine(gatewayUrl)) ? from : { kind: 'first' }
 }
 
+/** A gateway that is started anew may be reached in another way. */
+const SEEN_MS = 10_000
+/** Until when each gateway is known to see this machine. */
+const seen = new Map<string, number>()
+
 /** Whether the gateway sees this machine's processes at an address that is its own. */
 async function seesMachine(gatewayUrl: string): Promise<boolean> {
+  if ((seen.get(gatewayUrl) ?? 0) > Date.now()) return true
   try {
     const answer = await fetch(`${gatewayUrl}/whoami`, { signal: AbortSignal.timeout(ASK_MS) })
-    return Seen.parse(await answer.json()).own
+    const { own } = Seen.parse(await answer.json())
+    if (own) seen.set(gatewayUrl, Date.now() + SEEN_MS)
+    return own
   } catch {
     // It is away, or of another version: what it sees is then found out by what it sees.
     return false

@@ -121,6 +121,7 @@ async function startAgent(
   const cwd = workingDirectory(paths.workspace, order)
   let journal = await sandbox.agent()
   let toolToken: string | null = null
+  const isNew = journal === null
   if (journal === null) {
     const { token, tool_token } = await (credential ??
       deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop))
@@ -174,7 +175,7 @@ async function startAgent(
     quirks: agent.quirks,
     policy,
     mcpServers: toolServers(execution, agent, sandbox, toolToken, () => checked),
-    storedLine: await transcript.storedLine(journal.name),
+    storedLine: isNew ? 0 : await transcript.storedLine(journal.name),
     record: transcript.record,
     signal: stop,
   }).finally(() => void started())
