@@ -1,5 +1,6 @@
 // Runs on the worker that holds the sandbox. What a host has been told of an execution once.
 import type { ExecutionOrder } from '../../domain/host-api.ts'
+import { setLatest } from '../../domain/latest.ts'
 import type { HostServer } from './server.ts'
 
 /**
@@ -10,16 +11,11 @@ import type { HostServer } from './server.ts'
  */
 export function keepOrders(server: HostServer, most: number): HostServer {
   const kept = new Map<string, ExecutionOrder>()
-  const keep = (key: string, order: ExecutionOrder) => {
-    kept.set(key, order)
-    const [oldest] = kept.keys()
-    if (kept.size > most && oldest !== undefined) kept.delete(oldest)
-  }
   return {
     ...server,
     async claim(runId, execution, signal) {
       const answer = await server.claim(runId, execution, signal)
-      if (answer.order) keep(`${runId}/${execution}`, answer.order)
+      if (answer.order) setLatest(kept, `${runId}/${execution}`, answer.order, most)
       return answer
     },
     async order(runId, execution, signal) {
@@ -27,7 +23,7 @@ export function keepOrders(server: HostServer, most: number): HostServer {
       const known = kept.get(key)
       if (known !== undefined) return known
       const order = await server.order(runId, execution, signal)
-      keep(key, order)
+      setLatest(kept, key, order, most)
       return order
     },
     async saveCheckpoint(runId, execution, sent, signal) {

@@ -1,4 +1,5 @@
 // Runs on the worker that holds the sandbox. How far the journals of this host have been stored, as its own last words tell.
+import { setLatest } from '../../domain/latest.ts'
 import type { HostServer } from './server.ts'
 
 /** So many journals are remembered; the server knows of the others. */
@@ -16,9 +17,7 @@ export function keepPositions(server: HostServer): HostServer {
       const key = `${runId}/${batch.journal}`
       kept.delete(key)
       const appended = await server.append(runId, execution, batch, signal)
-      kept.set(key, appended.line)
-      const [oldest] = kept.keys()
-      if (kept.size > MOST && oldest !== undefined) kept.delete(oldest)
+      setLatest(kept, key, appended.line, MOST)
       return appended
     },
     async position(runId, journal, signal) {

@@ -1,5 +1,6 @@
 // What a host is given of secrets with its order: opened here, for the host that holds the run, and noted.
 
+import { setLatest } from '../../domain/latest.ts'
 import { namesIn } from '../../domain/mcp/server.ts'
 import { isReference, secretsInArgs, secretsInUrl } from '../../domain/mcp/values.ts'
 import { type AgentConfig, type InlineEnvironment, withoutSecrets } from '../../domain/run.ts'
@@ -116,10 +117,7 @@ export function createRunRedactors({ db, vault }: { db: Db; vault: Vault }): (ru
     const former = known.get(runId)
     const redactor = former?.values === values ? former.redactor : make()
     // Those that were used last stay.
-    known.delete(runId)
-    known.set(runId, { values, redactor })
-    const [oldest] = known.keys()
-    if (known.size > REDACTORS && oldest !== undefined) known.delete(oldest)
+    setLatest(known, runId, { values, redactor }, REDACTORS)
     return redactor
   }
 }

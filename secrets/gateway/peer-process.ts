@@ -1,6 +1,7 @@
 // Which process is at the other end of a connection on this machine, as far as Linux tells.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import type { Socket } from 'node:net'
+import { setLatest } from '../../domain/latest.ts'
 
 /** A connection stays with its process, or those that it has made: asked once for each. */
 const known = new WeakMap<Socket, { id: string; is: boolean }>()
@@ -25,10 +26,7 @@ function isHeldIn(namespace: string, inode: string): boolean {
   if (before !== undefined && isIn(namespace, before) && holds(before, inode)) return true
   const found = newestFirst().find((pid) => isIn(namespace, pid) && holds(pid, inode))
   if (found === undefined) return false
-  latest.delete(namespace)
-  latest.set(namespace, found)
-  const [oldest] = latest.keys()
-  if (latest.size > REMEMBERED && oldest !== undefined) latest.delete(oldest)
+  setLatest(latest, namespace, found, REMEMBERED)
   return true
 }
 

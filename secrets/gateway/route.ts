@@ -1,5 +1,7 @@
 // Where a run's calls go: with a key of its own, to an endpoint of its team, to the server's provider, or to the demo.
+
 import type { ProviderName } from '../../domain/harness.ts'
+import { setLatest } from '../../domain/latest.ts'
 import { type CatalogueModel, findModel } from '../../domain/models/models.ts'
 import { type ModelRules, matches } from '../../domain/models/rules.ts'
 import type { Vault } from '../../domain/vault/vault.ts'
@@ -96,10 +98,7 @@ function remembered<T>(now: () => number, ask: (key: string) => Promise<T>): (ke
     const entry = known.get(key)
     if (entry && now() - entry.at < FRESH_MS) return entry.value
     const value = ask(key)
-    known.delete(key)
-    known.set(key, { value, at: now() })
-    const [oldest] = known.keys()
-    if (known.size > LARGEST && oldest !== undefined) known.delete(oldest)
+    setLatest(known, key, { value, at: now() }, LARGEST)
     // Whoever asks next, asks anew.
     value.catch(() => known.delete(key))
     return value
