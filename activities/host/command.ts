@@ -61,7 +61,7 @@ export async function runCommand(
     cwd: workingDirectory(deps.host.paths(ref.runId, null).workspace, order),
     ...(takesArgument ? {} : { stdin: prompt }),
   })
-  const storedLine = await transcript.storedLine(journal.name)
+  const storedLine = wasStarted ? await transcript.storedLine(journal.name) : 0
   try {
     const outcome = await runCommandTurn({ journal, messageId, text, storedLine, record: transcript.record, signals })
     const wasElsewhere = wasStarted && sandbox.generation !== former

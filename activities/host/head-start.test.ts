@@ -15,17 +15,17 @@ let begun: {
   ref: ExecutionRef
   signals: StopSignals
   work: PromiseWithResolvers<SandboxOrigin>
-  agentIsUp: (origin: SandboxOrigin) => void
+  onNearly: (origin: SandboxOrigin) => void
 }[]
 let undone: string[]
 let ref: ExecutionRef
 const make = () =>
   createHeadStart(
-    (given, stop, agentIsUp = () => {}) => {
+    (given, stop, onNearly = () => {}) => {
       const work = Promise.withResolvers<SandboxOrigin>()
       const fail = () => work.reject(stop.interrupt.reason ?? stop.detach.reason)
       for (const signal of [stop.interrupt, stop.detach]) signal.addEventListener('abort', fail)
-      begun.push({ ref: given, signals: stop, work, agentIsUp })
+      begun.push({ ref: given, signals: stop, work, onNearly })
       return work.promise
     },
     { forsake: async (runId) => void undone.push(runId), log },
@@ -65,7 +65,7 @@ test('what is ready in time is told with the claim, and not undone', async () =>
 test('where only the agent is still to come up, the claim is answered and the turn waits for it', async () => {
   const headStart = make()
   const nearly = headStart.begin(ref, 60_000)
-  begun[0]?.agentIsUp('restored')
+  begun[0]?.onNearly('restored')
   expect(await nearly).toBe('restored')
   const finished = headStart.finish(ref, signals().given)
   begun[0]?.work.reject(new Error('the agent ended'))

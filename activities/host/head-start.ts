@@ -10,7 +10,7 @@ const FORSAKEN_MS = 300_000
 interface Begun {
   execution: number
   work: Promise<SandboxOrigin>
-  /** All but the agent's own start, which the turn can wait for. */
+  /** All but the agent's own start, or a command's sandbox, which the turn can wait for. */
   nearly: Promise<SandboxOrigin>
   interrupt: AbortController
   detach: AbortController
@@ -19,18 +19,19 @@ interface Begun {
 
 /**
  * A host that takes an execution prepares it at once. Where only the agent is
- * still to come up when the claim is answered, the turn waits for that, and no
- * activity of its own is needed; where more is missing, the activity finds the
- * work under way and goes on with it as if it had begun it. A worker that dies in
- * between loses nothing: what is prepared is prepared once, whoever asks.
- * `prepare` calls `agentIsUp` once the agent's process runs. `forsake` ends what runs of a run that nobody came for, unless it
- * was taken up since the time it is given.
+ * still to come up when the claim is answered, or a command's sandbox, the turn
+ * waits for that, and no activity of its own is needed; where more is missing,
+ * the activity finds the work under way and goes on with it as if it had begun
+ * it. A worker that dies in between loses nothing: what is prepared is prepared
+ * once, whoever asks. `prepare` calls `onNearly` as soon as no more is left.
+ * `forsake` ends what runs of a run that nobody came for, unless it was taken up
+ * since the time it is given.
  */
 export function createHeadStart(
   prepare: (
     ref: ExecutionRef,
     signals: StopSignals,
-    agentIsUp?: (origin: SandboxOrigin) => void,
+    onNearly?: (origin: SandboxOrigin) => void,
   ) => Promise<SandboxOrigin>,
   { forsake, log }: { forsake: (runId: string, since: number) => Promise<void>; log: Logger },
 ) {
@@ -52,9 +53,9 @@ export function createHeadStart(
   function start(ref: ExecutionRef): Begun {
     const interrupt = new AbortController()
     const detach = new AbortController()
-    const agentIsUp = Promise.withResolvers<SandboxOrigin>()
-    const work = prepare(ref, { interrupt: interrupt.signal, detach: detach.signal }, agentIsUp.resolve)
-    const nearly = Promise.race([work, agentIsUp.promise])
+    const near = Promise.withResolvers<SandboxOrigin>()
+    const work = prepare(ref, { interrupt: interrupt.signal, detach: detach.signal }, near.resolve)
+    const nearly = Promise.race([work, near.promise])
     for (const each of [work, nearly]) each.catch(() => {}) // Heard by whoever joins.
     const forsaken = setTimeout(() => {
       const since = Date.now()

@@ -37,8 +37,8 @@ export function makeHostActivities(
   holdings: Holdings,
 ): { pool: PoolActivities; host: HostActivities & BuildActivities & SkillActivities } {
   const headStart = createHeadStart(
-    (ref, signals, agentIsUp) =>
-      withinLimits(deps, { ...ref, phase: 'setup' }, signals, (execution) => prepare(execution, agentIsUp)),
+    (ref, signals, onNearly) =>
+      withinLimits(deps, { ...ref, phase: 'setup' }, signals, (execution) => prepare(execution, onNearly)),
     {
       // Its files stay for the sweep, which asks whose they are.
       forsake: (runId, since) => holdings.stop(runId, since),

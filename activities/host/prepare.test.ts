@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import { installLightAgent, LIGHT_AGENT } from '../../chaos/light-agent/install.ts'
 import type { ExecutionOrder, PushResult } from '../../domain/host-api.ts'
@@ -22,6 +22,7 @@ import { type HostDeps, openRunState } from './deps.ts'
 import type { Execution } from './execution.ts'
 import { prepare } from './prepare.ts'
 import type { HostServer } from './server.ts'
+import { settle } from './settle.ts'
 import { carryOutTurn } from './turn.ts'
 
 const log = pino({ level: 'silent' })
@@ -213,6 +214,16 @@ test('what a command commits is in the name of the person who asked, and is push
   await collect(await worker('command'), true)
   expect(pushed).toMatchObject({ outcome: 'rejected' })
   expect(warned).toEqual(['push_incomplete', 'push_rejected'])
+})
+
+test('of a run whose sandbox never came up, nothing is collected that would need one', async () => {
+  const opened = vi.fn(dead)
+  const made = await worker('command', 1, { ...host, open: opened })
+  await expect(prepare(made)).rejects.toThrow('the worker is dead')
+  const deps = { ...made.deps, server: { ...server, order: async () => made.order } }
+  const end = { stop: true, collect: true, sandbox: 'give_up', keepWorkspace: true } as const
+  await settle(deps, { ...made.ref, ...end }, made.signals)
+  expect(opened).toHaveBeenCalledOnce()
 })
 
 test('a restored agent gets its session, although a worker died between its start and that', async () => {

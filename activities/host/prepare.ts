@@ -26,11 +26,12 @@ import { prepareWorkspace, takeUp } from './workspace.ts'
 
 /**
  * A sandbox with a live agent in it and everything around it, whatever was there
- * before. Idempotent. `agentIsUp`: called when only the agent's own start is left.
+ * before. Idempotent. `onNearly`: called when only the agent's own start is left,
+ * or for a command the sandbox's.
  */
 export async function prepare(
   execution: Execution,
-  agentIsUp: (origin: SandboxOrigin) => void = () => {},
+  onNearly: (origin: SandboxOrigin) => void = () => {},
 ): Promise<SandboxOrigin> {
   const { deps, ref, order, agent, state, stop } = execution
   refuseWithoutSecrets(order)
@@ -46,8 +47,8 @@ export async function prepare(
       : deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop)
   credential?.catch(() => {}) // Heard where the agent is started.
   const { phase } = deps.metrics
-  const sandbox = await phase('workspace', () => workplace(execution))
-  const origin = state.get().sessionId !== null || state.get().restoring ? 'restored' : 'fresh'
+  const origin = () => (state.get().sessionId !== null || state.get().restoring ? 'restored' : 'fresh')
+  const sandbox = await phase('workspace', () => workplace(execution, () => onNearly(origin())))
   await placeSecrets(execution, sandbox)
   await phase('setup', () => runSetup(execution, sandbox))
   await restoreWorkspace(execution, sandbox)
@@ -58,7 +59,7 @@ export async function prepare(
   const [noted, opened] = await Promise.allSettled([
     noteStart(execution, sandbox),
     agent.protocol === 'acp'
-      ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential, () => agentIsUp(origin)))
+      ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential, () => onNearly(origin())))
       : {},
   ])
   // Only when both are over: neither is to go on beside the next attempt.
@@ -66,7 +67,7 @@ export async function prepare(
   if (opened.status === 'rejected') throw opened.reason
   await state.set({ ...opened.value, readyIn: sandbox.generation })
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
-  return origin
+  return origin()
 }
 
 /** A clone has them from the start; what was prepared, or comes from another run, does not. */
@@ -82,17 +83,30 @@ async function takeOwnBranches({ deps, ref, order, state, stop }: Execution, san
 }
 
 /** Files and a sandbox over them: from a prepared environment where there is one, brought to the commits of today. */
-async function workplace(execution: Execution): Promise<Sandbox> {
+async function workplace(execution: Execution, onlySandboxIsLeft: () => void): Promise<Sandbox> {
   await prepareWorkspace(execution)
+  const lookForNews = async () => {
+    const goesOn = await findNews(execution)
+    if (goesOn && needsSandboxAlone(execution)) onlySandboxIsLeft()
+    return goesOn
+  }
   // What is new is asked of other machines, which takes about as long as making a sandbox.
-  const both = await Promise.allSettled([usableSandbox(execution), findNews(execution)])
-  const [opened, news] = both
+  const [opened, news] = await Promise.allSettled([usableSandbox(execution), lookForNews()])
   if (news.status === 'rejected') throw news.reason
   if (opened.status === 'rejected') throw opened.reason
   if (news.value && (await catchUp(execution, opened.value))) return opened.value
   await startOver(execution)
   await prepareWorkspace(execution)
   return usableSandbox(execution)
+}
+
+/** Whether a command can be run as soon as there is a sandbox: nothing is to be done in it before that. */
+function needsSandboxAlone(execution: Execution): boolean {
+  const { agent, order, state } = execution
+  const { setupDone, restoring, prepared } = state.get()
+  const isWhole = setupDone && !restoring && prepared?.kind !== 'behind'
+  const isBare = order.skills.length === 0 && environmentOf(execution).startSteps.length === 0
+  return agent.protocol === 'command' && isWhole && isBare
 }
 
 /**

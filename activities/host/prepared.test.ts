@@ -56,6 +56,8 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
   let asked: string[]
   let logged: string[]
   let told: string[]
+  /** How often a run was said to need nothing but its sandbox. */
+  let claimsAnswered: number
   let patch: string
   const turns = createBuilds()
   const used: string[] = []
@@ -75,6 +77,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     asked = []
     logged = []
     told = []
+    claimsAnswered = 0
     patch = ''
     deps = {
       hostId: 'one',
@@ -201,7 +204,9 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
 
   async function started(change: Partial<InlineEnvironment> = {}, options = {}) {
     const made = await execution(change, options)
-    await prepare(made)
+    await prepare(made, () => {
+      claimsAnswered += 1
+    })
     return made
   }
 
@@ -267,6 +272,8 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       '2',
     ])
     expect(told).toEqual([expect.stringMatching(/^Started from the prepared environment, built just now/)])
+    // While its sandbox was still to come up.
+    expect(claimsAnswered).toBe(1)
     await inside(made, 'echo more >>README.md')
     await collect(made, false)
     expect(patch).toContain('+more')
@@ -282,6 +289,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const made = await started()
     expect(await setUps(made)).toBe(1)
     expect(told[0]).toContain('1 new commit in project')
+    expect(claimsAnswered).toBe(0)
     expect(
       await inside(
         made,
@@ -379,6 +387,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const made = await started()
     expect(await setUps(made)).toBe(2)
     expect(told[0]).toContain('project/package.json')
+    expect(claimsAnswered).toBe(0)
   })
 
   test('setup_inputs says what the set-up depends on', async () => {

@@ -21,8 +21,9 @@ export async function settle(
 ): Promise<void> {
   const { stop, collect: hasWorked, sandbox, keepWorkspace, push = true, ...ref } = input
   if (stop) await deps.host.stop(ref.runId)
-  if (hasWorked) {
-    const execution = await openExecution(deps, ref, signals)
+  const execution = hasWorked ? await openExecution(deps, ref, signals) : null
+  // A sandbox may have failed to come up after the claim was answered: no agent has worked in any then.
+  if (execution !== null && execution.state.get().readyIn !== 0) {
     // One that ended by itself has had its wishes heard with its last turn.
     if (stop) await unlessHopeless(execution, async () => void (await takeAsked(execution)))
     // Its last attempts may have come with the end of the last turn.
