@@ -225,6 +225,10 @@ test('so does what the server advises', async () => {
   const given = { url: server.url, env: { PATH: pathWithoutAmbient() } }
   const shown = await ambient(['runs', 'show', run.item.run_id], given)
   expect(shown.stdout).toMatch(/Next: Raise that budget: `\S+\/bin\/ambient budgets raise it --usd 2`/)
+  const lost = server.run()
+  lost.state('FAILED', { failure: { ...failure, next_step: 'Send a follow-up: `ambient send`.' } })
+  const told = await ambient(['runs', 'show', lost.item.run_id], given)
+  expect(told.stdout).toMatch(/Next: Send a follow-up: `\S+\/bin\/ambient send`/)
   const refused = await ambient(['answer', run.item.run_id, 'yes'], given)
   expect(refused).toMatchObject({
     code: 2,

@@ -8,7 +8,7 @@ import { type ExitCode, exitCodes, usageError } from '../exit.ts'
 import { findEnvironment } from '../find-environment.ts'
 import type { Style } from '../render/style.ts'
 import { table } from '../render/table.ts'
-import { clean, duration, oneLine } from '../render/text.ts'
+import { asTyped, clean, duration, oneLine } from '../render/text.ts'
 import { createScreen, type Screen } from '../screen.ts'
 
 export interface BuildOptions {
@@ -174,6 +174,6 @@ export function renderEnd(item: BuildItem, { colours }: Style): string {
   if (!failure) return `${item.state}\n`
   const command = failure.command === undefined ? '' : `  ${oneLine(failure.command, 200)}\n`
   const code = failure.exit_code === undefined ? '' : `  exit code ${failure.exit_code}\n`
-  const next = failure.next_step === undefined ? '' : `  ${oneLine(failure.next_step, 300)}\n`
+  const next = failure.next_step === undefined ? '' : `  ${asTyped(oneLine(failure.next_step, 300))}\n`
   return `${colours.red('FAILED')}  ${oneLine(failure.message, 300)}\n${command}${code}${next}`
 }

@@ -213,7 +213,7 @@ function failureLines(run: RunItem, totals: Totals, style: Style): string[] {
     const log = clean(failure.log_tail).trimEnd().split('\n')
     lines.push(...log.map((line) => colours.dim(`  │ ${line}`)))
   }
-  if (failure.next_step) lines.push(`  ${colours.bold('Next:')} ${clean(failure.next_step)}`)
+  if (failure.next_step) lines.push(`  ${colours.bold('Next:')} ${asTyped(clean(failure.next_step))}`)
   else if (failure.retryable)
     lines.push(`  ${colours.bold('Next:')} the same run can be expected to do better when started again.`)
   return lines
