@@ -138,7 +138,7 @@ unset _ambient_n`
  * a file. $1 is the directory of \`started\` and \`exit\`, $2 the working
  * directory, $3 words that enter the sandbox (or empty), $4 a process that ends
  * with the program (or empty), $5 that process's start time. Its environment is
- * {@link wrapped}.
+ * {@link wrapped}. Its descriptor 3 is closed once `started` is there.
  */
 export const PROCESS_GATE = `
 _ambient_own=$1 _ambient_cwd=$2 _ambient_enter=$3 _ambient_ends=$4 _ambient_ends_since=$5
@@ -150,7 +150,8 @@ read -r _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ambient_mine _ <"/proc/$$/sta
 set -C
 { printf '%s %s\\n' "$$" "$_ambient_mine" >"$_ambient_own/started"; } 2>/dev/null || exit 0
 set +C
-# The shell has a word of its own about a program that was killed, which is not the program's output.
+# The shell has a word of its own about a program that was killed, which is not the program's output. What 3 was is
+# closed by this: whoever has started the gate waits for it.
 exec 3>&2 2>/dev/null
 (set -f; exec 2>&3 3>&-; exec $_ambient_enter /bin/sh -c 'cd -- "$1" || exit 126; shift
 ${UNWRAP}

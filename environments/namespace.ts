@@ -1,8 +1,9 @@
 // A PID namespace for one sandbox on the bare machine: ending its first process ends everything in it.
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import type { Launcher } from './direct/launcher.ts'
 import { isErrno } from './errno.ts'
 import { readMark } from './job-directory.ts'
 import { childOf, isAlive, kill, nameOf, type ProcessRef, parseProcessRef, until } from './processes.ts'
@@ -17,10 +18,10 @@ export const NEW_NAMESPACE = ['unshare', '--pid', '--fork', '--kill-child', '--m
 
 // The first process adopts and reaps what its descendants leave behind, and never ends by itself. It says that it is
 // there through an open file: where it is, the directory may not be seen.
-const FIRST_PROCESS = 'echo >&3; exec 3>&-; while :; do sleep 2147483647 & wait; done'
+const FIRST_PROCESS = 'echo >&4; exec 4>&-; echo >&3; exec 3>&-; while :; do sleep 2147483647 & wait; done'
 
 // $1 is the directory of `started` and `ready`, $2 a pipe to be made as well, the rest makes the namespace. Of several
-// only one goes on.
+// only one goes on. The launcher waits for its descriptor 3.
 const HOLDER = `
 directory=$1
 pipe=$2
@@ -28,7 +29,7 @@ shift 2
 read -r _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ since _ <"/proc/$$/stat"
 (set -C; printf '%s %s\\n' "$$" "$since" >"$directory/started") 2>/dev/null || exit 0
 [ -z "$pipe" ] || mkfifo -m 600 "$pipe"
-exec 3>"$directory/ready"
+exec 4>"$directory/ready"
 exec "$@" /bin/sh -c '${FIRST_PROCESS}'
 `
 
@@ -50,6 +51,7 @@ export async function namespacesAllowed(path: string): Promise<boolean> {
  * process of its own.
  */
 export async function holdNamespace(
+  launcher: Launcher,
   directory: string,
   path: string,
   make: readonly string[],
@@ -57,12 +59,8 @@ export async function holdNamespace(
 ): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 })
   if ((await readMark(directory, 'started')) === null) {
-    spawn('/bin/sh', ['-c', HOLDER, 'ambient', directory, pipe ?? '', ...make], {
-      cwd: '/',
-      env: { PATH: path },
-      detached: true,
-      stdio: 'ignore',
-    }).unref()
+    const command = ['/bin/sh', '-c', HOLDER, 'ambient', directory, pipe ?? '', ...make]
+    await launcher.launch({ command, env: { PATH: path } })
   }
   const ready = await until(() => isWritten(join(directory, 'ready')), START_MS, 3)
   if (!ready) throw new Error(`no PID namespace could be made within ${START_MS} ms`)

@@ -7,6 +7,7 @@ import { createRunDirectory, exists, listRunDirectories, removeRunDirectory, run
 import { createRunLocks } from '../run-locks.ts'
 import { namespaceBoundary } from './boundary.ts'
 import { createBubblewrap } from './bubblewrap.ts'
+import { createLauncher } from './launcher.ts'
 import { agentPaths } from './paths.ts'
 import { createSandbox, type Machine, sandboxOf } from './sandbox.ts'
 import { aliveRuns, diskUsage, endProcesses, endSandboxesUnlike, startedFrom } from './stop.ts'
@@ -45,6 +46,7 @@ export async function createDirectHost(options: DirectHostOptions): Promise<Host
     owner,
     boundary,
     locks: createRunLocks(),
+    launcher: createLauncher(),
     writers: new Map(),
   }
   if (boundary === null) {

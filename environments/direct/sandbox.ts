@@ -1,5 +1,4 @@
 // One sandbox on the bare machine: a directory, a namespace where there may be one, and the process tree in it.
-import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, readlink, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
@@ -14,17 +13,18 @@ import { within } from '../inside-directory.ts'
 import { createJobDirectory, JOB_OUTPUT_BYTES, jobPaths, readExit, readMark } from '../job-directory.ts'
 import { firstProcess, holdNamespace, namespaceHolder } from '../namespace.ts'
 import { openDirectory, openRegular } from '../no-links.ts'
-import { isAlive, parseProcessRef, until } from '../processes.ts'
+import { isAlive, parseProcessRef } from '../processes.ts'
 import { exists, giveTo, type Owner, type RunPaths, runPaths } from '../run-directory.ts'
 import type { RunLocks } from '../run-locks.ts'
 import { serialWriter } from '../serial-writer.ts'
 import type { Boundary } from './boundary.ts'
+import type { Launcher, Stream } from './launcher.ts'
 import { type AgentPaths, agentPaths } from './paths.ts'
 import { makePipe, writeToPipe } from './pipe.ts'
 import { MARK } from './stop.ts'
 
-/** A gate writes its mark within milliseconds; a machine that needs longer is out of order. */
-const START_MS = 10_000
+/** How a program has what it says to. */
+const APPEND = constants.O_WRONLY | constants.O_APPEND
 
 export interface Machine {
   runsDirectory: string
@@ -35,6 +35,7 @@ export interface Machine {
   /** Null where this user may make no namespaces. */
   boundary: Boundary | null
   locks: RunLocks
+  launcher: Launcher
   /** The one writer of each agent's stdin, by the path of its pipe. */
   writers: Map<string, (text: string) => Promise<void>>
 }
@@ -51,7 +52,7 @@ export async function createSandbox(
   const pipe = toolkit === null ? null : agent.stdin
   if (machine.boundary !== null) {
     const make = await machine.boundary.make({ paths, agent, toolkit })
-    await holdNamespace(agent.namespace, machine.path, make, pipe)
+    await holdNamespace(machine.launcher, agent.namespace, machine.path, make, pipe)
   }
   await writeFile(agent.complete, machine.boundary?.kind ?? 'none')
 }
@@ -61,7 +62,7 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
   const paths = runPaths(machine.runsDirectory, runId)
   const agent = agentPaths(paths, generation)
   const isRunning = () => isSandboxRunning(agent)
-  const start = (program: ProgramSpec, own: string, stdio: FileHandle[], endsSandbox: boolean) =>
+  const start = (program: ProgramSpec, own: string, stdio: Stream[], endsSandbox: boolean) =>
     startProgram(machine, { runId, generation, program, own, stdio, endsSandbox })
 
   const journal = (): Journal => {
@@ -100,7 +101,13 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
           await using stderr = await open(agent.stderr, 'a', 0o600)
           // Programs open their streams by name as well (/dev/stderr).
           for (const path of [agent.stdin, agent.stdout, agent.stderr]) await giveTo(path, machine.owner)
-          await start(program, agent.own, [stdin, stdout, stderr], true)
+          const append = (file: FileHandle) => ({ file, flags: APPEND })
+          await start(
+            program,
+            agent.own,
+            [{ file: stdin, flags: constants.O_RDWR }, append(stdout), append(stderr)],
+            true,
+          )
         }
         return journal()
       }),
@@ -120,14 +127,10 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
           await mkdir(gate, { recursive: true, mode: 0o700 })
           await using stdin = await openRegular(job.stdin)
           await using directory = await openDirectory(job.root)
-          const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW
-          await using output = await open(within(directory, basename(job.output)), flags)
-          await start(
-            { ...spec, env: { ...spec.env, AMBIENT_JOB_FILES: job.own } },
-            gate,
-            [stdin, output, output],
-            false,
-          )
+          await using output = await open(within(directory, basename(job.output)), APPEND | constants.O_NOFOLLOW)
+          const said = { file: output, flags: APPEND }
+          const program = { ...spec, env: { ...spec.env, AMBIENT_JOB_FILES: job.own } }
+          await start(program, gate, [{ file: stdin, flags: constants.O_RDONLY }, said, said], false)
         }
         return fileJournal({
           name: spec.id,
@@ -161,7 +164,7 @@ interface Start {
   generation: number
   program: ProgramSpec
   own: string
-  stdio: FileHandle[]
+  stdio: Stream[]
   /** The sandbox ends with this program. */
   endsSandbox: boolean
 }
@@ -180,30 +183,22 @@ async function startProgram(
   const ends = endsSandbox && holder !== null ? [String(holder.pid), holder.since] : ['', '']
   const marks = { AMBIENT_RUN: runId, [MARK]: paths.root }
   const enter = inside === null || machine.boundary === null ? [] : machine.boundary.enter(inside)
-  const child = spawn(
-    '/bin/sh',
-    ['-c', PROCESS_GATE, 'ambient', own, program.cwd, enter.join(' '), ...ends, ...program.command],
-    {
-      cwd: '/',
-      // Nothing of the worker's own environment: it holds the worker's secrets.
-      env: {
-        PATH: machine.path,
-        LANG: 'C.UTF-8',
-        HOME: paths.home,
-        TMPDIR: paths.tmp,
-        ...marks,
-        ...wrapped({ ...program.env, ...marks }),
-      },
-      detached: true,
-      stdio: stdio.map((file) => file.fd),
+  await machine.launcher.launch({
+    command: [
+      ...['/bin/sh', '-c', PROCESS_GATE, 'ambient', own, program.cwd, enter.join(' '), ...ends],
+      ...program.command,
+    ],
+    env: {
+      PATH: machine.path,
+      LANG: 'C.UTF-8',
+      HOME: paths.home,
+      TMPDIR: paths.tmp,
+      ...marks,
+      ...wrapped({ ...program.env, ...marks }),
     },
-  )
-  child.unref()
-  const failed = new Promise<never>((_, reject) => child.once('error', reject))
-  const isOver = () => child.exitCode !== null || child.signalCode !== null
-  const isStarted = async () => (await readMark(own, 'started')) !== null
-  await Promise.race([until(async () => (await isStarted()) || isOver(), START_MS, 3), failed])
-  if (await isStarted()) return
+    stdio,
+  })
+  if ((await readMark(own, 'started')) !== null) return
   if (!(await isSandboxRunning(agent))) throw sandboxLost(generation)
   throw new Error(`the gate of ${own} did not start its program`)
 }
