@@ -132,7 +132,7 @@ async function withNamespaces(marked: readonly number[]): Promise<ProcessRef[]> 
   for (const pid of await allProcesses()) {
     const namespace = await namespaceOf(pid)
     const isInTheirs = namespace !== null && namespace !== ours && theirs.has(namespace)
-    const stat = isInTheirs || marked.includes(pid) ? await processStat(pid) : null
+    const stat = isInTheirs || marked.includes(pid) ? processStat(pid) : null
     if (stat !== null) found.push({ pid, since: stat.since })
   }
   return found
@@ -141,7 +141,7 @@ async function withNamespaces(marked: readonly number[]): Promise<ProcessRef[]> 
 async function untilNone(mark: string, processes: readonly ProcessRef[]): Promise<void> {
   const deadline = performance.now() + LIMIT_MS
   for (;;) {
-    const alive = await Promise.all(processes.map(isAlive))
+    const alive = processes.map(isAlive)
     // Others may have come since.
     if (!alive.includes(true) && !(await markedProcesses()).has(mark)) return
     if (performance.now() > deadline) throw new Error(`processes of run ${mark} are there after ${LIMIT_MS / 1000} s`)

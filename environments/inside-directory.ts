@@ -25,7 +25,7 @@ export async function openBelow(root: string, path: string, owner: Owner): Promi
 }
 
 /** The path of a name in an open directory, whatever happens to the directory's own path. */
-export const within = (directory: FileHandle, name: string) => `/proc/self/fd/${directory.fd}/${name}`
+export const within = (directory: Pick<FileHandle, 'fd'>, name: string) => `/proc/self/fd/${directory.fd}/${name}`
 
 export const openDirectory = (path: string): Promise<FileHandle> =>
   open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
@@ -37,7 +37,7 @@ async function makeAndOpen(path: string, owner: Owner): Promise<FileHandle> {
     isNew = false
   })
   const directory = await openDirectory(path)
-  if (isNew) await giveTo(`/proc/self/fd/${directory.fd}`, owner)
+  if (isNew) giveTo(`/proc/self/fd/${directory.fd}`, owner)
   return directory
 }
 
@@ -62,7 +62,7 @@ export async function writeFilesBelow(
       const file = await open(draft, 'wx', mode)
       try {
         await file.writeFile(content)
-        await giveTo(`/proc/self/fd/${file.fd}`, owner)
+        giveTo(`/proc/self/fd/${file.fd}`, owner)
       } finally {
         await file.close()
       }

@@ -1,10 +1,11 @@
 // The files of one job. The sandbox's user writes some of them, so the host reads them with distrust.
 import { randomUUID } from 'node:crypto'
-import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, unlink, writeFile } from 'node:fs/promises'
+import { closeSync, mkdirSync, readSync, rmSync, writeFileSync } from 'node:fs'
+import { type FileHandle, open, readdir, rename, rm, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isErrno } from './errno.ts'
 import { within } from './inside-directory.ts'
-import { openDirectory, openRegular, UntrustedFileError } from './no-links.ts'
+import { openDirectory, openDirectorySync, openRegular, openRegularSync, UntrustedFileError } from './no-links.ts'
 import { exists, giveTo, type Owner, type RunPaths } from './run-directory.ts'
 
 /**
@@ -33,18 +34,18 @@ export function jobPaths(paths: Pick<RunPaths, 'jobs' | 'agents'>, id: string): 
 }
 
 /** Idempotent; a second call leaves what the job has written. The sandbox's user may be the host's own, and have put anything here. */
-export async function createJobDirectory(paths: JobPaths, stdin: string, owner: Owner): Promise<void> {
+export function createJobDirectory(paths: JobPaths, stdin: string, owner: Owner): void {
   // What is said there is of a job that was removed: a new directory is a new job.
-  if (!(await exists(paths.root))) await rm(paths.gate, { recursive: true, force: true })
-  await mkdir(dirname(paths.root), { recursive: true, mode: 0o755 })
-  await using jobs = await openDirectory(dirname(paths.root))
-  await mkdir(within(jobs, basename(paths.root)), { mode: 0o755 }).catch(ignoreExisting)
-  await using root = await openDirectory(paths.root)
-  await createFile(root, paths.stdin, stdin, owner)
-  await createFile(root, paths.output, '', owner)
-  await mkdir(within(root, basename(paths.own)), { mode: 0o700 }).catch(ignoreExisting)
-  await using own = await openDirectory(paths.own)
-  await giveTo(`/proc/self/fd/${own.fd}`, owner)
+  if (!exists(paths.root)) rmSync(paths.gate, { recursive: true, force: true })
+  mkdirSync(dirname(paths.root), { recursive: true, mode: 0o755 })
+  using jobs = closing(openDirectorySync(dirname(paths.root)))
+  unlessThere(() => mkdirSync(within(jobs, basename(paths.root)), { mode: 0o755 }))
+  using root = closing(openDirectorySync(paths.root))
+  createFile(root, paths.stdin, stdin, owner)
+  createFile(root, paths.output, '', owner)
+  unlessThere(() => mkdirSync(within(root, basename(paths.own)), { mode: 0o700 }))
+  using own = closing(openDirectorySync(paths.own))
+  giveTo(`/proc/self/fd/${own.fd}`, owner)
 }
 
 /**
@@ -52,13 +53,13 @@ export async function createJobDirectory(paths: JobPaths, stdin: string, owner: 
  * there is replaced. The caller writes and closes it.
  */
 export async function createJobFile(paths: JobPaths, name: string, owner: Owner): Promise<FileHandle> {
-  await createJobDirectory(paths, '', owner)
+  createJobDirectory(paths, '', owner)
   const own = await openDirectory(paths.own)
   try {
     const path = `/proc/self/fd/${own.fd}/${name}`
     await rm(path, { force: true })
     const file = await open(path, 'wx', 0o600)
-    await giveTo(`/proc/self/fd/${file.fd}`, owner)
+    giveTo(`/proc/self/fd/${file.fd}`, owner)
     return file
   } finally {
     await own.close()
@@ -97,15 +98,22 @@ export async function removeJob(paths: Pick<RunPaths, 'jobs' | 'agents'>, id: st
 }
 
 /** In the open directory that the path says. */
-async function createFile(directory: FileHandle, path: string, content: string, owner: Owner): Promise<void> {
-  await writeFile(within(directory, basename(path)), content, { flag: 'wx', mode: 0o600 }).catch(ignoreExisting)
-  await using file = await openRegular(path)
-  await giveTo(`/proc/self/fd/${file.fd}`, owner)
+function createFile(directory: { fd: number }, path: string, content: string, owner: Owner): void {
+  unlessThere(() => writeFileSync(within(directory, basename(path)), content, { flag: 'wx', mode: 0o600 }))
+  using file = closing(openRegularSync(path))
+  giveTo(`/proc/self/fd/${file.fd}`, owner)
 }
 
-function ignoreExisting(error: unknown): void {
-  if (!isErrno(error, 'EEXIST')) throw error
+function unlessThere(make: () => void): void {
+  try {
+    make()
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST')) throw error
+  }
 }
+
+/** A descriptor, until the end of its block. */
+const closing = (fd: number) => ({ fd, [Symbol.dispose]: () => closeSync(fd) })
 
 /** A file that a job left, or null when there is none; `'too large'` beyond the limit, without reading it. */
 export async function readBounded(path: string, limit: number): Promise<Buffer | 'too large' | null> {
@@ -131,20 +139,28 @@ export async function readBounded(path: string, limit: number): Promise<Buffer |
   }
 }
 
-/** The first line of a small file that a gate writes; null while it is missing or not whole, or was replaced by something else. */
-export async function readMark(own: string, name: 'started' | 'exit'): Promise<string | null> {
-  const content = await readBounded(join(own, name), 1024).catch((error: unknown) => {
-    if (error instanceof UntrustedFileError) return null
+/** A gate's marks are shorter. */
+const MARK = Buffer.alloc(1024)
+
+/**
+ * The first line of a small file that a gate writes; null while it is missing or
+ * not whole, or was replaced by something else. Not through promises: it is asked
+ * for often, and they cost ten times what the kernel needs.
+ */
+export function readMark(own: string, name: 'started' | 'exit'): string | null {
+  try {
+    using file = closing(openRegularSync(join(own, name)))
+    const content = MARK.subarray(0, readSync(file.fd, MARK, 0, MARK.length, 0))
+    const end = content.indexOf('\n')
+    return end < 0 ? null : content.toString('utf8', 0, end)
+  } catch (error) {
+    if (error instanceof UntrustedFileError || isErrno(error, 'ENOENT')) return null
     throw error
-  })
-  if (content === null || content === 'too large') return null
-  const text = content.toString('utf8')
-  const end = text.indexOf('\n')
-  return end < 0 ? null : text.slice(0, end)
+  }
 }
 
 /** What the gate says of the program's end; null while it has said nothing. */
-export async function readExit(own: string): Promise<{ code: number; outOfMemory: boolean } | null> {
-  const match = /^(\d{1,3})( oom)?$/.exec((await readMark(own, 'exit')) ?? '')
+export function readExit(own: string): { code: number; outOfMemory: boolean } | null {
+  const match = /^(\d{1,3})( oom)?$/.exec(readMark(own, 'exit') ?? '')
   return match === null ? null : { code: Number(match[1]), outOfMemory: match[2] !== undefined }
 }

@@ -1,10 +1,9 @@
 // A PID namespace for one sandbox on the bare machine: ending its first process ends everything in it.
 import { execFile } from 'node:child_process'
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Launcher } from './direct/launcher.ts'
-import { isErrno } from './errno.ts'
 import { readMark } from './job-directory.ts'
 import { childOf, isAlive, kill, nameOf, type ProcessRef, parseProcessRef, until } from './processes.ts'
 
@@ -57,8 +56,8 @@ export async function holdNamespace(
   make: readonly string[],
   pipe: string | null = null,
 ): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  if ((await readMark(directory, 'started')) === null) {
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  if (readMark(directory, 'started') === null) {
     const command = ['/bin/sh', '-c', HOLDER, 'ambient', directory, pipe ?? '', ...make]
     await launcher.launch({ command, env: { PATH: path } })
   }
@@ -67,28 +66,21 @@ export async function holdNamespace(
 }
 
 /** The process whose end ends the namespace; null when it was never made or has ended. */
-export async function namespaceHolder(directory: string): Promise<ProcessRef | null> {
-  const holder = parseProcessRef(await readMark(directory, 'started').catch(() => null))
-  return holder !== null && (await isAlive(holder)) ? holder : null
+export function namespaceHolder(directory: string): ProcessRef | null {
+  const holder = parseProcessRef(readMark(directory, 'started'))
+  return holder !== null && isAlive(holder) ? holder : null
 }
 
 /** A process in the namespace, by which others enter: the first one, or where bubblewrap is the first, the one that it keeps. */
-export async function firstProcess(holder: ProcessRef): Promise<number | null> {
-  const first = await childOf(holder.pid)
-  return first !== null && (await nameOf(first)) === 'bwrap' ? childOf(first) : first
+export function firstProcess(holder: ProcessRef): number | null {
+  const first = childOf(holder.pid)
+  return first !== null && nameOf(first) === 'bwrap' ? childOf(first) : first
 }
 
 /** Ends every process in the namespace. */
-export async function endNamespace(directory: string): Promise<void> {
-  const holder = await namespaceHolder(directory)
+export function endNamespace(directory: string): void {
+  const holder = namespaceHolder(directory)
   if (holder !== null) kill(holder.pid, 'SIGKILL')
 }
 
-async function isWritten(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).size > 0
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return false
-    throw error
-  }
-}
+const isWritten = (path: string): boolean => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0

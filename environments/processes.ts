@@ -1,6 +1,7 @@
-// What Linux knows of processes: whether one still runs, and which belong to a run.
+// What Linux knows of processes: whether one still runs, and which belong to a run. Not through promises: they cost ten
+// times what the kernel needs.
 import { readFileSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { setTimeout as delay, setImmediate as pause } from 'node:timers/promises'
 
 /** A process, safe against the kernel giving its number to another one. */
@@ -17,19 +18,14 @@ export function parseProcessRef(text: string | null): ProcessRef | null {
 }
 
 /** A zombie has ended, whether or not its parent has noticed. */
-export async function isAlive({ pid, since }: ProcessRef): Promise<boolean> {
-  const stat = await processStat(pid)
+export function isAlive({ pid, since }: ProcessRef): boolean {
+  const stat = processStat(pid)
   return stat !== null && stat.since === since && stat.state !== 'Z' && stat.state !== 'X'
 }
 
-export async function processStat(pid: number): Promise<{ state: string; parent: number; since: string } | null> {
-  let stat: string
-  try {
-    stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-  } catch {
-    // It ended before or while it was read.
-    return null
-  }
+export function processStat(pid: number): { state: string; parent: number; since: string } | null {
+  const stat = told(pid, 'stat')
+  if (stat === null) return null
   // The name comes in parentheses and may hold anything, so fields are counted from the last one.
   const [state, parent, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const since = rest[17]
@@ -56,16 +52,16 @@ export async function markedProcesses(variable = 'AMBIENT_RUN'): Promise<Map<str
   return found
 }
 
-/** Not through promises: they cost ten times what the kernel needs, and a machine has many processes. */
-function markOf(pid: number, mention: RegExp): string | null {
-  let environ: string
+const markOf = (pid: number, mention: RegExp): string | null =>
+  mention.exec(told(pid, 'environ', 'latin1') ?? '')?.[1] ?? null
+
+/** Null for a process that has ended meanwhile, or is another user's and not to be looked into: not one of ours either way. */
+function told(pid: number, name: string, encoding: 'utf8' | 'latin1' = 'utf8'): string | null {
   try {
-    environ = readFileSync(`/proc/${pid}/environ`, 'latin1')
+    return readFileSync(`/proc/${pid}/${name}`, encoding)
   } catch {
-    // Ended meanwhile, or another user's: not one of ours either way.
     return null
   }
-  return mention.exec(environ)?.[1] ?? null
 }
 
 export function kill(pid: number, signal: NodeJS.Signals): void {
@@ -77,7 +73,11 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
 }
 
 /** Waits until the condition holds, asking often. @returns false when the deadline passed first. */
-export async function until(condition: () => Promise<boolean>, deadlineMs: number, everyMs = 10): Promise<boolean> {
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  deadlineMs: number,
+  everyMs = 10,
+): Promise<boolean> {
   const deadline = Date.now() + deadlineMs
   for (;;) {
     if (await condition()) return true
@@ -87,20 +87,17 @@ export async function until(condition: () => Promise<boolean>, deadlineMs: numbe
 }
 
 /** The program that a gate runs: its child, or its child's child where that one only enters a namespace. */
-export async function programOf(gate: number): Promise<number | null> {
-  const child = await childOf(gate)
+export function programOf(gate: number): number | null {
+  const child = childOf(gate)
   if (child === null) return null
-  return (await nameOf(child)) === 'nsenter' ? childOf(child) : child
+  return nameOf(child) === 'nsenter' ? childOf(child) : child
 }
 
 /** The program's name, as the kernel cuts it; empty when it has ended. */
-export async function nameOf(pid: number): Promise<string> {
-  return (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim()
-}
+export const nameOf = (pid: number): string => (told(pid, 'comm') ?? '').trim()
 
 /** The first child of a process; null when it has none. */
-export async function childOf(pid: number): Promise<number | null> {
-  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '')
-  const child = Number(children.split(' ')[0])
+export function childOf(pid: number): number | null {
+  const child = Number((told(pid, `task/${pid}/children`) ?? '').split(' ')[0])
   return Number.isInteger(child) && child > 0 ? child : null
 }

@@ -1,7 +1,21 @@
-// What a run has on its host's disk.
+// What a run has on its host's disk. What is small is not read through promises: they cost ten times what the kernel needs.
 import { execFile } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
-import { chmod, chown, link, lstat, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
+import {
+  chownSync,
+  closeSync,
+  fsync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { chmod, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { z } from 'zod'
@@ -9,6 +23,7 @@ import { isErrno } from './errno.ts'
 import { ensureMounted, unmountAll } from './prepared/overlay.ts'
 
 const run = promisify(execFile)
+const sync = promisify(fsync)
 
 /** Whom the files belong to that programs in the sandbox write. */
 export interface Owner {
@@ -55,15 +70,14 @@ export function runPaths(runsDirectory: string, runId: string): RunPaths {
 /** Makes the run's directories where they are missing, and lays them over its snapshot where it has one. Idempotent. */
 export async function createRunDirectory(runsDirectory: string, runId: string, owner: Owner): Promise<RunPaths> {
   const paths = runPaths(runsDirectory, runId)
-  await mkdir(paths.root, { recursive: true, mode: 0o700 })
-  for (const path of [paths.agents, paths.claims]) await mkdir(path, { recursive: true, mode: 0o700 })
+  for (const path of [paths.root, paths.agents, paths.claims]) mkdirSync(path, { recursive: true, mode: 0o700 })
   // The sandbox's user passes through it, and may not write in it.
-  await mkdir(paths.jobs, { recursive: true, mode: 0o755 })
+  mkdirSync(paths.jobs, { recursive: true, mode: 0o755 })
   // A run that began from a snapshot has nothing in its own directories but where they are mounted.
   await ensureMounted(paths.root)
   for (const path of [paths.workspace, paths.home, paths.tmp]) {
-    const made = await mkdir(path, { recursive: true, mode: 0o755 })
-    if (made !== undefined) await giveTo(path, owner)
+    const made = mkdirSync(path, { recursive: true, mode: 0o755 })
+    if (made !== undefined) giveTo(path, owner)
     else await passOn(path, owner)
   }
   return paths
@@ -71,15 +85,15 @@ export async function createRunDirectory(runsDirectory: string, runId: string, o
 
 /** Where the other kind of host has worked on the run before, its files are another user's. The directory itself goes last: it tells. */
 async function passOn(path: string, owner: Owner): Promise<void> {
-  if (process.getuid?.() !== 0 || (await lstat(path)).uid === owner.uid) return
+  if (process.getuid?.() !== 0 || lstatSync(path).uid === owner.uid) return
   const inside = (await readdir(path)).map((name) => join(path, name))
   if (inside.length > 0) await run('chown', ['-R', '-h', `${owner.uid}:${owner.gid}`, '--', ...inside])
-  await giveTo(path, owner)
+  giveTo(path, owner)
 }
 
 /** Changes the owner where this process may: it is then the only case in which the owner differs from its own user. */
-export async function giveTo(path: string, owner: Owner): Promise<void> {
-  if (process.getuid?.() === 0) await chown(path, owner.uid, owner.gid)
+export function giveTo(path: string, owner: Owner): void {
+  if (process.getuid?.() === 0) chownSync(path, owner.uid, owner.gid)
 }
 
 /** Removes everything of the run. Idempotent. */
@@ -131,8 +145,8 @@ export function claims(paths: Pick<RunPaths, 'claims'>) {
     async make(id: string, note: ClaimNote): Promise<{ isNew: boolean; settled: boolean; note: ClaimNote }> {
       const isNew = await createWhole(file(id), JSON.stringify(note))
       if (isNew) return { isNew, settled: false, note }
-      const there = ClaimNote.parse(JSON.parse(await readFile(file(id), 'utf8')))
-      return { isNew, settled: await exists(`${file(id)}.settled`), note: there }
+      const there = ClaimNote.parse(JSON.parse(readFileSync(file(id), 'utf8')))
+      return { isNew, settled: exists(`${file(id)}.settled`), note: there }
     },
     async settle(id: string): Promise<void> {
       await createWhole(`${file(id)}.settled`, '')
@@ -149,13 +163,13 @@ async function createWhole(path: string, content: string): Promise<boolean> {
   const draft = `${path}.${randomUUID()}.draft`
   await writeDurably(draft, content)
   try {
-    await link(draft, path)
+    linkSync(draft, path)
     return true
   } catch (error) {
     if (isErrno(error, 'EEXIST')) return false
     throw error
   } finally {
-    await unlink(draft)
+    unlinkSync(draft)
   }
 }
 
@@ -166,13 +180,9 @@ function fileName(id: string): string {
 }
 
 /** The run's small state on this host, written whole or not at all. Null before the first write. */
-export async function readState<T>(
-  paths: Pick<RunPaths, 'root'>,
-  schema: z.ZodType<T>,
-  name = 'state',
-): Promise<T | null> {
+export function readState<T>(paths: Pick<RunPaths, 'root'>, schema: z.ZodType<T>, name = 'state'): T | null {
   try {
-    return schema.parse(JSON.parse(await readFile(join(paths.root, `${name}.json`), 'utf8')))
+    return schema.parse(JSON.parse(readFileSync(join(paths.root, `${name}.json`), 'utf8')))
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return null
     throw error
@@ -187,25 +197,18 @@ export async function writeState<T>(
 ): Promise<void> {
   const draft = join(paths.root, `${name}.${randomUUID()}.draft`)
   await writeDurably(draft, JSON.stringify(schema.parse(state)))
-  await rename(draft, join(paths.root, `${name}.json`))
+  renameSync(draft, join(paths.root, `${name}.json`))
 }
 
+/** Only the disk is waited for. */
 async function writeDurably(path: string, content: string): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
+  const file = openSync(path, 'wx', 0o600)
   try {
-    await file.writeFile(content)
-    await file.sync()
+    writeFileSync(file, content)
+    await sync(file)
   } finally {
-    await file.close()
+    closeSync(file)
   }
 }
 
-export async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path)
-    return true
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return false
-    throw error
-  }
-}
+export const exists = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined

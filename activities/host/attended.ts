@@ -1,5 +1,6 @@
 // Runs on the worker that holds the sandbox. What every long host activity needs around its work.
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Context } from '@temporalio/activity'
 import { ApplicationFailure, type Client } from '@temporalio/client'
@@ -49,6 +50,7 @@ async function readNote(path: string): Promise<z.infer<typeof Held> | null> {
  * on at once instead of after the heartbeat's timeout.
  */
 export function createAttendance(directory: string) {
+  mkdirSync(directory, { recursive: true })
   /**
    * How often each activity has failed here in a row. Temporal's own count has
    * those in it whose worker was killed, and nobody is to pay for these.
@@ -61,8 +63,7 @@ export function createAttendance(directory: string) {
     const { activityId, workflowExecution } = context.info
     const runId = workflowExecution?.runId ?? ''
     const note = noteOf(activityId, runId)
-    await mkdir(directory, { recursive: true })
-    await writeFile(note, JSON.stringify({ workflowId: workflowExecution?.workflowId ?? '', runId, activityId }))
+    writeFileSync(note, JSON.stringify({ workflowId: workflowExecution?.workflowId ?? '', runId, activityId }))
 
     const interrupt = new AbortController()
     const detach = new AbortController()
@@ -79,7 +80,7 @@ export function createAttendance(directory: string) {
     } finally {
       clearInterval(heartbeat)
       context.cancellationSignal.removeEventListener('abort', onAbort)
-      await rm(note, { force: true })
+      rmSync(note, { force: true })
     }
   }
 

@@ -168,7 +168,7 @@ async function refuseLeftValues({ order, state, stop }: Execution): Promise<void
 
 /** Moves a finished build to its place; null where it is not finished. */
 async function finish({ deps, ref, state }: Execution): Promise<Snapshot | null> {
-  const meta = await readState(state.paths, SnapshotMeta, FINISHED)
+  const meta = readState(state.paths, SnapshotMeta, FINISHED)
   if (meta === null) return null
   // Nothing may write there any more.
   await deps.host.stop(ref.runId)
@@ -197,7 +197,7 @@ async function executionOf(deps: HostDeps, order: BuildOrder, signals: StopSigna
     }),
     agent: agents.command,
     policy: 'deny',
-    state: await openRunState(deps.runsDirectory, order.build_id),
+    state: openRunState(deps.runsDirectory, order.build_id),
     transcript: createBuildLog(deps.server, order.build_id, redactor, signals.detach),
     redactor,
     signals,

@@ -120,7 +120,7 @@ async function at(
     agent: agents[agent],
     policy: 'allow',
     redactor: createRedactor([]),
-    state: await openRunState(deps.runsDirectory, runId),
+    state: openRunState(deps.runsDirectory, runId),
     transcript: {
       storedLine: async () => 0,
       record: async () => {},

@@ -40,10 +40,10 @@ export const sessionPaths = ({ deps, ref, agent, order }: Execution): readonly s
     : agent.sessions.paths(workingDirectory(deps.host.paths(ref.runId, null).workspace, order))
 
 /** Whether a checkpoint was tried since the last turn ended; also where there was none. */
-export async function isAfterTurn({ state }: Execution): Promise<boolean> {
+export function isAfterTurn({ state }: Execution): boolean {
   const { messageId } = state.get()
   if (messageId === null) return true
-  return (await readState(state.paths, Progress, 'checkpoint'))?.messageId === messageId
+  return readState(state.paths, Progress, 'checkpoint')?.messageId === messageId
 }
 
 /** The server has a checkpoint of what is here: it has come from there. */
@@ -54,7 +54,7 @@ export async function noteRestored({ state }: Execution): Promise<void> {
 
 /** Before another turn: whatever ended the former one, it is not to be lost with this one. */
 export async function checkpointFormerTurn(execution: Execution): Promise<void> {
-  if (!(await isAfterTurn(execution))) await checkpoint(execution)
+  if (!isAfterTurn(execution)) await checkpoint(execution)
 }
 
 /**
@@ -73,7 +73,7 @@ export async function checkpoint(
   // Half of a workspace is worth less than the checkpoint that it is being made of.
   if (!setupDone || restoring || prepared?.kind === 'begun' || prepared?.kind === 'behind') return 'unchanged'
   const { paths } = state
-  const former = await readState(paths, Progress, 'checkpoint')
+  const former = readState(paths, Progress, 'checkpoint')
   const count = (former?.count ?? 0) + 1
   const record = recordOf(execution)
   const { messageId } = record

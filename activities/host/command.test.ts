@@ -31,7 +31,7 @@ beforeEach(async () => {
   said = []
   issued = 0
   await host.open({ runId: ref.runId, generation: 1, image: null, toolkit: null })
-  const { set } = await openRunState(directory, ref.runId)
+  const { set } = openRunState(directory, ref.runId)
   await set({ generation: 1 })
 })
 afterEach(async () => {
@@ -76,7 +76,7 @@ async function execution(script: string, onOutput: () => void = () => {}): Promi
     agent: agents.command,
     policy: 'allow',
     redactor: createRedactor([]),
-    state: await openRunState(directory, ref.runId),
+    state: openRunState(directory, ref.runId),
     transcript: {
       storedLine: async () => 0,
       record: async (_journal, events) => {

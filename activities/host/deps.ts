@@ -128,9 +128,9 @@ const FRESH: RunState = {
 }
 
 /** The run's lasting state on this host. One activity of a run works at a time; what it does at the same time is written in turn. */
-export async function openRunState(runsDirectory: string, runId: string) {
+export function openRunState(runsDirectory: string, runId: string) {
   const paths: RunPaths = runPaths(runsDirectory, runId)
-  let current = (await readState(paths, RunState)) ?? FRESH
+  let current = readState(paths, RunState) ?? FRESH
   let written: Promise<unknown> = Promise.resolve()
   return {
     paths,
@@ -148,4 +148,4 @@ export async function openRunState(runsDirectory: string, runId: string) {
   }
 }
 
-export type RunStateFile = Awaited<ReturnType<typeof openRunState>>
+export type RunStateFile = ReturnType<typeof openRunState>

@@ -26,7 +26,7 @@ export async function dispose(deps: HostDeps, ref: ExecutionRef, keepWorkspace: 
 
 /** The disk is the other runs' as well. */
 async function isOverfull({ host, runsDirectory }: HostDeps, runId: string): Promise<boolean> {
-  const { exceeded } = (await openRunState(runsDirectory, runId)).get()
+  const { exceeded } = openRunState(runsDirectory, runId).get()
   return exceeded !== null && (await host.diskUsage(runId)) > KEPT_TIMES * exceeded
 }
 
@@ -41,7 +41,7 @@ export async function checkpointBeforeEnd(deps: HostDeps, ref: ExecutionRef, sig
   try {
     const execution = await openExecution(deps, ref, { ...signals, interrupt })
     // People may be waiting for an agent in the middle of a turn to end.
-    if (!(await isAfterTurn(execution))) await deps.host.stop(ref.runId)
+    if (!isAfterTurn(execution)) await deps.host.stop(ref.runId)
     await checkpoint(execution)
   } catch (error) {
     if (error instanceof DetachedError || signals.detach.aborted) throw error

@@ -149,7 +149,7 @@ async function worker(way: Way = {}): Promise<Execution> {
     agent: agents[agent],
     policy: 'allow',
     redactor: createRedactor([]),
-    state: await openRunState(runsDirectory, runId),
+    state: openRunState(runsDirectory, runId),
     transcript: {
       storedLine: async () => 0,
       async record(_, events) {

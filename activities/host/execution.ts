@@ -38,10 +38,8 @@ export async function openExecution(
   onFull: (maxBytes: number) => void = () => {},
 ): Promise<Execution> {
   const stop = AbortSignal.any([signals.interrupt, signals.detach])
-  const [order, state] = await Promise.all([
-    deps.server.order(ref.runId, ref.execution, stop),
-    openRunState(deps.runsDirectory, ref.runId),
-  ])
+  const state = openRunState(deps.runsDirectory, ref.runId)
+  const order = await deps.server.order(ref.runId, ref.execution, stop)
   const redactor = redactorOf(order)
   // The machine may have been started anew since.
   await ensureMounted(state.paths.root)

@@ -149,7 +149,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('on the %s host', 
       agent: agents.command,
       policy: 'allow',
       redactor: createRedactor([]),
-      state: await openRunState(runsDirectory, runId),
+      state: openRunState(runsDirectory, runId),
       transcript: {
         storedLine: async () => 0,
         record: async (_journal, events) => {

@@ -25,7 +25,7 @@ export async function handOverLate(execution: Execution): Promise<void> {
 
 /** The same for a run of which nothing but its files is known here. */
 export async function handOverLateRun(deps: HostDeps, runId: string, signal: AbortSignal): Promise<void> {
-  const { execution } = (await openRunState(deps.runsDirectory, runId)).get()
+  const { execution } = openRunState(deps.runsDirectory, runId).get()
   if (execution === 0) return
   const server = { ...deps.server, order: deps.server.lateOrder }
   const never = new AbortController().signal

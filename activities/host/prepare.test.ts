@@ -125,7 +125,7 @@ async function worker(
     agent: agents[agent],
     policy: 'allow',
     redactor: createRedactor([]),
-    state: await openRunState(runsDirectory, runId),
+    state: openRunState(runsDirectory, runId),
     transcript: {
       storedLine: async () => 0,
       record: async () => {},

@@ -186,7 +186,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       agent: agents.command,
       policy: 'allow',
       redactor: createRedactor([]),
-      state: await openRunState(deps.runsDirectory, id),
+      state: openRunState(deps.runsDirectory, id),
       transcript: {
         storedLine: async () => 0,
         record: async () => {},
@@ -545,7 +545,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const signals = { interrupt: never, detach: detach.signal }
     await expect(buildEnvironment(dying, order.build_id, signals, turns)).rejects.toThrow('dead')
     // And once more when half of it was moved.
-    const { root, workspace } = (await openRunState(deps.runsDirectory, order.build_id)).paths
+    const { root, workspace } = openRunState(deps.runsDirectory, order.build_id).paths
     const aside = join(directory, 'snapshots', `.making-${order.build_id}`)
     await mkdir(aside, { recursive: true })
     await run('mv', [workspace, join(aside, 'workspace')])
@@ -577,7 +577,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(clears).toBe(1)
     // What it was given up for is no more.
     await repository.git('reset', '--quiet', '--hard', 'HEAD~1')
-    await prepare({ ...made, state: await openRunState(deps.runsDirectory, made.ref.runId) })
+    await prepare({ ...made, state: openRunState(deps.runsDirectory, made.ref.runId) })
     expect(await readdir(inRun(made, 'workspace/project'))).toContain('README.md')
     expect(await setUps(made)).toBe(1)
   })
@@ -609,7 +609,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     // Of such a workspace nothing is kept: its commit is not the one to work on.
     expect(await checkpoint(made)).toBe('unchanged')
     expect(await deps.snapshots.trim(0, Date.now() + 3_600_000)).toHaveLength(1)
-    await prepare({ ...made, state: await openRunState(deps.runsDirectory, made.ref.runId) })
+    await prepare({ ...made, state: openRunState(deps.runsDirectory, made.ref.runId) })
     expect(await setUps(made)).toBe(1)
     expect(told).toContainEqual(expect.stringMatching(/^Set up from the start: what it was begun from/))
   })

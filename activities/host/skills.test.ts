@@ -49,7 +49,7 @@ async function execution(cloned: string, ...skills: PinnedSkill[]): Promise<Exec
     skills: async (_runId, { withFiles }) =>
       skills.map((each) => ({ text: textOf(each), files: withFiles ? files : [] })),
   } as Partial<HostServer> as HostServer
-  const state = await openRunState(directory, runId)
+  const state = openRunState(directory, runId)
   await state.set({ cloned: { app: cloned } })
   return {
     deps: { host, server } as Partial<HostDeps> as HostDeps,

@@ -29,19 +29,19 @@ export async function keepBaseline(paths: RunPaths, job: JobPaths, at: number): 
 
 /** Puts the one of a finished build where its snapshot is made. */
 export async function copyBaseline({ root }: Pick<RunPaths, 'root'>, directory: string): Promise<void> {
-  const baseline = await readState({ root }, Baseline, FILE)
+  const baseline = readState({ root }, Baseline, FILE)
   if (baseline !== null) await writeState({ root: directory }, Baseline, baseline, FILE)
 }
 
 /** For a run that begins from a snapshot as it is: what is newer than this moment will be its agent's. */
 export async function adoptBaseline(snapshot: { directory: string }, paths: RunPaths): Promise<void> {
-  const baseline = await readState({ root: snapshot.directory }, Baseline, FILE)
+  const baseline = readState({ root: snapshot.directory }, Baseline, FILE)
   if (baseline !== null) await writeState(paths, Baseline, { ...baseline, at: Date.now() }, FILE)
 }
 
 /** For the job that compares with it: `baseline`, and the file `since` of its time. Nothing where there is none. */
 export async function putBaseline(paths: RunPaths, job: JobPaths, owner: Owner): Promise<void> {
-  const baseline = await readState(paths, Baseline, FILE)
+  const baseline = readState(paths, Baseline, FILE)
   if (baseline === null) return
   await using file = await createJobFile(job, 'baseline', owner)
   await file.writeFile(baseline.text)

@@ -111,7 +111,7 @@ async function writeFile(
   const file = await open(path, flags, 0o600)
   try {
     await file.writeFile(content)
-    await giveTo(`/proc/self/fd/${file.fd}`, about.owner)
+    giveTo(`/proc/self/fd/${file.fd}`, about.owner)
     await file.chmod(about.mode)
     await file.utimes(about.modified, about.modified)
   } finally {

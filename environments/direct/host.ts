@@ -71,7 +71,7 @@ export async function createDirectHost(options: DirectHostOptions): Promise<Host
     image: null,
     images: null,
     imageId: async () => null,
-    sees: ({ directory, name }) => exists(join(directory, name)),
+    sees: async ({ directory, name }) => exists(join(directory, name)),
     paths(runId, toolkit) {
       const { workspace, home } = runPaths(runsDirectory, runId)
       return { workspace, home, toolkit: toolkit ?? '', node: machine.nodePath }
@@ -84,7 +84,7 @@ export async function createDirectHost(options: DirectHostOptions): Promise<Host
       }),
     async find(runId, generation) {
       const { complete } = agentPaths(runPaths(runsDirectory, runId), generation)
-      return (await exists(complete)) ? sandboxOf(machine, runId, generation) : null
+      return exists(complete) ? sandboxOf(machine, runId, generation) : null
     },
     stop: (runId) => locks.stop(runId, () => end(runId)),
     remove: (runId) =>

@@ -46,7 +46,7 @@ test('a program has the streams and the variables it is given, and a session of 
 test('a start is over when the program says so, and the program goes on', async () => {
   await createLauncher().launch(sh('echo $$ >"$1"; exec 3>&-; exec sleep 60', inDirectory('pid')))
   const pid = await numberIn('pid')
-  expect((await processStat(pid))?.state).toMatch(/[RS]/)
+  expect(processStat(pid)?.state).toMatch(/[RS]/)
   process.kill(pid, 'SIGKILL')
 })
 
@@ -82,11 +82,11 @@ test('it ends with its host, however that ends, and what it has started goes on'
   await new Promise((resolve) => host.stdout.once('data', resolve))
   const [launcher, pid] = [await numberIn('launcher'), await numberIn('pid')]
   await expect.poll(() => numberIn('hanging').catch(() => 0)).toBeGreaterThan(0)
-  expect((await processStat(launcher))?.parent).toBe(host.pid)
+  expect(processStat(launcher)?.parent).toBe(host.pid)
   host.kill('SIGKILL')
-  await expect.poll(async () => (await processStat(launcher))?.state ?? 'Z').toBe('Z')
+  await expect.poll(() => processStat(launcher)?.state ?? 'Z').toBe('Z')
   for (const started of [pid, await numberIn('hanging')]) {
-    expect((await processStat(started))?.state).toMatch(/[RS]/)
+    expect(processStat(started)?.state).toMatch(/[RS]/)
     process.kill(started, 'SIGKILL')
   }
 })

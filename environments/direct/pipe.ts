@@ -14,17 +14,17 @@ const run = promisify(execFile)
 const FULL_PIPE_MS = 5
 
 export async function makePipe(path: string, searchPath: string): Promise<void> {
-  if (await exists(path)) return
+  if (exists(path)) return
   await run('mkfifo', ['-m', '600', path], { env: { PATH: searchPath } }).catch(async (error: unknown) => {
     // Another caller may have been faster.
-    if (!(await exists(path))) throw error
+    if (!exists(path)) throw error
   })
 }
 
 /** The pipe is not blocking, so that an agent that does not read holds up nobody else. */
-export async function writeToPipe(path: string, bytes: Buffer, isOpen: () => Promise<boolean>): Promise<void> {
+export async function writeToPipe(path: string, bytes: Buffer, isOpen: () => boolean): Promise<void> {
   const ended = () => new ProcessEndedError('the agent has ended')
-  if (!(await isOpen())) throw ended()
+  if (!isOpen()) throw ended()
   await using pipe = await open(path, constants.O_WRONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     throw isErrno(error, 'ENXIO') ? ended() : error
   })
@@ -34,7 +34,7 @@ export async function writeToPipe(path: string, bytes: Buffer, isOpen: () => Pro
     } catch (error) {
       if (isErrno(error, 'EPIPE')) throw ended()
       if (!isErrno(error, 'EAGAIN')) throw error
-      if (!(await isOpen())) throw ended()
+      if (!isOpen()) throw ended()
       await delay(FULL_PIPE_MS)
     }
   }

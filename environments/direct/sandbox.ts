@@ -1,11 +1,10 @@
 // One sandbox on the bare machine: a directory, a namespace where there may be one, and the process tree in it.
-import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, readlink, writeFile } from 'node:fs/promises'
+import { constants, mkdirSync, readlinkSync, writeFileSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Logger } from 'pino'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { Journal, ProcessExit } from '../../domain/journal.ts'
-import { isErrno } from '../errno.ts'
 import { fileJournal } from '../file-journal.ts'
 import { PROCESS_GATE, wrapped } from '../gate.ts'
 import type { CallsFrom, JobSpec, ProgramSpec, Sandbox, SandboxSpec } from '../host.ts'
@@ -46,30 +45,30 @@ export async function createSandbox(
   { generation, toolkit }: Pick<SandboxSpec, 'generation' | 'toolkit'>,
 ): Promise<void> {
   const agent = agentPaths(paths, generation)
-  if (await exists(agent.complete)) return
-  await mkdir(agent.root, { recursive: true, mode: 0o700 })
+  if (exists(agent.complete)) return
+  mkdirSync(agent.root, { recursive: true, mode: 0o700 })
   // The pipe of an agent that is to come. Where this makes none, the agent's start does.
   const pipe = toolkit === null ? null : agent.stdin
   if (machine.boundary !== null) {
     const make = await machine.boundary.make({ paths, agent, toolkit })
     await holdNamespace(machine.launcher, agent.namespace, machine.path, make, pipe)
   }
-  await writeFile(agent.complete, machine.boundary?.kind ?? 'none')
+  writeFileSync(agent.complete, machine.boundary?.kind ?? 'none')
 }
 
 export function sandboxOf(machine: Machine, runId: string, generation: number): Sandbox {
   const { locks } = machine
   const paths = runPaths(machine.runsDirectory, runId)
   const agent = agentPaths(paths, generation)
-  const isRunning = () => isSandboxRunning(agent)
+  const isRunning = async () => isSandboxRunning(agent)
   const start = (program: ProgramSpec, own: string, stdio: Stream[], endsSandbox: boolean) =>
     startProgram(machine, { runId, generation, program, own, stdio, endsSandbox })
 
   const journal = (): Journal => {
-    const exit = () => exitOf(agent.own)
+    const exit = async () => exitOf(agent.own)
     let write = machine.writers.get(agent.stdin)
     if (write === undefined) {
-      write = serialWriter((bytes) => writeToPipe(agent.stdin, bytes, async () => (await exit()) === null))
+      write = serialWriter((bytes) => writeToPipe(agent.stdin, bytes, () => exitOf(agent.own) === null))
       machine.writers.set(agent.stdin, write)
     }
     return fileJournal({
@@ -88,19 +87,19 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
     owner: machine.owner,
     isRunning,
     image: async () => null,
-    callsFrom: () => callsFrom(agent),
+    callsFrom: async () => callsFrom(agent),
 
     startAgent: (program) =>
       locks.start(runId, async () => {
-        if ((await readMark(agent.own, 'started')) === null) {
-          await mkdir(agent.own, { recursive: true, mode: 0o700 })
+        if (readMark(agent.own, 'started') === null) {
+          mkdirSync(agent.own, { recursive: true, mode: 0o700 })
           await makePipe(agent.stdin, machine.path)
           // Read and write, so that the pipe never ends while the agent lives, whoever else closes it.
           await using stdin = await open(agent.stdin, constants.O_RDWR)
           await using stdout = await open(agent.stdout, 'a', 0o600)
           await using stderr = await open(agent.stderr, 'a', 0o600)
           // Programs open their streams by name as well (/dev/stderr).
-          for (const path of [agent.stdin, agent.stdout, agent.stderr]) await giveTo(path, machine.owner)
+          for (const path of [agent.stdin, agent.stdout, agent.stderr]) giveTo(path, machine.owner)
           const append = (file: FileHandle) => ({ file, flags: APPEND })
           await start(
             program,
@@ -113,18 +112,18 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
       }),
 
     async agent() {
-      return (await readMark(agent.own, 'started')) === null ? null : journal()
+      return readMark(agent.own, 'started') === null ? null : journal()
     },
 
-    hasJob: (id) => hasJob(paths, id),
+    hasJob: async (id) => hasJob(paths, id),
 
     job: (spec: JobSpec) =>
       locks.start(runId, async () => {
         const job = jobPaths(paths, spec.id)
         const { gate } = job
-        if (!(await hasJob(paths, spec.id))) {
-          await createJobDirectory(job, spec.stdin ?? '', machine.owner)
-          await mkdir(gate, { recursive: true, mode: 0o700 })
+        if (!hasJob(paths, spec.id)) {
+          createJobDirectory(job, spec.stdin ?? '', machine.owner)
+          mkdirSync(gate, { recursive: true, mode: 0o700 })
           await using stdin = await openRegular(job.stdin)
           await using directory = await openDirectory(job.root)
           await using output = await open(within(directory, basename(job.output)), APPEND | constants.O_NOFOLLOW)
@@ -138,25 +137,33 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
           errors: job.output,
           own: gate,
           limit: JOB_OUTPUT_BYTES,
-          exit: () => exitOf(gate),
+          exit: async () => exitOf(gate),
         })
       }),
   }
 }
 
 /** Without a namespace of its own a sandbox's processes are like all others of the machine. */
-async function callsFrom(agent: AgentPaths): Promise<CallsFrom> {
-  const holder = await namespaceHolder(agent.namespace)
-  const inside = holder === null ? null : await firstProcess(holder)
-  const id = inside === null ? null : await readlink(`/proc/${inside}/ns/pid`).catch(() => null) // It may just end.
+function callsFrom(agent: AgentPaths): CallsFrom {
+  const holder = namespaceHolder(agent.namespace)
+  const inside = holder === null ? null : firstProcess(holder)
+  const id = inside === null ? null : namespaceOf(inside)
   return id === null ? { kind: 'machine' } : { kind: 'namespace', id }
 }
 
-async function isSandboxRunning(agent: AgentPaths): Promise<boolean> {
-  if (await exists(agent.stopped)) return false
-  if ((await exists(agent.namespace)) && (await namespaceHolder(agent.namespace)) === null) return false
+function namespaceOf(pid: number): string | null {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`)
+  } catch {
+    return null // It may just end.
+  }
+}
+
+function isSandboxRunning(agent: AgentPaths): boolean {
+  if (exists(agent.stopped)) return false
+  if (exists(agent.namespace) && namespaceHolder(agent.namespace) === null) return false
   // As with a container, the sandbox lives until its agent ends.
-  return (await readMark(agent.own, 'started')) === null || (await exitOf(agent.own)) === null
+  return readMark(agent.own, 'started') === null || exitOf(agent.own) === null
 }
 
 interface Start {
@@ -176,9 +183,9 @@ async function startProgram(
 ): Promise<void> {
   const paths = runPaths(machine.runsDirectory, runId)
   const agent = agentPaths(paths, generation)
-  if (!(await isSandboxRunning(agent))) throw sandboxLost(generation)
-  const holder = await namespaceHolder(agent.namespace)
-  const inside = holder === null ? null : await firstProcess(holder)
+  if (!isSandboxRunning(agent)) throw sandboxLost(generation)
+  const holder = namespaceHolder(agent.namespace)
+  const inside = holder === null ? null : firstProcess(holder)
   if (holder !== null && inside === null) throw sandboxLost(generation)
   const ends = endsSandbox && holder !== null ? [String(holder.pid), holder.since] : ['', '']
   const marks = { AMBIENT_RUN: runId, [MARK]: paths.root }
@@ -198,20 +205,15 @@ async function startProgram(
     },
     stdio,
   })
-  if ((await readMark(own, 'started')) !== null) return
-  if (!(await isSandboxRunning(agent))) throw sandboxLost(generation)
+  if (readMark(own, 'started') !== null) return
+  if (!isSandboxRunning(agent)) throw sandboxLost(generation)
   throw new Error(`the gate of ${own} did not start its program`)
 }
 
 /** What its gate says is elsewhere than its files, and is left when those are removed. */
-async function hasJob(paths: RunPaths, id: string): Promise<boolean> {
+function hasJob(paths: RunPaths, id: string): boolean {
   const { root, gate } = jobPaths(paths, id)
-  return (await readMark(gate, 'started').catch(missing)) !== null && (await exists(root))
-}
-
-const missing = (error: unknown): null => {
-  if (isErrno(error, 'ENOENT')) return null
-  throw error
+  return readMark(gate, 'started') !== null && exists(root)
 }
 
 function sandboxLost(generation: number): RunFailureError {
@@ -224,11 +226,11 @@ function sandboxLost(generation: number): RunFailureError {
 }
 
 /** A program that was killed together with its gate leaves no exit code: 137, as a shell would say. */
-async function exitOf(own: string): Promise<ProcessExit | null> {
-  const said = await readExit(own)
+function exitOf(own: string): ProcessExit | null {
+  const said = readExit(own)
   if (said !== null) return said
-  const gate = parseProcessRef(await readMark(own, 'started'))
-  if (gate !== null && (await isAlive(gate))) return null
+  const gate = parseProcessRef(readMark(own, 'started'))
+  if (gate !== null && isAlive(gate)) return null
   // Read again: it may have been written between the two looks.
-  return (await readExit(own)) ?? { code: 137, outOfMemory: false, lost: true }
+  return readExit(own) ?? { code: 137, outOfMemory: false, lost: true }
 }

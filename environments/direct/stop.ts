@@ -1,12 +1,12 @@
 // What of a run is alive on the bare machine, and its end.
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { directorySize, removedButOpen } from '../disk-usage.ts'
-import { isErrno } from '../errno.ts'
 import { readMark } from '../job-directory.ts'
 import { endNamespace, namespaceHolder } from '../namespace.ts'
 import { isAlive, kill, markedProcesses, parseProcessRef, programOf, until } from '../processes.ts'
-import { isRunId, listRunDirectories, runPaths } from '../run-directory.ts'
+import { exists, isRunId, listRunDirectories, runPaths } from '../run-directory.ts'
 import type { BoundaryKind } from './boundary.ts'
 import { type AgentPaths, agentPaths } from './paths.ts'
 
@@ -16,6 +16,8 @@ export const MARK = 'AMBIENT_RUN_DIRECTORY'
 /** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. */
 const GRACE_MS = 1_500
 const KILL_MS = 3_000
+/** A namespace that is killed has ended within milliseconds. */
+const NAMESPACE_MS = 500
 
 /** The runs that have a process, or a namespace that waits for one, on this machine: whether or not their directory is still there. */
 export async function aliveRuns(runsDirectory: string, known: readonly string[]): Promise<Set<string>> {
@@ -25,7 +27,7 @@ export async function aliveRuns(runsDirectory: string, known: readonly string[])
     if (dirname(directory) === runsDirectory && isRunId(runId)) alive.add(runId)
   }
   for (const runId of known) {
-    if (!alive.has(runId) && (await hasNamespace(runsDirectory, runId))) alive.add(runId)
+    if (!alive.has(runId) && hasNamespace(runsDirectory, runId)) alive.add(runId)
   }
   return alive
 }
@@ -54,15 +56,17 @@ export async function diskUsage(runsDirectory: string, runId: string): Promise<n
 /** Ends every process of the run. Its sandboxes must not be used again. Returns the pipes of its agents. */
 export async function endProcesses(runsDirectory: string, runId: string): Promise<string[]> {
   const { root } = runPaths(runsDirectory, runId)
-  const agents = await generations(runsDirectory, runId)
-  for (const agent of agents) await writeFile(agent.stopped, '')
+  const agents = generations(runsDirectory, runId)
+  for (const agent of agents) writeFileSync(agent.stopped, '')
   await Promise.all(agents.map((agent) => askToEnd(agent.own)))
-  for (const agent of agents) await endNamespace(agent.namespace)
+  for (const agent of agents) endNamespace(agent.namespace)
+  // What is in it ends with it. All processes of the machine are looked at after that, for it takes long.
+  await until(() => !hasNamespace(runsDirectory, runId), NAMESPACE_MS, 3)
   // Everything outside a namespace, and what a dead host process may have been about to start.
   const gone = await until(async () => {
     const marked = (await markedProcesses(MARK)).get(root) ?? []
     for (const pid of marked) kill(pid, 'SIGKILL')
-    return marked.length === 0 && !(await hasNamespace(runsDirectory, runId))
+    return marked.length === 0 && !hasNamespace(runsDirectory, runId)
   }, KILL_MS)
   if (!gone) throw new Error(`processes of run ${runId} are still there ${KILL_MS} ms after they were killed`)
   return agents.map(({ stdin }) => stdin)
@@ -71,35 +75,27 @@ export async function endProcesses(runsDirectory: string, runId: string): Promis
 /** Ends every run that has a sandbox of another kind at work. Its files stay, for a sandbox of this one. */
 export async function endSandboxesUnlike(runsDirectory: string, kind: BoundaryKind): Promise<void> {
   for (const runId of await aliveRuns(runsDirectory, await listRunDirectories(runsDirectory))) {
-    const agents = await generations(runsDirectory, runId)
+    const agents = generations(runsDirectory, runId)
     const kinds = await Promise.all(agents.map(({ complete }) => readFile(complete, 'utf8').catch(() => null)))
     if (kinds.some((each) => each !== null && each !== kind)) await endProcesses(runsDirectory, runId)
   }
 }
 
-async function generations(runsDirectory: string, runId: string): Promise<AgentPaths[]> {
+function generations(runsDirectory: string, runId: string): AgentPaths[] {
   const paths = runPaths(runsDirectory, runId)
-  const names = await readdir(paths.agents).catch((error: unknown) => {
-    if (isErrno(error, 'ENOENT')) return []
-    throw error
-  })
+  if (!exists(paths.agents)) return []
+  const names = readdirSync(paths.agents)
   return names.filter((name) => /^\d+$/.test(name)).map((name) => agentPaths(paths, Number(name)))
 }
 
-async function hasNamespace(runsDirectory: string, runId: string): Promise<boolean> {
-  const holders = (await generations(runsDirectory, runId)).map((agent) => namespaceHolder(agent.namespace))
-  return (await Promise.all(holders)).some((holder) => holder !== null)
-}
+const hasNamespace = (runsDirectory: string, runId: string): boolean =>
+  generations(runsDirectory, runId).some((agent) => namespaceHolder(agent.namespace) !== null)
 
 /** Lets the agent save its state: a SIGTERM, and a short time. */
 async function askToEnd(own: string): Promise<void> {
-  const mark = await readMark(own, 'started').catch((error: unknown) => {
-    if (isErrno(error, 'ENOENT')) return null
-    throw error
-  })
-  const gate = parseProcessRef(mark)
-  if (gate === null || !(await isAlive(gate))) return
-  const program = await programOf(gate.pid)
+  const gate = parseProcessRef(readMark(own, 'started'))
+  if (gate === null || !isAlive(gate)) return
+  const program = programOf(gate.pid)
   if (program !== null) kill(program, 'SIGTERM')
-  await until(async () => !(await isAlive(gate)), GRACE_MS)
+  await until(() => !isAlive(gate), GRACE_MS)
 }

@@ -43,8 +43,8 @@ export async function startJob(
   spec: JobSpec,
 ): Promise<Journal> {
   const job = jobPaths(paths, spec.id)
-  if ((await startedUnder(job)) === null) {
-    await createJobDirectory(job, spec.stdin ?? '', owner)
+  if (startedUnder(job) === null) {
+    createJobDirectory(job, spec.stdin ?? '', owner)
     await execute(container, job, spec)
   }
   let aliveAt = Number.NEGATIVE_INFINITY
@@ -57,7 +57,7 @@ export async function startJob(
     async exit() {
       // A reader asks after every piece of output; the daemon need not be asked that often.
       const isFresh = performance.now() - aliveAt < ALIVE_MS
-      const exit = isFresh ? await readExit(job.own) : await exitOf(docker, container, job, spec.id)
+      const exit = isFresh ? readExit(job.own) : await exitOf(docker, container, job, spec.id)
       if (exit === null && !isFresh) aliveAt = performance.now()
       return exit
     },
@@ -65,13 +65,9 @@ export async function startJob(
 }
 
 export const hasJob = async (paths: RunPaths, id: string): Promise<boolean> =>
-  (await startedUnder(jobPaths(paths, id))) !== null
+  startedUnder(jobPaths(paths, id)) !== null
 
-const startedUnder = (job: JobPaths) =>
-  readMark(job.own, 'started').catch((error: unknown) => {
-    if (isErrno(error, 'ENOENT')) return null
-    throw error
-  })
+const startedUnder = (job: JobPaths) => readMark(job.own, 'started')
 
 /** A job's directory as the container sees it. */
 const directoryInside = (id: string) => `${inside.jobs}/${id}`
@@ -132,12 +128,12 @@ async function exitOf(
   job: JobPaths,
   id: string,
 ): Promise<ProcessExit | null> {
-  const early = await readExit(job.own)
+  const early = readExit(job.own)
   if (early !== null) return early
   const info = await askFor('setup', () => container.inspect())
   if (info?.State.Running === true && (await isExecuting(docker, container, job, id))) return null
   // Read again: it may have been written between the two looks.
-  const late = await readExit(job.own)
+  const late = readExit(job.own)
   return late ?? { code: 137, outOfMemory: info?.State.OOMKilled === true }
 }
 

@@ -83,7 +83,7 @@ export function createRestrictedNetwork(options: {
     const network = await ensureNetwork(docker, name, { internal: true })
     for (const path of [directory, notes, join(directory, 'blocked')]) {
       await mkdir(path, { recursive: true, mode: 0o700 })
-      await giveTo(path, owner)
+      giveTo(path, owner)
     }
     await writeFile(mark, '')
     const resolver = join(directory, 'resolv.conf')
@@ -168,7 +168,7 @@ export function createRestrictedNetwork(options: {
           const isSame = before?.run_id === note.run_id && before.generation === note.generation
           const pass = (isSame ? before.pass : undefined) ?? randomBytes(24).toString('base64url')
           await writeFile(`${file}.new`, JSON.stringify({ ...note, pass } satisfies SandboxNote), { mode: 0o600 })
-          await giveTo(`${file}.new`, owner)
+          giveTo(`${file}.new`, owner)
           await rename(`${file}.new`, file)
         }
         expected.delete(note.run_id)
@@ -180,7 +180,7 @@ export function createRestrictedNetwork(options: {
     },
     async dismiss(runId) {
       expected.delete(runId)
-      if (!(await exists(mark))) return
+      if (!exists(mark)) return
       await inTurn(async () => {
         for (const file of await admitted()) {
           if ((await noteIn(file)).run_id === runId) await rm(join(notes, file), { force: true })
@@ -201,7 +201,7 @@ export function createRestrictedNetwork(options: {
         gateway = url
         await forgetGone()
         if ((await admitted()).length > 0) await up()
-        else if (await exists(mark)) await down()
+        else if (exists(mark)) await down()
       }),
   }
 }
@@ -213,7 +213,7 @@ export function createRestrictedNetwork(options: {
  */
 export async function removeRestrictedNetwork(docker: Docker, runsDirectory: string): Promise<boolean> {
   const mark = join(runsDirectory, '.egress', 'in-use')
-  if (!(await exists(mark))) return false
+  if (!exists(mark)) return false
   const name = `ambient-egress-${shortHash(runsDirectory)}`
   await removeProxy(docker, name)
   await rm(join(runsDirectory, '.egress', 'ports.json'), { force: true })
@@ -264,7 +264,7 @@ async function startProxy(plan: {
     await ensureImage(docker, image)
     const file = join(directory, 'settings.json')
     await writeFile(file, JSON.stringify(settings))
-    await giveTo(file, owner)
+    giveTo(file, owner)
     const container = await ask('workspace', () =>
       docker.createContainer({
         name,

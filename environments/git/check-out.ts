@@ -79,7 +79,7 @@ async function currentBranch(options: GitOptions): Promise<string | null> {
 /** Commits and refs that a clone does not bring: of pull requests, or not reachable from any branch. */
 async function fetchedCommit(ref: string, options: GitOptions, depth?: number): Promise<string | null> {
   const { onLine: _, ...quietly } = options
-  const isShallow = depth !== undefined && (await exists(join(options.cwd, '.git', 'shallow')))
+  const isShallow = depth !== undefined && exists(join(options.cwd, '.git', 'shallow'))
   const args = isShallow ? ['--depth', String(depth)] : []
   const fetched = await git(['fetch', '--quiet', '--no-tags', ...args, 'origin', ref], quietly)
   return fetched.code === 0 ? commitOf('FETCH_HEAD', options) : null

@@ -118,7 +118,7 @@ async function putThem({ worktree, gitDir }: Place, files: readonly LargeFile[],
       // A file that was committed as it is.
       if (object === null) continue
       const stored = join(gitDir, 'lfs', 'objects', object.slice(0, 2), object.slice(2, 4), object)
-      if (!(await exists(stored))) {
+      if (!exists(stored)) {
         absent += 1
         continue
       }

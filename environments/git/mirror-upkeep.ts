@@ -88,9 +88,9 @@ async function packAnew(
   signal: AbortSignal,
 ): Promise<void> {
   const packs = (await namesIn(join(place.repository, 'objects', 'pack'))).filter((name) => name.endsWith('.pack'))
-  if (packs.length <= MOST_PACKS && !(await exists(place.rewritten))) return
+  if (packs.length <= MOST_PACKS && !exists(place.rewritten)) return
   await alone(place, signal, async (lock) => {
-    if (await exists(place.torn)) return
+    if (exists(place.torn)) return
     const options = { config, ssh, credentials: null, cwd: place.repository, signal, lock }
     // With -d, objects that no ref reaches go too; then what a git has left that was killed.
     const packed = await git(['repack', '-a', '-d', '--quiet'], options)

@@ -89,7 +89,7 @@ export async function withMirror<T>(options: MirrorOptions, work: (mirror: Mirro
       // The lock is kept for the work: no other one is to come between.
       if (!isFresh) await bringUpToDate(place, refs, options, { ...plain, lock })
       await noteUse(place)
-      const hasMore = await exists(place.rewritten)
+      const hasMore = exists(place.rewritten)
       return await work({
         directory: place.repository,
         refs,
@@ -117,7 +117,7 @@ async function lockPlace(place: MirrorPlace, kind: 'shared' | 'exclusive', signa
 }
 
 async function isUpToDate(place: MirrorPlace, { head, refs }: RemoteRefs, options: GitOptions): Promise<boolean> {
-  if ((await exists(place.torn)) || !(await exists(place.repository))) return false
+  if (exists(place.torn) || !exists(place.repository)) return false
   const inMirror = { ...options, cwd: place.repository }
   const listed = await git(['for-each-ref', '--format=%(objectname)\t%(refname)', 'refs/heads', 'refs/tags'], inMirror)
   const lines = listed.stdout.split('\n').filter((line) => line !== '')
@@ -137,8 +137,8 @@ async function bringUpToDate(
   { remote, access }: MirrorOptions,
   options: GitOptions,
 ): Promise<void> {
-  if (await exists(place.torn)) await throwAway(place)
-  const isNew = !(await exists(place.repository))
+  if (exists(place.torn)) await throwAway(place)
+  const isNew = !exists(place.repository)
   let fetched = await update(place, refs, remote, options)
   // With what has come of it.
   if (fetched.code !== 0 && isTooMuch(fetched.stderr)) {
@@ -158,7 +158,7 @@ async function update(place: MirrorPlace, refs: RemoteRefs, remote: Remote, opti
   const { onLine: _, ...quietly } = inMirror
   await writeFile(place.torn, '', { mode: 0o600 })
   await writeFile(place.name, remote.url, { mode: 0o600 })
-  if (!(await exists(place.repository))) {
+  if (!exists(place.repository)) {
     const format = [...refs.refs.values()][0]?.length === 64 ? 'sha256' : 'sha1'
     const args = ['init', '--bare', '--quiet', '--template=', `--object-format=${format}`, place.repository]
     const made = await git(args, { ...quietly, cwd: place.root })
@@ -203,7 +203,7 @@ async function hasLost(before: readonly string[], options: GitOptions): Promise<
 
 /** In one step, so that nobody takes for a mirror what is left of one. */
 export async function throwAway(place: MirrorPlace): Promise<void> {
-  if (await exists(place.repository)) await rename(place.repository, join(place.root, `old-${randomUUID()}`))
+  if (exists(place.repository)) await rename(place.repository, join(place.root, `old-${randomUUID()}`))
   for (const name of await readdir(place.root)) {
     if (name.startsWith('old-')) await rm(join(place.root, name), { recursive: true, force: true, maxRetries: 3 })
   }

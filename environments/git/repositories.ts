@@ -60,7 +60,7 @@ export async function cloneRepositories(options: CloneOptions): Promise<ClonedRe
       const parent = await openBelow(paths.workspace, path.split('/').slice(0, -1).join('/'), owner)
       try {
         const target = within(parent, path.split('/').at(-1) ?? path)
-        if (await exists(target)) continue
+        if (exists(target)) continue
         const staging = join(attempt, String(index))
         await mkdir(staging)
         const clone = await cloneWhole(staging, repository, path, options)
