@@ -20,13 +20,19 @@ export async function insertMail(
   body: MailBody,
   trace: string | null = null,
 ): Promise<string> {
-  const id = randomUUID()
-  await tx
-    .insertInto('mail')
-    .values({ id, run_id: runId, kind, body: jsonb(body), trace })
-    .execute()
-  return id
+  const row = newMail(runId, kind, body, trace)
+  await tx.insertInto('mail').values(row).execute()
+  return row.id
 }
+
+/** A piece of mail as a row, for a statement that writes more than that. */
+export const newMail = (runId: string, kind: 'prompt' | 'answer' | 'cancel', body: MailBody, trace: string | null) => ({
+  id: randomUUID(),
+  run_id: runId,
+  kind,
+  body: jsonb(body),
+  trace,
+})
 
 /** `pg_notify` channel: a run has mail that its writer does not hand over itself. The payload is the run's id. */
 export const MAIL_CHANNEL = 'ambient_mail'

@@ -2,7 +2,7 @@
 import { type RawBuilder, sql } from 'kysely'
 import { nearest } from '../../domain/nearest.ts'
 import { type Wanted, wordsOf } from '../../domain/search.ts'
-import type { Queryable, Tx } from '../database.ts'
+import type { Queryable } from '../database.ts'
 
 /** What a run is found by. None of it ever changes. */
 export interface Searchable {
@@ -25,12 +25,11 @@ const termsOf = ({ team, title, prompt, metadata, skills = [] }: Searchable): st
   ...wordsOf([title, prompt, ...skills].join('\n')),
 ]
 
-/** Within the transaction that writes the run. */
-export async function insertSearch(tx: Tx, run: Searchable): Promise<void> {
-  await sql`
-    insert into run_search (run_id, words) values (${run.id}, array_to_tsvector(${termsOf(run)}::text[]))
-  `.execute(tx)
-}
+/** For the statement that writes the run. */
+export const searchRow = (run: Searchable) => ({
+  run_id: run.id,
+  words: sql<string>`array_to_tsvector(${termsOf(run)}::text[])`,
+})
 
 /** A word that is looked for, and what else it may be read as. */
 export interface Term {

@@ -31,12 +31,12 @@ import { attach, type NewAttachment } from './attachments.ts'
 import { blockedHosts } from './blocked-hosts.ts'
 import { newestCheckpoints } from './checkpoint-history.ts'
 import { serveFailure } from './failure.ts'
-import { insertMail, messageWaits, promptBody } from './mail.ts'
+import { messageWaits, newMail, promptBody } from './mail.ts'
 import { openQuestions } from './questions.ts'
 import { isVisible, type Visibility } from './run-access.ts'
-import { insertSearch } from './run-search.ts'
+import { searchRow } from './run-search.ts'
 import { scoresOf } from './scores.ts'
-import { changeState } from './states.ts'
+import { STATE_JOURNAL } from './states.ts'
 
 /** A run as asked for, with everything resolved that the server decides at its creation. */
 export type NewRun = Pick<
@@ -112,12 +112,29 @@ export async function insertRun(
     metadata: jsonb(run.metadata),
     schedule: schedule === null ? null : jsonb(schedule),
   }
-  const { team } = await tx
+  const message = newMail(id, 'prompt', promptBody(run.prompt, 'queue', attachments.length, run.mode), trace)
+  const search = searchRow({ ...run, id, skills: skills.map(({ name }) => name) })
+  const created = { run_id: id, execution: 1, key: 'created' }
+  const event = { run_id: id, sequence: 1, execution: 1, journal: STATE_JOURNAL, line: 1, part: 0, time: new Date() }
+  const told = jsonb({ state: 'QUEUED', execution: 1 })
+  // One statement: to start a run is what a caller waits for.
+  await tx
+    .with('message', (db) => db.insertInto('mail').values(message))
+    .with('search', (db) => db.insertInto('run_search').values(search))
+    .with('change', (db) => db.insertInto('state_changes').values({ ...created, number: 1, state: 'QUEUED' }))
+    .with('entry', (db) =>
+      db
+        .insertInto('timeline')
+        .values({ ...created, event_type: 'oz_run_created', payload: jsonb({ state: 'QUEUED' }) }),
+    )
+    .with('event', (db) => db.insertInto('events').values({ ...event, kind: 'state', data: told }))
     .insertInto('runs')
     .values({
       ...row,
       id,
       state: 'QUEUED',
+      last_event_sequence: 1,
+      transcript_bytes: sql<number>`pg_column_size(${told})`,
       skill: skills[0]?.name ?? null,
       parent_run_id: parent?.id ?? null,
       root_run_id: parent?.rootRunId ?? id,
@@ -126,29 +143,10 @@ export async function insertRun(
       fork_session: fork?.from.session ?? null,
       forked_checkpoint_id: fork?.checkpointId ?? null,
     })
-    .returning('team')
-    .executeTakeFirstOrThrow()
-  await insertRunSkills(tx, { runId: id, team }, skills)
+    .execute()
+  await insertRunSkills(tx, { runId: id, team: run.team }, skills)
   if (fork) await inheritGiven(tx, { from: fork.from.run_id, to: id })
-  await insertSearch(tx, { ...run, id, team, skills: skills.map(({ name }) => name) })
-  const mailId = await insertMail(
-    tx,
-    id,
-    'prompt',
-    promptBody(run.prompt, 'queue', attachments.length, run.mode),
-    trace,
-  )
-  await attach(tx, { runId: id, mailId }, attachments)
-  const fresh = {
-    id,
-    state: 'QUEUED',
-    execution: 0,
-    last_event_sequence: 0,
-    host_id: null,
-    sandbox_running: false,
-  } as const
-  const change = { execution: 1, key: 'created', state: 'QUEUED', timeline: 'oz_run_created' } as const
-  await changeState(tx, { ...fresh, agent: run.agent, pool: run.pool }, change)
+  await attach(tx, { runId: id, mailId: message.id }, attachments)
   return id
 }
 
