@@ -21,8 +21,8 @@ export interface OrchestratorDeps {
     | 'AMBIENT_ATTEMPTS'
     | 'AMBIENT_WORKSPACE_HOURS'
   >
-  /** Called for each change of state that is news. The run does not wait for what is made of it. */
-  onRecorded?: (change: StateChange) => void
+  /** Called with changes of a run's state that are news. The run does not wait for what is made of them. */
+  onRecorded?: (news: readonly StateChange[]) => void
   /** Called for the end of each build. */
   onBuilt?: (build: BuiltEnvironment) => void
 }
@@ -45,7 +45,8 @@ export function makeOrchestratorActivities({
   return {
     beginExecution: (input) => beginExecution(db, input, defaults),
     async recordStates(changes) {
-      for (const change of await recordStates(db, changes, workspaceHours)) onRecorded(change)
+      const news = await recordStates(db, changes, workspaceHours)
+      if (news.length > 0) onRecorded(news)
     },
     acceptMail: (input) => acceptMail(db, input),
     recordSandbox: (input) => recordSandbox(db, input, workspaceHours),

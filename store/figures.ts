@@ -9,35 +9,46 @@ import { workerState } from './hosts/workers.ts'
 import { ALL_MONTHS } from './money/places.ts'
 import type { SpendingTable } from './schema.ts'
 
-/** A change of state that has been recorded, with what it was a change from. */
-export async function describeChange(db: Queryable, change: StateChange): Promise<RecordedChange> {
-  const row = await db
+/** Changes of a run's state that have been recorded together, each with what it was a change from. */
+export async function describeChanges(db: Queryable, changes: readonly StateChange[]): Promise<RecordedChange[]> {
+  const [first] = changes
+  if (first === undefined) return []
+  const rows = await db
     .selectFrom('state_changes as change')
     .innerJoin('runs', 'runs.id', 'change.run_id')
     .leftJoin('state_changes as former', (join) =>
       join.onRef('former.run_id', '=', 'change.run_id').on('former.number', '=', (eb) => eb('change.number', '-', 1)),
     )
     .select([
+      'change.key',
       'runs.source',
       'runs.agent',
       'runs.pool',
       'former.state as former',
       sql<number>`extract(epoch from change.time - former.time)::float8`.as('seconds'),
-      change.state === 'CLAIMED' ? waited.as('queueSeconds') : sql<null>`null`.as('queueSeconds'),
+      sql<number | null>`case when change.state = 'CLAIMED' then ${waited} end`.as('queueSeconds'),
     ])
-    .where('change.run_id', '=', change.runId)
-    .where('change.key', '=', change.key)
-    .executeTakeFirstOrThrow()
-  const { source, agent, pool, former, seconds, queueSeconds } = row
-  return {
-    state: change.state,
-    source,
-    agent,
-    pool,
-    failure: change.failure ? { phase: change.failure.phase, code: change.failure.code } : null,
-    former: former === null ? null : { state: former, seconds },
-    queueSeconds,
-  }
+    .where('change.run_id', '=', first.runId)
+    .where(
+      'change.key',
+      'in',
+      changes.map(({ key }) => key),
+    )
+    .execute()
+  return changes.flatMap(({ key, state, failure }) => {
+    const row = rows.find((each) => each.key === key)
+    if (!row) return []
+    const { source, agent, pool, former, seconds, queueSeconds } = row
+    return {
+      state,
+      source,
+      agent,
+      pool,
+      failure: failure ? { phase: failure.phase, code: failure.code } : null,
+      former: former === null ? null : { state: former, seconds },
+      queueSeconds,
+    }
+  })
 }
 
 /** Of the change's execution: from QUEUED to PENDING, whoever recorded them. */

@@ -11,7 +11,7 @@ import { createGitSources } from '../secrets/git/sources.ts'
 import { createUpstream } from '../secrets/git/upstream.ts'
 import { createVault } from '../secrets/vault/vault.ts'
 import { createDatabase } from '../store/database.ts'
-import { describeChange } from '../store/figures.ts'
+import { describeChanges } from '../store/figures.ts'
 import { sayPresent } from '../store/hosts/presence.ts'
 import { startTracing, workflowInterceptorModules } from '../telemetry/tracing.ts'
 import { createBuildMetrics, createWorkerMetrics } from '../telemetry/worker-metrics.ts'
@@ -36,9 +36,10 @@ export async function main(): Promise<void> {
     log.warn({ reason }, 'Temporal does not answer yet; waiting for it'),
   )
   const tell = createWorkerMetrics(metrics.registry)
-  const countChanges = (change: StateChange) => {
-    describeChange(database.db, change).then(tell, (error: unknown) =>
-      log.warn({ run: change.runId, reason: String(error) }, 'a change of state was not counted'),
+  const countChanges = (news: readonly StateChange[]) => {
+    describeChanges(database.db, news).then(
+      (changes) => changes.forEach(tell),
+      (error: unknown) => log.warn({ run: news[0]?.runId, reason: String(error) }, 'changes of state were not counted'),
     )
   }
   const worker = await Worker.create({

@@ -67,11 +67,6 @@ async function insertToken(
   return token
 }
 
-/** Of the run's sandbox, which is gone. A host may still have something to push. */
-export async function revokeGitTokens(tx: Tx, runId: string): Promise<void> {
-  await tx.deleteFrom('git_tokens').where('run_id', '=', runId).where('for_host', '=', false).execute()
-}
-
 /** Binds a token to the address that uses it first. @returns the one that it is bound to; empty: to none. */
 export async function claimGitToken(db: Queryable, tokenHash: string, address: string): Promise<string> {
   const bound = jsonb<CredentialBinding>({ kind: 'address', address })

@@ -39,12 +39,13 @@ export async function giveBack(tx: Tx, runId: string, what: { work: boolean; san
   const isOver = what.work
     ? sql<SqlBool>`(${what.sandbox} or host_id is null or not takes_capacity)`
     : sql<SqlBool>`stage <> 'waiting'`
-  await tx.deleteFrom('places').where('run_id', '=', runId).where(isOver).execute()
-  await tx
-    .updateTable('places')
-    .set(what.work ? { stage: 'idle', since: sql`now()` } : { takes_capacity: false })
-    .where('run_id', '=', runId)
-    .execute()
+  const gone = await tx.deleteFrom('places').where('run_id', '=', runId).where(isOver).executeTakeFirst()
+  if (gone.numDeletedRows === 0n)
+    await tx
+      .updateTable('places')
+      .set(what.work ? { stage: 'idle', since: sql`now()` } : { takes_capacity: false })
+      .where('run_id', '=', runId)
+      .execute()
   await moveLine(tx)
 }
 

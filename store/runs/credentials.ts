@@ -6,7 +6,6 @@ import type { CredentialBinding } from '../../domain/host-api.ts'
 import type { HarnessAuthSecrets } from '../../domain/run.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { Db, Queryable, Tx } from '../database.ts'
-import { revokeGitTokens } from '../git/tokens.ts'
 import { jsonb } from '../json.ts'
 import { lockRun, refuseOlder } from '../locking.ts'
 import { hashOfSecret } from '../secret-hash.ts'
@@ -105,9 +104,14 @@ export async function bindingOf(db: Queryable, { runId, execution }: ExecutionRe
 }
 
 export async function revokeCredentials(tx: Tx, runId: string): Promise<void> {
-  await tx.deleteFrom('run_credentials').where('run_id', '=', runId).execute()
-  await tx.deleteFrom('tool_credentials').where('run_id', '=', runId).execute()
-  await revokeGitTokens(tx, runId)
+  await tx
+    .with('models', (db) => db.deleteFrom('run_credentials').where('run_id', '=', runId))
+    .with('tools', (db) => db.deleteFrom('tool_credentials').where('run_id', '=', runId))
+    // Of the sandbox, which is gone. A host may still have something to push.
+    .deleteFrom('git_tokens')
+    .where('run_id', '=', runId)
+    .where('for_host', '=', false)
+    .execute()
 }
 
 /**

@@ -64,14 +64,14 @@ export async function beginExecution(
       .insertInto('executions')
       .values({ run_id: run.id, execution, key: input.key, plan: jsonb(plan) })
       .execute()
-    await tx.updateTable('runs').set({ execution }).where('id', '=', run.id).execute()
     run.execution = execution
     const waits = admitted ? undefined : (await queuePlaces(tx, [run.id])).get(run.id)?.message
     const told = [goesOn && goesOnMessages[goesOn], waits].filter((each) => each !== undefined)
     const message = told.length > 0 ? told.join(' ') : undefined
     const state = admitted ? 'PENDING' : 'QUEUED'
     if (run.state !== state || message !== undefined)
-      await changeState(tx, run, { execution, key: `begin/${input.key}`, state, message })
+      await changeState(tx, run, { execution, key: `begin/${input.key}`, state, message }, { execution })
+    else await tx.updateTable('runs').set({ execution }).where('id', '=', run.id).execute()
     return plan
   })
 }
@@ -89,7 +89,7 @@ async function leaveExecution(tx: Tx, run: LockedRun, goesOn: GoesOnBecause): Pr
   await tx.updateTable('runs').set({ sandbox_running: false }).where('id', '=', run.id).execute()
   const payload = { workspace_kept: false, host_id: run.host_id, reason: goesOn }
   const key = `left/${run.execution}`
-  await insertTimeline(tx, { runId: run.id, key, execution: run.execution, type: 'vm_shutdown', payload })
+  await insertTimeline(tx, [{ runId: run.id, key, execution: run.execution, type: 'vm_shutdown', payload }])
 }
 
 /** Those that were handed to a workflow, in the order they were written. An earlier one may have been terminated with them. */

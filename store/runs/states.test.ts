@@ -7,6 +7,7 @@ import { startTestPostgres, type TestPostgres } from '../../test/support/postgre
 import { executionDefaults, givenHost, givenRun } from '../../test/support/runs.ts'
 import type { OrchestratorActivities, StateChange } from '../../workflows/contract.ts'
 import type { Database } from '../database.ts'
+import { describeChanges } from '../figures.ts'
 import { runsToRemove } from '../hosts/hosts.ts'
 import { FencedError } from '../locking.ts'
 import { findCredential, findToolCredential, issueCredentials, issueToolCredential } from './credentials.ts'
@@ -14,6 +15,7 @@ import { readEvents } from './events.ts'
 import { insertMail, promptBody } from './mail.ts'
 import { answerQuestion } from './questions.ts'
 import { findRun } from './runs.ts'
+import { recordStates } from './states.ts'
 import { readTimeline } from './timeline.ts'
 
 let postgres: TestPostgres
@@ -122,6 +124,63 @@ test('a life is told in order, each change once however often it is recorded', a
   // Another word of its end is a second terminal entry, which an execution cannot have.
   await report({ state: 'SUCCEEDED' })
   expect((await types(runId)).filter((type) => type === 'oz_run_done')).toHaveLength(1)
+})
+
+test('changes that are recorded together leave behind what they leave one by one', async () => {
+  const changesOf = (runId: string): StateChange[] => {
+    const of = { runId, execution: 1 }
+    const sandbox = (running: boolean) => ({ running, workspaceKept: true })
+    return [
+      { ...of, key: 'k1', state: 'CLAIMED', timeline: 'oz_run_claimed', hostId: HOST, sandbox: sandbox(true) },
+      { ...of, key: 'k2', state: 'INPROGRESS', timeline: 'agent_started' },
+      { ...of, key: 'k3', state: 'BLOCKED', timeline: 'oz_run_blocked', question },
+      { ...of, key: 'k4', state: 'INPROGRESS', message: 'It goes on.' },
+      { ...of, key: 'k5', state: 'SUCCEEDED', timeline: 'oz_run_done', sandbox: sandbox(false) },
+    ]
+  }
+  const record = async (batchesOf: (changes: StateChange[]) => StateChange[][]) => {
+    const { runId } = await begunRun()
+    const news: StateChange[] = []
+    for (const batch of batchesOf(changesOf(runId))) news.push(...(await recordStates(database.db, batch, 24)))
+    const { db } = database
+    const meters = await db.selectFrom('sandbox_meters').selectAll().where('run_id', '=', runId).execute()
+    const execution = await db
+      .selectFrom('executions')
+      .selectAll()
+      .where('run_id', '=', runId)
+      .executeTakeFirstOrThrow()
+    const statistics = await db.selectFrom('run_statistics').select('state').where('run_id', '=', runId).execute()
+    const { title: _, run_id: __, task_id: ___, ...served } = await run(runId)
+    const told = (await describeChanges(db, news)).map(({ former, queueSeconds, ...change }) => ({
+      ...change,
+      former: former?.state,
+      waited: queueSeconds !== null,
+    }))
+    return {
+      state: served.state,
+      status: served.status_message,
+      questions: served.questions,
+      times: [served.started_at, served.finished_at, execution.started_at, execution.finished_at].map(
+        (time) => time !== null,
+      ),
+      host: [
+        execution.host_id,
+        (await db.selectFrom('places').selectAll().where('run_id', '=', runId).execute()).length,
+      ],
+      timeline: (await readTimeline(db, runId)).map(({ event_type, payload }) => [event_type, payload]),
+      events: (await readEvents(db, runId, 0, 100)).map(({ sequence, data }) => [sequence, data]),
+      meters: meters.map(({ host_id, ended_at }) => [host_id, ended_at !== null]),
+      statistics,
+      news: news.map(({ key }) => key),
+      told,
+    }
+  }
+  const oneByOne = await record((changes) => changes.map((change) => [change]))
+  expect(oneByOne).toMatchObject({ state: 'SUCCEEDED', news: ['k1', 'k2', 'k3', 'k4', 'k5'], meters: [[HOST, true]] })
+  expect(await record((changes) => [changes])).toEqual(oneByOne)
+  // Some of them for a second time, because an answer was lost, and one said twice.
+  expect(await record((changes) => [changes.slice(0, 2), changes])).toEqual(oneByOne)
+  expect(await record((changes) => [changes.flatMap((change) => [change, change])])).toEqual(oneByOne)
 })
 
 test('a failure is served with its code, its phase and what to do', async () => {

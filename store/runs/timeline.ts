@@ -11,11 +11,19 @@ export interface TimelineEntry {
   payload?: Record<string, unknown>
 }
 
-/** Writes an entry once per key, and one ending per execution at most. */
-export async function insertTimeline(tx: Tx, { runId, key, execution, type, payload }: TimelineEntry): Promise<void> {
+/** Writes each entry once per key, in their order, and one ending per execution at most. */
+export async function insertTimeline(tx: Tx, entries: readonly TimelineEntry[]): Promise<void> {
   await tx
     .insertInto('timeline')
-    .values({ run_id: runId, key, execution, event_type: type, payload: jsonb(payload ?? {}) })
+    .values(
+      entries.map(({ runId, key, execution, type, payload }) => ({
+        run_id: runId,
+        key,
+        execution,
+        event_type: type,
+        payload: jsonb(payload ?? {}),
+      })),
+    )
     .onConflict((conflict) => conflict.doNothing())
     .execute()
 }
