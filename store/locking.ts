@@ -1,6 +1,6 @@
 // The lock under which a run changes.
-import { type Selectable, sql } from 'kysely'
-import type { Tx } from './database.ts'
+import { type RawBuilder, type Selectable, sql } from 'kysely'
+import type { Queryable, Tx } from './database.ts'
 import type { RunsTable } from './schema.ts'
 
 /** What every change of a run looks at first. */
@@ -43,6 +43,28 @@ export async function lockRun(tx: Tx, runId: string): Promise<LockedRun> {
 
 export function refuseOlder(run: Pick<LockedRun, 'execution'>, execution: number): void {
   if (execution < run.execution) throw new FencedError(execution, run.execution)
+}
+
+/**
+ * Writes for an execution under its run's lock as one statement, without a
+ * transaction around it. `writes` are table expressions that write what they
+ * take from `open`, which has a row as long as no newer execution has begun.
+ * @throws {FencedError} when one has. {RunNotFoundError}
+ */
+export async function writeFenced(
+  db: Queryable,
+  { runId, execution }: { runId: string; execution: number },
+  writes: RawBuilder<unknown>,
+): Promise<void> {
+  const { rows } = await sql<{ execution: number }>`
+    with fence as (select execution from runs where id = ${runId} for no key update),
+      open as (select from fence where execution <= ${execution}),
+      ${writes}
+    select execution from fence
+  `.execute(db)
+  const [run] = rows
+  if (!run) throw new RunNotFoundError(runId)
+  refuseOlder(run, execution)
 }
 
 /** Any number that nothing else in the database locks. */

@@ -7,7 +7,7 @@ import { isTerminal } from '../../domain/state.ts'
 import type { AgentQuestion, ExecutionRef } from '../../workflows/contract.ts'
 import type { Db, Queryable } from '../database.ts'
 import { lockRun } from '../locking.ts'
-import { messageInHand } from '../runs/asks.ts'
+import { messageInHand, messageTaken } from '../runs/asks.ts'
 import { insertMail, promptBody } from '../runs/mail.ts'
 import { newUid } from '../uid.ts'
 import { type Refusal, refusalOfRun } from './refusal.ts'
@@ -41,13 +41,11 @@ export async function noteStop(db: Queryable, { runId, execution }: ExecutionRef
 
 /** As a question: what the run waits for, since a call was not passed on while it worked on its latest message. */
 export async function stopOfTurn(db: Queryable, runId: string): Promise<AgentQuestion | null> {
-  const inHand = await messageInHand(db, runId)
-  if (inHand === null) return null
   const row = await db
     .selectFrom('budget_stops')
     .select(['uid', 'title'])
     .where('run_id', '=', runId)
-    .where('mail_id', '=', inHand)
+    .where('mail_id', '=', messageTaken(db, runId))
     .where('closed_at', 'is', null)
     .executeTakeFirst()
   return row ? { questionId: row.uid, title: row.title, options: [] } : null

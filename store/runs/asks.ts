@@ -33,9 +33,9 @@ export async function insertAsk(tx: Tx, ask: NewAsk): Promise<{ uid: string; opt
   return { uid, options }
 }
 
-/** The message that a run has taken up last; null before the first one. */
-export async function messageInHand(db: Queryable, runId: string): Promise<string | null> {
-  const row = await db
+/** The message that a run has taken up last, as a query. */
+export const messageTaken = (db: Queryable, runId: string) =>
+  db
     .selectFrom('mail')
     .select('id')
     .where('run_id', '=', runId)
@@ -44,8 +44,10 @@ export async function messageInHand(db: Queryable, runId: string): Promise<strin
     .orderBy('accepted_at', 'desc')
     .orderBy('position', 'desc')
     .limit(1)
-    .executeTakeFirst()
-  return row?.id ?? null
+
+/** Null before the first one. */
+export async function messageInHand(db: Queryable, runId: string): Promise<string | null> {
+  return (await messageTaken(db, runId).executeTakeFirst())?.id ?? null
 }
 
 /** Longest title of a question, in characters, where it passes through workflow history. Readers get the whole one. */
@@ -57,13 +59,11 @@ const TITLE_CHARS = 300
  * no worse than they do: an agent is told to ask one thing and end its turn.
  */
 export async function askOfTurn(db: Queryable, runId: string): Promise<AgentQuestion | null> {
-  const inHand = await messageInHand(db, runId)
-  if (inHand === null) return null
   const row = await db
     .selectFrom('asks')
     .select(['uid', 'title', 'options'])
     .where('run_id', '=', runId)
-    .where('mail_id', '=', inHand)
+    .where('mail_id', '=', messageTaken(db, runId))
     .orderBy('number', 'desc')
     .limit(1)
     .executeTakeFirst()

@@ -5,7 +5,7 @@ import type { CheckpointSummary } from '../../domain/checkpoint.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { Db, Queryable, Tx } from '../database.ts'
 import { jsonb } from '../json.ts'
-import { lockRun, RunNotFoundError, refuseOlder } from '../locking.ts'
+import { RunNotFoundError, refuseOlder, writeFenced } from '../locking.ts'
 import { type HistoryLimits, trimHistory } from './checkpoint-history.ts'
 
 /** Large enough that a statement for each costs little, small enough that many at once fit into memory. */
@@ -45,27 +45,25 @@ export async function saveCheckpoint(
 ): Promise<StoredCheckpoint> {
   const id = randomUUID()
   const sealing = seals.begin(id)
-  const lock = async (tx: Tx) => {
-    const run = await lockRun(tx, runId)
-    if (!late) refuseOlder(run, execution)
-  }
-  await db.transaction().execute(async (tx) => {
-    await lock(tx)
-    await tx
-      .insertInto('checkpoints')
-      .values({ id, run_id: runId, execution, late, completed_at: null, sealed_key: sealing?.sealedKey ?? null })
-      .execute()
-  })
+  const fence = { runId, execution: late ? NEWEST : execution }
+  await writeFenced(
+    db,
+    fence,
+    sql`
+      begun as (
+        insert into checkpoints (id, run_id, execution, late, completed_at, sealed_key)
+        select ${id}::uuid, ${runId}::uuid, ${execution}::integer, ${late}::boolean, null,
+          ${sealing?.sealedKey ?? null}::bytea
+        from open
+      )
+    `,
+  )
   let bytes: number
   try {
     bytes = await storePieces(db, id, content, sealing?.seal)
     await db.transaction().execute(async (tx) => {
-      await lock(tx)
-      const whole = {
-        bytes,
-        summary: summary === null ? null : jsonb(summary),
-        number: await nextNumber(tx, runId, late),
-      }
+      const number = await nextNumber(tx, fence, late)
+      const whole = { bytes, summary: summary === null ? null : jsonb(summary), number }
       if (late) {
         const joins = { ...whole, replaced_at: sql<Date>`now()` }
         await tx.updateTable('checkpoints').set(joins).where('id', '=', id).execute()
@@ -92,18 +90,23 @@ export async function saveCheckpoint(
   return { id, bytes }
 }
 
+/** What is late is never refused. */
+const NEWEST = 2 ** 31 - 1
+
 /**
- * The caller holds the run's lock. A fork that has a checkpoint of its own needs
- * the one it began with no more; it never goes on from a late one.
+ * Holds the run's lock from here on. A fork that has a checkpoint of its own
+ * needs the one it began with no more; it never goes on from a late one.
  */
-async function nextNumber(tx: Tx, runId: string, late: boolean): Promise<number> {
-  const { checkpoints } = await tx
+async function nextNumber(tx: Tx, { runId, execution }: ExecutionRef, late: boolean): Promise<number> {
+  const run = await tx
     .updateTable('runs')
     .set({ checkpoints: sql`checkpoints + 1`, ...(late ? {} : { forked_checkpoint_id: null }) })
     .where('id', '=', runId)
-    .returning('checkpoints')
-    .executeTakeFirstOrThrow()
-  return checkpoints
+    .returning(['checkpoints', 'execution'])
+    .executeTakeFirst()
+  if (!run) throw new RunNotFoundError(runId)
+  refuseOlder(run, execution)
+  return run.checkpoints
 }
 
 async function storePieces(

@@ -24,7 +24,8 @@ export async function claimExecution(
     refuseOlder(run, execution)
     const row = await tx
       .selectFrom('executions')
-      .select(['host_id', 'claimed_by', 'finished_at'])
+      .leftJoin('hosts', (join) => join.on('hosts.id', '=', hostId))
+      .select(['host_id', 'claimed_by', 'finished_at', 'hosts.pool', 'hosts.draining_at'])
       .where('run_id', '=', runId)
       .where('execution', '=', execution)
       .executeTakeFirst()
@@ -32,13 +33,8 @@ export async function claimExecution(
     if (row.finished_at !== null) throw new FencedError(execution, run.execution)
     if (row.host_id !== null && row.host_id !== hostId) throw new ClaimRefusedError('Another host has this execution.')
     if ((row.host_id ?? row.claimed_by) === hostId) return 'claimed'
-    const host = await tx
-      .selectFrom('hosts')
-      .select(['pool', 'draining_at'])
-      .where('id', '=', hostId)
-      .executeTakeFirstOrThrow()
-    if (host.pool !== run.pool) throw new ClaimRefusedError(`The run is for the pool "${run.pool}".`)
-    if (host.draining_at !== null) return 'draining'
+    if (row.pool !== run.pool) throw new ClaimRefusedError(`The run is for the pool "${run.pool}".`)
+    if (row.draining_at !== null) return 'draining'
     await tx
       .updateTable('executions')
       .set({ claimed_by: hostId })

@@ -7,7 +7,7 @@ import type { HarnessAuthSecrets } from '../../domain/run.ts'
 import type { ExecutionRef } from '../../workflows/contract.ts'
 import type { Db, Queryable, Tx } from '../database.ts'
 import { jsonb } from '../json.ts'
-import { lockRun, refuseOlder } from '../locking.ts'
+import { writeFenced } from '../locking.ts'
 import { hashOfSecret } from '../secret-hash.ts'
 
 /**
@@ -22,16 +22,20 @@ export async function issueCredentials(
   binding: CredentialBinding | null = null,
 ): Promise<{ token: string; toolToken: string }> {
   const token = `amb_${randomBytes(32).toString('base64url')}`
-  const credential = { token_hash: hashOfSecret(token), binding: binding === null ? null : jsonb(binding) }
-  return await db.transaction().execute(async (tx) => {
-    refuseOlder(await lockRun(tx, runId), execution)
-    await tx
-      .insertInto('run_credentials')
-      .values({ run_id: runId, execution, ...credential })
-      .onConflict((conflict) => conflict.columns(['run_id', 'execution']).doUpdateSet(credential))
-      .execute()
-    return { token, toolToken: await insertToolCredential(tx, { runId, execution }) }
-  })
+  const tool = newToolToken()
+  const given = binding === null ? null : jsonb(binding)
+  await writeFenced(
+    db,
+    { runId, execution },
+    sql`
+      model as (
+        insert into run_credentials (run_id, execution, token_hash, binding)
+        select ${runId}::uuid, ${execution}::integer, ${hashOfSecret(token)}, ${given}::jsonb from open
+        on conflict (run_id, execution) do update set token_hash = excluded.token_hash, binding = excluded.binding
+      ), ${insertToolCredential({ runId, execution }, tool)}
+    `,
+  )
+  return { token, toolToken: tool }
 }
 
 /** Whose credential this is, and from where it is good; null when it is nobody's, or no longer. */
@@ -62,15 +66,16 @@ export async function bindCredential(
   { runId, execution }: ExecutionRef,
   binding: CredentialBinding,
 ): Promise<void> {
-  await db.transaction().execute(async (tx) => {
-    refuseOlder(await lockRun(tx, runId), execution)
-    await tx
-      .updateTable('run_credentials')
-      .set({ binding: jsonb(binding) })
-      .where('run_id', '=', runId)
-      .where('execution', '=', execution)
-      .execute()
-  })
+  await writeFenced(
+    db,
+    { runId, execution },
+    sql`
+      bound as (
+        update run_credentials set binding = ${jsonb(binding)} from open
+        where run_id = ${runId} and run_credentials.execution = ${execution}
+      )
+    `,
+  )
 }
 
 /** Binds a credential to the address that uses it first. @returns the one that it is bound to; empty: to none. */
@@ -119,21 +124,21 @@ export async function revokeCredentials(tx: Tx, runId: string): Promise<void> {
  * it was given before stay good: which of them it took, nobody may know.
  * @throws {FencedError} when a newer execution has begun.
  */
-export async function issueToolCredential(db: Db, { runId, execution }: ExecutionRef): Promise<string> {
-  return await db.transaction().execute(async (tx) => {
-    refuseOlder(await lockRun(tx, runId), execution)
-    return await insertToolCredential(tx, { runId, execution })
-  })
-}
-
-async function insertToolCredential(tx: Tx, { runId, execution }: ExecutionRef): Promise<string> {
-  const token = `amt_${randomBytes(32).toString('base64url')}`
-  await tx
-    .insertInto('tool_credentials')
-    .values({ token_hash: hashOfSecret(token), run_id: runId, execution })
-    .execute()
+export async function issueToolCredential(db: Db, ref: ExecutionRef): Promise<string> {
+  const token = newToolToken()
+  await writeFenced(db, ref, insertToolCredential(ref, token))
   return token
 }
+
+const newToolToken = () => `amt_${randomBytes(32).toString('base64url')}`
+
+/** For {@link writeFenced}. */
+const insertToolCredential = ({ runId, execution }: ExecutionRef, token: string) => sql`
+  tool as (
+    insert into tool_credentials (token_hash, run_id, execution)
+    select ${hashOfSecret(token)}, ${runId}::uuid, ${execution}::integer from open
+  )
+`
 
 export interface FoundToolCredential extends ExecutionRef {
   /** By which the gateway shows the server that a call has come through it: an agent does not know it. */
