@@ -1,5 +1,6 @@
 // The executions of a run: their beginning, and the sandbox they work in.
 import { sql } from 'kysely'
+import type { AgentConfig } from '../../domain/run.ts'
 import { isTerminal } from '../../domain/state.ts'
 import type { ExecutionPlan, ExecutionRef, GoesOnBecause, SandboxFate, SandboxPlace } from '../../workflows/contract.ts'
 import type { Db, Tx } from '../database.ts'
@@ -42,19 +43,14 @@ export async function beginExecution(
 ): Promise<ExecutionPlan | null> {
   return db.transaction().execute(async (tx) => {
     const run = await lockRun(tx, input.runId)
-    const begun = await tx
-      .selectFrom('executions')
-      .select('plan')
-      .where('run_id', '=', run.id)
-      .where('key', '=', input.key)
-      .executeTakeFirst()
-    if (begun) return begun.plan
+    const asked = await whatIsAsked(tx, run, input.key, defaults)
+    const { begun, unread } = asked
+    if (begun !== null) return begun
     const { mail, goesOn } = input
-    const unread = await unreadPrompts(tx, run.id)
     if (goesOn === undefined && !unread.some(({ id }) => mail.includes(id))) return null
 
     if (goesOn !== undefined) await leaveExecution(tx, run, goesOn)
-    const { execution, heldBy, ...planned } = await planExecution(tx, run, goesOn, defaults)
+    const { execution, heldBy, ...planned } = planExecution(run, asked, goesOn, defaults)
     const admitted = await takePlace(tx, { runId: run.id, execution, heldBy, mail })
     const isNext = (id: string) => unread.some((prompt) => prompt.id === id)
     const takes = (admitted && goesOn === undefined && mail.find(isNext)) || null
@@ -92,46 +88,62 @@ async function leaveExecution(tx: Tx, run: LockedRun, goesOn: GoesOnBecause): Pr
   await insertTimeline(tx, [{ runId: run.id, key, execution: run.execution, type: 'vm_shutdown', payload }])
 }
 
-/** Those that were handed to a workflow, in the order they were written. An earlier one may have been terminated with them. */
-async function unreadPrompts(tx: Tx, runId: string): Promise<ExecutionPlan['unread']> {
-  const rows = await tx
-    .selectFrom('mail')
-    .select(['id', sql<'queue' | 'interrupt' | null>`body ->> 'delivery'`.as('delivery')])
-    .where('run_id', '=', runId)
-    .where('kind', '=', 'prompt')
-    .where('accepted_at', 'is', null)
-    .orderBy('position')
-    .execute()
-  return rows.map(({ id, delivery }) => ({ id, kind: 'prompt', delivery: delivery ?? 'queue' }))
+/** All that a new execution is planned by. */
+interface Asked {
+  /** The plan that the key was answered with before. */
+  begun: ExecutionPlan | null
+  /** Prompts that were handed to a workflow, in the order they were written. An earlier one may have been terminated with them. */
+  unread: ExecutionPlan['unread']
+  idle_minutes: number | null
+  config: AgentConfig
+  pullRequests: boolean | null
+  /** A live host has the sandbox or the workspace. */
+  isHeld: boolean
 }
 
-async function planExecution(
-  tx: Tx,
-  run: LockedRun,
-  goesOn: GoesOnBecause | undefined,
-  defaults: ExecutionDefaults,
-): Promise<Omit<ExecutionPlan, 'takes' | 'admitted' | 'unread'>> {
-  const { idle_minutes, config, asks, holds } = await tx
+async function whatIsAsked(tx: Tx, run: LockedRun, key: string, defaults: ExecutionDefaults): Promise<Asked> {
+  return await tx
     .selectFrom('runs')
     .leftJoin('hosts', 'hosts.id', 'runs.host_id')
     .select([
       'idle_minutes',
       'config',
-      sql<boolean | null>`jsonb_path_exists(environment, '$.repos[*].pull_request')`.as('asks'),
-      sql<boolean>`
+      sql<boolean | null>`jsonb_path_exists(environment, '$.repos[*].pull_request')`.as('pullRequests'),
+      sql<boolean>`coalesce(
         (sandbox_running or (workspace_kept and coalesce(workspace_until > now(), true)))
-        and hosts.reported_at > now() - make_interval(secs => ${defaults.hostLostSeconds}::integer)
-      `.as('holds'),
+          and hosts.reported_at > now() - make_interval(secs => ${defaults.hostLostSeconds}::integer),
+        false
+      )`.as('isHeld'),
+      sql<ExecutionPlan | null>`(select plan from executions where run_id = runs.id and key = ${key})`.as('begun'),
+      sql<ExecutionPlan['unread']>`(
+        select coalesce(
+          jsonb_agg(
+            jsonb_build_object('id', mail.id, 'kind', kind, 'delivery', coalesce(body ->> 'delivery', 'queue'))
+            order by position
+          ),
+          '[]'
+        )
+        from mail
+        where run_id = runs.id and kind = 'prompt' and accepted_at is null
+      )`.as('unread'),
     ])
     .where('runs.id', '=', run.id)
     .executeTakeFirstOrThrow()
+}
+
+function planExecution(
+  run: LockedRun,
+  { idle_minutes, config, pullRequests, isHeld }: Asked,
+  goesOn: GoesOnBecause | undefined,
+  defaults: ExecutionDefaults,
+): Omit<ExecutionPlan, 'takes' | 'admitted' | 'unread'> {
   return {
     ...defaults,
     execution: run.execution + 1,
     pool: run.pool,
-    heldBy: holds && goesOn !== 'host_lost' ? run.host_id : null,
+    heldBy: isHeld && goesOn !== 'host_lost' ? run.host_id : null,
     idleMinutes: idle_minutes ?? defaults.idleMinutes,
-    ...(asks ? { pullRequests: true } : {}),
+    ...(pullRequests ? { pullRequests: true } : {}),
     // What a setting allows may have become less since the run was begun.
     turnMinutes: Math.min(config.max_turn_minutes ?? defaults.turnMinutes, defaults.turnMinutes),
     runMinutes: Math.min(config.max_run_minutes ?? defaults.runMinutes, defaults.runMinutes),
