@@ -44,6 +44,13 @@ export function connectClient(config: TemporalConfig, interceptors: WorkflowClie
   return new Client({ connection, namespace: config.TEMPORAL_NAMESPACE, interceptors: { workflow: interceptors } })
 }
 
+/**
+ * What is said to Temporal is small, since histories hold ids: to compress each
+ * message, and the server to unpack it and compress its answer, costs both sides
+ * more than the bytes that it saves. As it comes, workers do.
+ */
+const grpcCompression = { codec: 'none' } as const
+
 /** Pause between attempts to reach Temporal, in milliseconds. */
 const CONNECT_AGAIN_MS = 1_000
 
@@ -56,7 +63,7 @@ export async function connectWorker(
   const { NativeConnection, TransportError } = await import('@temporalio/worker')
   for (let attempt = 1; ; attempt++) {
     try {
-      return await NativeConnection.connect({ address: temporalAddress(config), ...security(config) })
+      return await NativeConnection.connect({ address: temporalAddress(config), ...security(config), grpcCompression })
     } catch (error) {
       if (!(error instanceof TransportError)) throw error
       if (attempt === 1) onWait(error.message)
