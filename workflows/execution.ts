@@ -407,7 +407,6 @@ export class Execution {
 
   /** Ends when a message comes, or when the sandbox has been kept for long enough or others wait for it. */
   async keepForFollowUp(): Promise<void> {
-    if (!this.#sandboxKept) return
     try {
       await this.#mailbox.promptWithin(this.#keepUntil - Date.now(), this.#ref.execution)
     } catch (error) {
@@ -415,9 +414,9 @@ export class Execution {
     }
   }
 
-  /** Ends the sandbox unless a follow-up is waiting for it. */
+  /** Ends the kept sandbox unless a follow-up is waiting for it. */
   async giveUpSandbox(): Promise<void> {
-    if (!this.#sandboxKept || this.#mailbox.promptIds.length > 0) return
+    if (this.#mailbox.promptIds.length > 0) return
     await CancellationScope.nonCancellable(() => this.#giveUp())
   }
 

@@ -17,6 +17,7 @@ export class Reports {
   readonly #host: () => string | null
   #waiting: StateChange[] = []
   #recorded: Promise<void> = Promise.resolve()
+  readonly #uncancelled = new CancellationScope({ cancellable: false })
 
   /** `host`: told to operators, as soon as it is known. */
   constructor(ref: ExecutionRef, status: RunStatus, host: () => string | null) {
@@ -29,16 +30,15 @@ export class Reports {
   add(change: Change, question = change.question?.questionId): void {
     this.#status.state = change.state
     this.#waiting.push({ ...this.#ref, key: keyOf(this.#ref, change, question), ...change })
-    this.#recorded = this.#recorded.then(() => this.#record())
+    // What waits with others is recorded with the first of them.
+    if (this.#waiting.length === 1) this.#recorded = this.#recorded.then(() => this.#record())
   }
 
-  async #record(): Promise<void> {
+  #record(): Promise<void> {
     const changes = this.#waiting
-    const last = changes.at(-1)
-    if (last === undefined) return
     this.#waiting = []
-    this.show(last.state)
-    await CancellationScope.nonCancellable(() => orchestrator.recordStates(changes))
+    this.show(this.#status.state)
+    return this.#uncancelled.run(() => orchestrator.recordStates(changes))
   }
 
   /** Where the state is already recorded: in Temporal's own tools, and for the workflow's query. */
@@ -58,8 +58,8 @@ export class Reports {
   }
 
   /** Resolves when all that was reported so far is recorded. */
-  async settled(): Promise<void> {
-    await this.#recorded
+  settled(): Promise<void> {
+    return this.#recorded
   }
 }
 

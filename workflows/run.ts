@@ -57,9 +57,11 @@ export async function agentRun({ runId, carried }: AgentRunInput): Promise<void>
       unfinished = result === 'ended' ? null : result
     }
     if (unfinished === null) {
-      if (execution.isKept && isLong(mailbox)) return await goOnAsNew(execution)
-      await execution.keepForFollowUp()
-      await execution.giveUpSandbox()
+      if (execution.isKept) {
+        if (isLong(mailbox)) return await goOnAsNew(execution)
+        await execution.keepForFollowUp()
+        await execution.giveUpSandbox()
+      }
       if (CancellationScope.current().consideredCancelled || mailbox.promptIds.length === 0) return
     }
     execution = null
@@ -69,7 +71,9 @@ export async function agentRun({ runId, carried }: AgentRunInput): Promise<void>
   async function nextPlan(goesOn: Unfinished | null): Promise<ExecutionPlan | null> {
     for (;;) {
       if (goesOn === null) {
-        await condition(() => mailbox.promptIds.length > 0 || mailbox.cancelReason !== null)
+        const somethingCame = () => mailbox.promptIds.length > 0 || mailbox.cancelReason !== null
+        // Most workflows are started with their first message.
+        if (!somethingCame()) await condition(somethingCame)
         if (mailbox.promptIds.length === 0) {
           await endAbandoned(runId, round, mailbox.cancelReason ?? '')
           // A message that came meanwhile is a follow-up on what is over now.
