@@ -13,8 +13,8 @@ export const rawActivities = {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [role, address = '', namespace = '', slots = ''] = process.argv.slice(2)
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] })
-  const connection = await NativeConnection.connect({ address })
-  // As Ambient's own workers are set.
+  const connection = await NativeConnection.connect({ address, grpcCompression: { codec: 'none' } })
+  // As Ambient's own workers are set; so is the connection.
   const worker = await Worker.create(
     role === 'workflows'
       ? {
