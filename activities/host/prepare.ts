@@ -47,8 +47,10 @@ export async function prepare(
       : deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop)
   credential?.catch(() => {}) // Heard where the agent is started.
   const { phase } = deps.metrics
-  const origin = () => (state.get().sessionId !== null || state.get().restoring ? 'restored' : 'fresh')
-  const sandbox = await phase('workspace', () => workplace(execution, () => onNearly(origin())))
+  const originNow = () => (state.get().sessionId !== null || state.get().restoring ? 'restored' : 'fresh')
+  const sandbox = await phase('workspace', () => workplace(execution, () => onNearly(originNow())))
+  // Before it is restored: then it is not to be, any more.
+  const origin = originNow()
   await placeSecrets(execution, sandbox)
   await phase('setup', () => runSetup(execution, sandbox))
   await restoreWorkspace(execution, sandbox)
@@ -59,7 +61,7 @@ export async function prepare(
   const [noted, opened] = await Promise.allSettled([
     noteStart(execution, sandbox),
     agent.protocol === 'acp'
-      ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential, () => onNearly(origin())))
+      ? phase('agent_start', () => startAgent(execution, agent, sandbox, credential, () => onNearly(origin)))
       : {},
   ])
   // Only when both are over: neither is to go on beside the next attempt.
@@ -67,7 +69,7 @@ export async function prepare(
   if (opened.status === 'rejected') throw opened.reason
   await state.set({ ...opened.value, readyIn: sandbox.generation })
   deps.log.info({ run: ref.runId, execution: ref.execution, agent: agent.name }, 'the sandbox is ready')
-  return origin()
+  return origin
 }
 
 /** A clone has them from the start; what was prepared, or comes from another run, does not. */
