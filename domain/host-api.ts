@@ -145,8 +145,17 @@ export type MessageText = z.infer<typeof MessageText>
  */
 export const CredentialRequest = z.object({
   binds: z.boolean().default(false).describe('The host will tell from where it is good: until then it is nowhere.'),
+  binding: z
+    .lazy(() => CredentialBinding)
+    .nullable()
+    .default(null)
+    .describe('From where it is good, where the host knows that already.'),
 })
-export const RunCredential = z.object({ token: z.string(), tool_token: z.string().nullable().default(null) })
+export const RunCredential = z.object({
+  token: z.string(),
+  tool_token: z.string().nullable().default(null),
+  bound: z.boolean().default(false).describe('The request said from where the token is good, and was heeded.'),
+})
 export type RunCredential = z.infer<typeof RunCredential>
 export const ToolCredential = z.object({ tool_token: z.string() })
 

@@ -1,6 +1,6 @@
 // Runs on the worker that holds the sandbox. Tells from where the sandbox's credential may be used.
 import { z } from 'zod'
-import type { CredentialBinding } from '../../domain/host-api.ts'
+import type { CredentialBinding, RunCredential } from '../../domain/host-api.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import type { Execution } from './execution.ts'
 
@@ -8,6 +8,21 @@ import type { Execution } from './execution.ts'
 const ASK_MS = 3_000
 
 const Seen = z.object({ own: z.boolean() })
+
+/** One for a sandbox that is not there yet: {@link bindCredential} tells of it. */
+export const unboundCredential = ({ deps, ref, stop }: Execution): Promise<RunCredential> =>
+  deps.server.credential(ref.runId, ref.execution, { binds: deps.bindsCredentials, binding: null }, stop)
+
+/** One that is good in this sandbox and nowhere else. */
+export async function boundCredential(execution: Execution, sandbox: Sandbox): Promise<RunCredential> {
+  const { deps, ref, stop } = execution
+  if (!deps.bindsCredentials) return await unboundCredential(execution)
+  const from = { binds: true, binding: await bindingOf(sandbox, deps.gatewayUrl) }
+  const credential = await deps.server.credential(ref.runId, ref.execution, from, stop)
+  // A server of an older version has not read that.
+  if (!credential.bound) await bindCredential(execution, sandbox)
+  return credential
+}
 
 /** Tells the server, so that the credential is good there and nowhere else. */
 export async function bindCredential({ deps, ref, stop }: Execution, sandbox: Sandbox): Promise<void> {

@@ -294,7 +294,7 @@ test('no turn begins before what the former one did is kept, however that ended'
   const talking: HostServer = {
     ...server,
     message: async (_runId, id) => ({ message_id: id, text: 'go on', decision: null }),
-    credential: async () => ({ token: 'a token', tool_token: null }),
+    credential: async () => ({ token: 'a token', tool_token: null, bound: true }),
     asked: async () => ({ question: null, stopped: null, files: [], max_file_bytes: 0 }),
   }
   const execution = () =>

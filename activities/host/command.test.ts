@@ -41,7 +41,9 @@ afterEach(async () => {
 
 /** The first line that is said calls `onOutput`. */
 async function execution(script: string, onOutput: () => void = () => {}): Promise<Execution> {
-  const server = { credential: async () => ({ token: `token-${++issued}`, tool_token: null }) } as unknown as HostServer
+  const server = {
+    credential: async () => ({ token: `token-${++issued}`, tool_token: null, bound: true }),
+  } as unknown as HostServer
   return {
     deps: { hostId: 'host', host, server, log, runsDirectory: directory, gatewayUrl: 'http://gateway' } as HostDeps,
     ref,
@@ -91,6 +93,25 @@ async function execution(script: string, onOutput: () => void = () => {}): Promi
 }
 
 const message = () => ({ messageId: randomUUID(), attempt: 1, text: 'go', preamble: null })
+
+test('from where a command’s credential is good is said with the request, and by itself to a server that has not heeded it', async () => {
+  const told: unknown[] = []
+  const bindings = async (bound: boolean) => {
+    const given = await execution('true')
+    const server = {
+      credential: async (_runId, _execution, { binding }) => {
+        told.push(binding?.kind)
+        return { token: 'token', tool_token: null, bound }
+      },
+      bind: async (_runId, _execution, { kind }) => void told.push(kind),
+    } as Partial<HostServer> as HostServer
+    await runCommand({ ...given, deps: { ...given.deps, server, bindsCredentials: true } }, message())
+    return told.splice(0)
+  }
+  // Nobody answers at this gateway: what it sees of whoever calls is then found out by the first call.
+  expect(await bindings(true)).toEqual(['first'])
+  expect(await bindings(false)).toEqual(['first', 'first'])
+})
 
 test('a command that is followed by another worker keeps the credential it was started with', async () => {
   const given = message()

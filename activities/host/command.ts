@@ -8,7 +8,7 @@ import { commitIdentity } from '../../environments/git/repositories.ts'
 import type { Sandbox } from '../../environments/host.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { TurnOutcome } from '../../workflows/contract.ts'
-import { bindCredential } from './binding.ts'
+import { boundCredential } from './binding.ts'
 import { type Execution, workingDirectory } from './execution.ts'
 import { usableSandbox } from './sandbox.ts'
 import { placeSecrets, variablesOf } from './secrets.ts'
@@ -27,7 +27,7 @@ export async function runCommand(
   { messageId, attempt, text, preamble }: { messageId: string; attempt: number; text: string; preamble: string | null },
 ): Promise<TurnOutcome> {
   const prompt = preamble === null ? text : `${preamble}\n\n${text}`
-  const { deps, ref, order, transcript, signals, stop } = execution
+  const { deps, ref, order, transcript, signals } = execution
   const [program, ...rest] = order.command ?? []
   if (program === undefined) {
     throw new RunFailureError({ code: 'invalid_run', phase: 'turn', message: 'The `command` harness needs a command.' })
@@ -42,10 +42,7 @@ export async function runCommand(
   const id = attempt === 1 ? `command-${messageId}` : `command-${messageId}-${attempt}`
   // A command that was started keeps its credential: another one would end the one that it was started with.
   const wasStarted = await sandbox.hasJob(id)
-  const credential = wasStarted
-    ? null
-    : await deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop)
-  if (credential !== null) await bindCredential(execution, sandbox)
+  const credential = wasStarted ? null : await boundCredential(execution, sandbox)
   const journal = await sandbox.job({
     id,
     command: [program, ...rest.map((argument) => argument.replaceAll('{prompt}', prompt))],

@@ -92,7 +92,7 @@ const dockerfile = (...lines: string[]) => [`FROM ${BASE}`, `LABEL ambient.test=
 
 /** It keeps one checkpoint. */
 const server = {
-  credential: async () => ({ token: 'token', tool_token: null }),
+  credential: async () => ({ token: 'token', tool_token: null, bound: true }),
   toolCredential: async () => null,
   asked: async () => ({ question: null, stopped: null, files: [], max_file_bytes: 0 }),
   saveCheckpoint: (_runId, _execution, { file }) => copyFile(file, join(directory, 'checkpoint')),

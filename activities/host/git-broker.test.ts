@@ -21,7 +21,7 @@ import { mayUseGit } from '../../secrets/git/place.ts'
 import { createGitSources } from '../../secrets/git/sources.ts'
 import { createUpstream, type Upstream } from '../../secrets/git/upstream.ts'
 import { findGitGrant, issueRunGitToken } from '../../store/git/tokens.ts'
-import { bindCredential, issueCredentials } from '../../store/runs/credentials.ts'
+import { issueCredentials } from '../../store/runs/credentials.ts'
 import { askForReading } from '../../store/skills/readings.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
 import { HOST, startTestApi, type TestApi } from '../../test/support/api.ts'
@@ -109,11 +109,10 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('on the %s host', 
   })
 
   const server = {
-    credential: async (id, execution) => {
-      const { token } = await issueCredentials(api.db, { runId: id, execution }, { kind: 'nowhere' })
-      return { token, tool_token: null }
+    credential: async (id, execution, { binding }) => {
+      const { token } = await issueCredentials(api.db, { runId: id, execution }, binding)
+      return { token, tool_token: null, bound: true }
     },
-    bind: (id, execution, binding) => bindCredential(api.db, { runId: id, execution }, binding),
     gitCredential: (id, execution, of) => issueRunGitToken(api.db, { runId: id, execution }, of),
     asked: async () => ({ question: null, stopped: null, files: [], max_file_bytes: 0 }),
     message: async (_runId, id) => ({ message_id: id, text: 'go', decision: null }),

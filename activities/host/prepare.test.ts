@@ -58,7 +58,7 @@ afterEach(async () => {
 })
 
 const server = {
-  credential: async () => ({ token: 'token', tool_token: null }),
+  credential: async () => ({ token: 'token', tool_token: null, bound: true }),
   toolCredential: async () => null,
   asked: async () => ({ question: null, stopped: null, files: [], max_file_bytes: 0 }),
   message: async (_runId, id) => ({ message_id: id, text: 'go', decision: null }),

@@ -8,7 +8,7 @@ import type { Sandbox } from '../../environments/host.ts'
 import { writeHomeFiles } from '../../environments/inside-directory.ts'
 import { claims } from '../../environments/run-directory.ts'
 import type { SandboxOrigin } from '../../workflows/contract.ts'
-import { bindCredential } from './binding.ts'
+import { bindCredential, unboundCredential } from './binding.ts'
 import { noteStart } from './collect.ts'
 import type { RunState } from './deps.ts'
 import { environmentOf } from './environment.ts'
@@ -33,7 +33,7 @@ export async function prepare(
   execution: Execution,
   onNearly: (origin: SandboxOrigin) => void = () => {},
 ): Promise<SandboxOrigin> {
-  const { deps, ref, order, agent, state, stop } = execution
+  const { deps, ref, order, agent, state } = execution
   refuseWithoutSecrets(order)
   await takeUp(execution)
   const held = await currentSandbox(execution)
@@ -41,10 +41,7 @@ export async function prepare(
   if (isHeld && (await isReady(execution, held))) return 'kept'
 
   // A sandbox that runs may have an agent that lives by the credential it was started with: another one would end that.
-  const credential =
-    isHeld || agent.protocol === 'command'
-      ? null
-      : deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop)
+  const credential = isHeld || agent.protocol === 'command' ? null : unboundCredential(execution)
   credential?.catch(() => {}) // Heard where the agent is started.
   const { phase } = deps.metrics
   const originNow = () => (state.get().sessionId !== null || state.get().restoring ? 'restored' : 'fresh')
@@ -139,8 +136,7 @@ async function startAgent(
   let toolToken: string | null = null
   const isNew = journal === null
   if (journal === null) {
-    const { token, tool_token } = await (credential ??
-      deps.server.credential(ref.runId, ref.execution, deps.bindsCredentials, stop))
+    const { token, tool_token } = await (credential ?? unboundCredential(execution))
     toolToken = tool_token
     const launch = agent.launch({
       home: paths.home,

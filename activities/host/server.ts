@@ -71,8 +71,13 @@ export interface HostServer {
   /** Of an execution that another one has taken over from. */
   lateOrder(runId: string, execution: number, signal: AbortSignal): Promise<ExecutionOrder>
   message(runId: string, messageId: string, signal: AbortSignal): Promise<MessageText>
-  /** `binds`: it is good nowhere until {@link bind} has told. */
-  credential(runId: string, execution: number, binds: boolean, signal: AbortSignal): Promise<RunCredential>
+  /** `binds`: it is good nowhere until {@link bind} has told, or from where `binding` says. */
+  credential(
+    runId: string,
+    execution: number,
+    from: { binds: boolean; binding: CredentialBinding | null },
+    signal: AbortSignal,
+  ): Promise<RunCredential>
   /** From where the gateway token may be used. */
   bind(runId: string, execution: number, binding: CredentialBinding, signal: AbortSignal): Promise<void>
   /** A further one for the agent's tools; null from a server that has none. */
@@ -220,9 +225,9 @@ export function createHostServer(options: {
     async message(runId, messageId, signal) {
       return MessageText.parse(await call('GET', `/runs/${runId}/messages/${messageId}`, signal))
     },
-    async credential(runId, execution, binds, signal) {
+    async credential(runId, execution, from, signal) {
       const path = `/runs/${runId}/executions/${execution}/credential`
-      return RunCredential.parse(await call('POST', path, signal, { binds }))
+      return RunCredential.parse(await call('POST', path, signal, from))
     },
     async bind(runId, execution, binding, signal) {
       await call('PUT', `/runs/${runId}/executions/${execution}/binding`, signal, binding)

@@ -151,6 +151,14 @@ test('a credential whose host tells where it belongs is good nowhere until then'
   expect(new Set(claims).size).toBe(1)
 })
 
+test('a credential of which the host knows where it belongs is good there at once', async () => {
+  const { runId } = await heldRun()
+  const binding = { kind: 'namespace', id: 'pid:[4026532201]' }
+  const { body } = await api.host('POST', `/runs/${runId}/executions/1/credential`, { binds: true, binding })
+  expect(body.bound).toBe(true)
+  expect((await findCredential(api.db, body.token))?.binding).toEqual(binding)
+})
+
 test('a pool is full when its live hosts hold as many runs as they may', async () => {
   const start = async () =>
     (await api.call('POST', '/agent/runs', { prompt: 'x', config: { worker_host: 'small' } })).body.at_capacity

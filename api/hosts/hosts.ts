@@ -111,9 +111,10 @@ export function hostRoutes(deps: ApiDeps): Router {
   })
 
   router.post('/runs/:runId/executions/:execution/credential', async (request, response) => {
-    const { binds } = parseBody(CredentialRequest, request)
-    const { token, toolToken } = await issueCredentials(db, executionOf(request), binds ? { kind: 'nowhere' } : null)
-    response.json({ token, tool_token: toolToken } satisfies RunCredential)
+    const { binds, binding } = parseBody(CredentialRequest, request)
+    const from = binding ?? (binds ? ({ kind: 'nowhere' } as const) : null)
+    const { token, toolToken } = await issueCredentials(db, executionOf(request), from)
+    response.json({ token, tool_token: toolToken, bound: binding !== null } satisfies RunCredential)
   })
 
   router.put('/runs/:runId/executions/:execution/binding', async (request, response) => {
