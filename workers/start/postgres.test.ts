@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -13,19 +22,21 @@ import { type RunningPostgres, startPostgres } from './postgres.ts'
 import { postgresUser } from './postgres-user.ts'
 import { identify, isRunning, type ProcessIdentity } from './process-identity.ts'
 
+let root: string
 let directory: string
 let running: RunningPostgres[]
 let said: string[]
 
 beforeEach(() => {
-  directory = join(mkdtempSync(join(tmpdir(), 'ambient-postgres-')), 'postgres')
+  root = mkdtempSync(join(tmpdir(), 'ambient-postgres-'))
+  directory = join(root, 'postgres')
   running = []
   said = []
 })
 
 afterEach(async () => {
   await Promise.all(running.map((server) => server.stop()))
-  rmSync(join(directory, '..'), { recursive: true, force: true })
+  rmSync(root, { recursive: true, force: true })
 })
 
 async function start(port = 0): Promise<RunningPostgres> {
@@ -87,6 +98,25 @@ test('only the password opens it, and only its owner can read the password', asy
   await expect(query(wrong.href, 'select 1')).rejects.toThrow(/password authentication failed/)
 })
 
+test('it is reached by a socket that is its own alone, and over TCP where the path of one would be too long', async () => {
+  const { url, port } = await start()
+  const socket = join(directory, 'socket')
+  expect(new URL(url).host).toBe(`${encodeURIComponent(socket)}:${port}`)
+  expect(statSync(socket).mode & 0o777).toBe(0o700)
+  const overTcp = new URL(url)
+  overTcp.host = `127.0.0.1:${port}`
+  expect(await query(overTcp.href, 'select inet_server_port() as port')).toEqual([{ port }])
+  expect(await query(url, 'select inet_server_port() as port')).toEqual([{ port: null }])
+
+  directory = join(root, 'a, "b')
+  const odd = await start()
+  expect(await query(odd.url, 'select inet_server_port() as port')).toEqual([{ port: null }])
+  directory = join(root, 'long'.repeat(20))
+  const long = await start()
+  expect(new URL(long.url).host).toBe(`127.0.0.1:${long.port}`)
+  expect(await query(long.url, 'select 1 as n')).toEqual([{ n: 1 }])
+})
+
 test.runIf(mayLend())(
   'below a directory of root alone, the server reads what it needs and can write nothing else',
   async () => {
@@ -133,6 +163,7 @@ test('a server that was itself killed is recovered, even with clients connected'
   process.kill(first.pid, 'SIGKILL')
   await first.exited
   expect(existsSync(join(directory, 'cluster', 'postmaster.pid'))).toBe(true)
+  expect(readdirSync(join(directory, 'socket'))).not.toEqual([])
 
   const next = await start()
   expect(await query(next.url, 'select n from kept')).toEqual([{ n: 1 }])

@@ -3,9 +3,11 @@ import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
+  accessSync,
   chmodSync,
   chownSync,
   closeSync,
+  constants,
   existsSync,
   mkdirSync,
   openSync,
@@ -34,7 +36,7 @@ export interface PostgresOptions {
 
 /** Ended in order by `stop`; commits that were answered are on disk either way. */
 export interface RunningPostgres extends Running {
-  /** Of the database `ambient`. Holds the password. */
+  /** Of the database `ambient`, by its Unix socket where it has one. Holds the password. It listens at 127.0.0.1 in any case. */
   url: string
   port: number
 }
@@ -45,7 +47,6 @@ const NAME = 'ambient'
 // Memory is kept small: some 60 connections of one machine's processes, short transactions.
 const settings: Readonly<Record<string, string>> = {
   listen_addresses: '127.0.0.1',
-  unix_socket_directories: '',
   max_connections: '60',
   shared_buffers: '32MB',
   wal_buffers: '1MB',
@@ -87,7 +88,8 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
 
   const port = options.port === 0 ? await freePort() : options.port
   await requireFreePort(port, 'Postgres', 'AMBIENT_POSTGRES_PORT')
-  const server = launch({ directory, cluster, port, user, postgres: binaries.postgres })
+  const socket = socketDirectory(directory, port, user)
+  const server = launch({ directory, cluster, port, socket, user, postgres: binaries.postgres })
   const exited = once(server, 'exit').then(([code, signal]) => `ended (${signal ?? `exit code ${code}`})`)
   exited.catch(() => {}) // A program that is not there is told by ready().
   const stop = async () => {
@@ -105,7 +107,8 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     if (server.exitCode === null && server.signalCode === null) await stop()
     throw error
   }
-  const url = `postgres://${NAME}:${password}@127.0.0.1:${port}/${NAME}`
+  const host = socket === null ? '127.0.0.1' : encodeURIComponent(socket)
+  const url = `postgres://${NAME}:${password}@${host}:${port}/${NAME}`
   return { url, port, pid: server.pid ?? 0, exited, stop }
 }
 
@@ -173,16 +176,49 @@ function requireVersion(cluster: string, majorVersion: string): void {
   )
 }
 
+/** Of a Unix socket's path: what an address of one holds. */
+const SOCKET_PATH_BYTES = 107
+
+/**
+ * Where the server's Unix socket is to be: a statement over it costs both sides
+ * two thirds of one over TCP. Nobody else gets to it. Null where its path would
+ * be too long, or where root may not pass a directory of another user.
+ */
+function socketDirectory(directory: string, port: number, { ids }: PostgresUser): string | null {
+  const path = join(directory, 'socket')
+  // No server is there: what is in it was left by one that was killed, and might keep the next one out.
+  rmSync(path, { recursive: true, force: true })
+  if (Buffer.byteLength(join(path, `.s.PGSQL.${port}`)) > SOCKET_PATH_BYTES) return null
+  mkdirSync(path, { mode: 0o700 })
+  if (ids !== null) chownSync(path, ids.uid, ids.gid)
+  return canPass(path) ? path : null
+}
+
+function canPass(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false // Root without the right to pass it.
+  }
+}
+
 interface Server {
   directory: string
   cluster: string
   port: number
+  socket: string | null
   user: PostgresUser
   postgres: string
 }
 
-function launch({ directory, cluster, port, user, postgres }: Server): ChildProcess {
-  const args = ['-D', cluster, '-p', String(port), ...Object.entries(settings).flatMap(([k, v]) => ['-c', `${k}=${v}`])]
+function launch({ directory, cluster, port, socket, user, postgres }: Server): ChildProcess {
+  const all = {
+    ...settings,
+    // A list: quoted, a comma is one of the path.
+    unix_socket_directories: socket === null ? '' : `"${socket.replaceAll('"', '""')}"`,
+  }
+  const args = ['-D', cluster, '-p', String(port), ...Object.entries(all).flatMap(([k, v]) => ['-c', `${k}=${v}`])]
   const log = openSync(join(directory, 'log'), 'a', 0o640)
   try {
     // In a session of its own: Ctrl-C in the terminal is for the supervisor, which stops things in order.
