@@ -40,8 +40,8 @@ const quick = [
   ['--dynamic-config-value', 'history.timerProcessorMaxPollRPS=500'],
   ['--dynamic-config-value', 'history.visibilityProcessorMaxPollRPS=500'],
   // A queue has four parts by default, for many servers to share: a task in one goes through the database, or from
-  // hand to hand, to a worker that asks another. Here is one server, and what is put into one part costs it some 8 ms
-  // less for each run. All four are read: a server of before may have left something there.
+  // hand to hand, to a worker that asks another. Here is one server. All four are read, since one that was started
+  // without this may have left tasks there.
   ['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
   // A development server reads its search attributes from the database, one caller at a time, whenever a workflow has
   // any. A cache serves as well when it is never old: the attributes are made on the first start, and never change.
