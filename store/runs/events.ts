@@ -24,7 +24,7 @@ export interface EventBatch {
  */
 export async function appendEvents(db: Db, batch: EventBatch): Promise<{ line: number; transcriptBytes: number }> {
   const { rows } = await sql<{ current_execution: number; line: number | null; transcript_size: number }>`
-    select * from append_events(
+    select current_execution, line, transcript_size from append_events(
       ${batch.runId}, ${batch.execution}, ${batch.journal}, ${batch.readTo}, ${storableJson(batch.events)}::jsonb
     )
   `.execute(db)
