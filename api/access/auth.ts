@@ -1,13 +1,13 @@
 // Who may call.
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import type { Request, RequestHandler } from 'express'
 import { HttpError } from '../errors.ts'
 import type { Attempts } from './attempts.ts'
 
-const hash = (key: string) => createHash('sha256').update(key).digest()
+const digest = (key: string) => hash('sha256', key, 'buffer')
 
 /** Hashes are compared, in constant time. */
-export const isSameKey = (token: string, key: string): boolean => timingSafeEqual(hash(token), hash(key))
+export const isSameKey = (token: string, key: string): boolean => timingSafeEqual(digest(token), digest(key))
 
 /** @throws {HttpError} 401 when the request has none. */
 export function bearerToken(request: Request): string {
