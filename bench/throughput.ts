@@ -77,10 +77,11 @@ async function measure(way: Way, processes: ReadonlyMap<string, number>): Promis
   return { perSecond: (count / (after.at - before.at)) * 1000, spent: new Map([...after.times].map(spentBy)) }
 }
 
+/** Connections of Postgres are processes, and a host has one that starts programs. */
 async function timesOf(processes: ReadonlyMap<string, number>): Promise<Map<string, number>> {
   const times = [...processes].map(async ([name, pid]) => {
-    // Its connections are processes.
-    const time = name === 'postgres' ? await processorTimeOfTree(pid) : await processorTimeOf(pid)
+    const isSeveral = name === 'postgres' || name === 'host'
+    const time = isSeveral ? await processorTimeOfTree(pid) : await processorTimeOf(pid)
     return [name, time] as const
   })
   return new Map(await Promise.all(times))
