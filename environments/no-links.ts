@@ -42,9 +42,13 @@ async function openAsNamed(path: string, flags: number): Promise<FileHandle> {
   const file = await open(path, AS_NAMED | flags).catch((error: unknown) => {
     throw refusal(error, path)
   })
-  if (isAsNamed(file.fd, path)) return file
-  await file.close()
-  throw untrusted(path)
+  try {
+    if (isAsNamed(file.fd, path)) return file
+    throw untrusted(path)
+  } catch (error) {
+    await file.close()
+    throw error
+  }
 }
 
 function openAsNamedSync(path: string, flags: number): number {
@@ -54,9 +58,13 @@ function openAsNamedSync(path: string, flags: number): number {
   } catch (error) {
     throw refusal(error, path)
   }
-  if (isAsNamed(fd, path)) return fd
-  closeSync(fd)
-  throw untrusted(path)
+  try {
+    if (isAsNamed(fd, path)) return fd
+    throw untrusted(path)
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
 }
 
 /** The kernel knows where the opened file is, whatever stood on the way to it and has been changed since. */

@@ -22,8 +22,7 @@ export async function settle(
   const { stop, collect: hasWorked, sandbox, keepWorkspace, push = true, ...ref } = input
   if (stop) await deps.host.stop(ref.runId)
   const execution = hasWorked ? await openExecution(deps, ref, signals) : null
-  // A sandbox may have failed to come up after the claim was answered: no agent has worked in any then.
-  if (execution !== null && execution.state.get().readyIn !== 0) {
+  if (execution !== null && !neverCameUp(execution)) {
     // One that ended by itself has had its wishes heard with its last turn.
     if (stop) await unlessHopeless(execution, async () => void (await takeAsked(execution)))
     // Its last attempts may have come with the end of the last turn.
@@ -40,6 +39,12 @@ export async function settle(
     if (keepWorkspace) await keepOffThisHost(execution)
   }
   if (sandbox === 'give_up') await deps.metrics.phase('dispose', () => dispose(deps, ref, keepWorkspace))
+}
+
+/** A sandbox may have failed to come up after the claim was answered: no agent has worked in any then. */
+function neverCameUp({ state }: Execution): boolean {
+  const { workspaceReady, readyIn } = state.get()
+  return workspaceReady && readyIn === 0
 }
 
 /** One that cannot be made is said to those who rely on it. */

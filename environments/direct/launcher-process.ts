@@ -7,7 +7,7 @@ process.on('message', (message) => launch(message as LaunchRequest))
 process.once('disconnect', () => process.exit())
 
 function launch({ id, host, command, env, stdio }: LaunchRequest): void {
-  const tell = (error: string | null) => process.send?.({ id, error } satisfies LaunchAnswer)
+  const tell = (answer: LaunchAnswer) => process.send?.(answer)
   const opened: number[] = []
   try {
     // What the host has open is the file itself, whatever its path leads to by now.
@@ -15,14 +15,15 @@ function launch({ id, host, command, env, stdio }: LaunchRequest): void {
     const streams = opened.length > 0 ? opened : ['ignore' as const, 'ignore' as const, 'ignore' as const]
     const [program = '', ...args] = command
     const child = spawn(program, args, { cwd: '/', env, detached: true, stdio: [...streams, 'pipe'] })
-    child.once('error', (error) => tell(error.message))
+    child.once('spawn', () => tell({ id, kind: 'spawned' }))
+    child.once('error', ({ message }) => tell({ id, kind: 'failed', reason: message }))
     child.unref()
     const said = child.stdio[3]
     said?.once('error', () => {}) // It is closed then, which tells as much.
-    said?.once('close', () => tell(null))
+    said?.once('close', () => tell({ id, kind: 'started' }))
     said?.once('data', () => said.destroy())
   } catch (error) {
-    tell(String(error))
+    tell({ id, kind: 'failed', reason: String(error) })
   } finally {
     for (const fd of opened) closeSync(fd)
   }

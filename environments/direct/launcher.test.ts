@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { processStat } from '../processes.ts'
 import { createLauncher } from './launcher.ts'
 
@@ -66,6 +66,21 @@ test('a start that its launcher did not outlive is told of, and another launcher
   process.kill(await numberIn('hanging'), 'SIGKILL')
   await launcher.launch(sh(TELL_PARENT, inDirectory('second')))
   expect(await numberIn('second')).not.toBe(first)
+})
+
+test('a start that does not end fails alone', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  const launcher = createLauncher()
+  const hanging = launcher.launch(sh('echo $$ >"$1"; exec sleep 60', inDirectory('hanging')))
+  const told = expect(hanging).rejects.toThrow('was not up within')
+  // The answers come in their order: that one's streams are its own by now.
+  await launcher.launch(sh(TELL_PARENT, inDirectory('first')))
+  await vi.advanceTimersByTimeAsync(10_000)
+  await told
+  vi.useRealTimers()
+  await launcher.launch(sh(TELL_PARENT, inDirectory('second')))
+  expect(await numberIn('second')).toBe(await numberIn('first'))
+  process.kill(await numberIn('hanging'), 'SIGKILL')
 })
 
 test('it ends with its host, however that ends, and what it has started goes on', async () => {

@@ -41,27 +41,26 @@ export interface LaunchRequest {
   stdio: readonly { fd: number; flags: number }[]
 }
 
-export interface LaunchAnswer {
-  id: number
-  /** Why the program was not started; null where it was. */
-  error: string | null
-}
+export type LaunchAnswer =
+  /** It has the streams, and the host's own are needed no more. */
+  | { id: number; kind: 'spawned' }
+  /** It has said that it is up, or has ended. */
+  | { id: number; kind: 'started' }
+  | { id: number; kind: 'failed'; reason: string }
 
 /** One process starts everything; it ends with this one, and where it has ended before, the next start brings another. */
 export function createLauncher(): Launcher {
-  let child: LauncherProcess | null = startProcess()
+  let child = startProcess()
   return {
     async launch(launch) {
-      if (child === null || child.hasEnded()) child = startProcess()
+      if (child.hasEnded()) child = startProcess()
       await child.ask(launch)
     },
   }
 }
 
-type LauncherProcess = ReturnType<typeof startProcess>
-
 function startProcess() {
-  const waiting = new Map<number, PromiseWithResolvers<void>>()
+  const waiting = new Map<number, PromiseWithResolvers<void> & { isSpawned: boolean }>()
   let ended: Error | null = null
   let count = 0
   const child = fork(PROGRAM, {
@@ -83,19 +82,23 @@ function startProcess() {
   child.once('error', (error) => end(`could not be started: ${error.message}`))
   child.once('exit', (code, signal) => end(`has ended (${signal ?? `exit code ${code}`})`))
   child.on('message', (message) => {
-    const { id, error } = message as LaunchAnswer
-    if (error === null) waiting.get(id)?.resolve()
-    else waiting.get(id)?.reject(new Error(error))
+    const answer = message as LaunchAnswer
+    const start = waiting.get(answer.id)
+    if (start === undefined) return
+    if (answer.kind === 'spawned') start.isSpawned = true
+    else if (answer.kind === 'started') start.resolve()
+    else start.reject(new Error(answer.reason))
   })
 
   return {
     hasEnded: () => ended !== null || !child.connected,
     async ask({ command, env, stdio = [] }: Launch): Promise<void> {
       const id = ++count
-      const answer = Promise.withResolvers<void>()
+      const answer = { ...Promise.withResolvers<void>(), isSpawned: false }
       waiting.set(id, answer)
-      // It goes: by the time that it came to this start, the numbers of the streams could stand for other files.
       const late = setTimeout(() => {
+        if (answer.isSpawned) return answer.reject(new Error(`a program was not up within ${START_MS} ms`))
+        // It goes: by the time that it came to this start, the numbers of the streams could stand for other files.
         child.kill('SIGKILL')
         end(`did not start one within ${START_MS} ms`)
       }, START_MS)

@@ -3,10 +3,11 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { directorySize, removedButOpen } from '../disk-usage.ts'
+import { isErrno } from '../errno.ts'
 import { readMark } from '../job-directory.ts'
 import { endNamespace, namespaceHolder } from '../namespace.ts'
 import { isAlive, kill, markedProcesses, parseProcessRef, programOf, until } from '../processes.ts'
-import { exists, isRunId, listRunDirectories, runPaths } from '../run-directory.ts'
+import { isRunId, listRunDirectories, runPaths } from '../run-directory.ts'
 import type { BoundaryKind } from './boundary.ts'
 import { type AgentPaths, agentPaths } from './paths.ts'
 
@@ -83,9 +84,18 @@ export async function endSandboxesUnlike(runsDirectory: string, kind: BoundaryKi
 
 function generations(runsDirectory: string, runId: string): AgentPaths[] {
   const paths = runPaths(runsDirectory, runId)
-  if (!exists(paths.agents)) return []
-  const names = readdirSync(paths.agents)
-  return names.filter((name) => /^\d+$/.test(name)).map((name) => agentPaths(paths, Number(name)))
+  return namesIn(paths.agents)
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => agentPaths(paths, Number(name)))
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return []
+    throw error
+  }
 }
 
 const hasNamespace = (runsDirectory: string, runId: string): boolean =>

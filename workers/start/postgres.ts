@@ -16,6 +16,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Client } from 'pg'
@@ -88,7 +89,7 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
 
   const port = options.port === 0 ? await freePort() : options.port
   await requireFreePort(port, 'Postgres', 'AMBIENT_POSTGRES_PORT')
-  const socket = socketDirectory(directory, port, user)
+  const socket = await socketDirectory(directory, port, user)
   const server = launch({ directory, cluster, port, socket, user, postgres: binaries.postgres })
   const exited = once(server, 'exit').then(([code, signal]) => `ended (${signal ?? `exit code ${code}`})`)
   exited.catch(() => {}) // A program that is not there is told by ready().
@@ -182,16 +183,33 @@ const SOCKET_PATH_BYTES = 107
 /**
  * Where the server's Unix socket is to be: a statement over it costs both sides
  * two thirds of one over TCP. Nobody else gets to it. Null where its path would
- * be too long, or where root may not pass a directory of another user.
+ * be too long, where the file system has no sockets, or where root may not pass
+ * a directory of another user.
  */
-function socketDirectory(directory: string, port: number, { ids }: PostgresUser): string | null {
+async function socketDirectory(directory: string, port: number, { ids }: PostgresUser): Promise<string | null> {
   const path = join(directory, 'socket')
   // No server is there: what is in it was left by one that was killed, and might keep the next one out.
   rmSync(path, { recursive: true, force: true })
-  if (Buffer.byteLength(join(path, `.s.PGSQL.${port}`)) > SOCKET_PATH_BYTES) return null
+  const socket = join(path, `.s.PGSQL.${port}`)
+  if (Buffer.byteLength(socket) > SOCKET_PATH_BYTES) return null
   mkdirSync(path, { mode: 0o700 })
+  if (!(await canListen(socket))) return null
   if (ids !== null) chownSync(path, ids.uid, ids.gid)
   return canPass(path) ? path : null
+}
+
+/** Postgres does not start where it is given a socket and cannot have it. */
+async function canListen(socket: string): Promise<boolean> {
+  const server = createServer()
+  try {
+    server.listen(socket)
+    await once(server, 'listening')
+    return true
+  } catch {
+    return false // Some mounts of other machines' files have none.
+  } finally {
+    server.close() // Which removes it.
+  }
 }
 
 function canPass(path: string): boolean {
