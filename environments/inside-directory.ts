@@ -1,6 +1,6 @@
 // Puts files into directories that a sandbox writes to, and never anywhere else.
 import { randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
+import { constants, fstatSync } from 'node:fs'
 import { type FileHandle, mkdir, open, rename } from 'node:fs/promises'
 import { isErrno } from './errno.ts'
 import { giveTo, type Owner, type RunPaths } from './run-directory.ts'
@@ -31,13 +31,13 @@ export const openDirectory = (path: string): Promise<FileHandle> =>
   open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
 
 async function makeAndOpen(path: string, owner: Owner): Promise<FileHandle> {
-  let isNew = true
   await mkdir(path, { mode: 0o755 }).catch((error: unknown) => {
     if (!isErrno(error, 'EEXIST')) throw error
-    isNew = false
   })
   const directory = await openDirectory(path)
-  if (isNew) giveTo(`/proc/self/fd/${directory.fd}`, owner)
+  // One that is the host's own is new, or was made by a worker that died before it gave it away.
+  const { uid } = fstatSync(directory.fd)
+  if (uid !== owner.uid && uid === process.getuid?.()) giveTo(`/proc/self/fd/${directory.fd}`, owner)
   return directory
 }
 

@@ -108,6 +108,16 @@ test('files are put into the home, replaced, and owned by its user', async () =>
   for (const path of [file, join(paths.home, '.tool')]) expect((await stat(path)).uid).toBe(owner.uid)
 })
 
+test.runIf(process.getuid?.() === 0)(
+  'a directory whose maker was killed before it was given away is its user’s all the same',
+  async () => {
+    const user = { uid: 1000, gid: 1000 }
+    await mkdir(join(paths.home, '.tool'))
+    await writeHomeFiles(paths, [{ path: '.tool/settings.json', content: 'x' }], user)
+    expect((await stat(join(paths.home, '.tool'))).uid).toBe(user.uid)
+  },
+)
+
 test('a link that an agent left in the home leads nowhere', async () => {
   const outside = join(directory, `outside-${runId}`)
   await mkdir(outside)
