@@ -22,7 +22,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
           workflowsPath: fileURLToPath(new URL('raw-workflow.ts', import.meta.url)),
           stickyQueueScheduleToStartTimeout: '3s',
           maxConcurrentWorkflowTaskExecutions: 40,
-          maxCachedWorkflows: 500,
+          maxCachedWorkflows: 150,
         }
       : {
           ...{ connection, namespace, taskQueue: RAW_ACTIVITIES },

@@ -73,8 +73,8 @@ export async function main(): Promise<void> {
     stickyQueueScheduleToStartTimeout: '3s',
     maxConcurrentActivityTaskExecutions: 50,
     maxConcurrentWorkflowTaskExecutions: 40,
-    // Each takes most of a megabyte; one that is not at hand is replayed, which its short history makes cheap.
-    maxCachedWorkflows: 300,
+    // Each takes about a megabyte; one that is not at hand is replayed, which its short history makes cheap.
+    maxCachedWorkflows: 150,
     shutdownGraceTime: '5s',
     shutdownForceTime: '8s',
   })
