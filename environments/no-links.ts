@@ -19,7 +19,11 @@ export const openDirectory = (path: string): Promise<FileHandle> => openAsNamed(
  */
 export async function openRegular(path: string): Promise<FileHandle> {
   // A pipe would otherwise hold up whoever opens it.
-  const file = await openAsNamed(path, constants.O_NONBLOCK)
+  return await onlyRegular(await openAsNamed(path, constants.O_NONBLOCK), path)
+}
+
+/** What was opened at a path, where that is a regular file; else it is closed. @throws {UntrustedFileError} */
+export async function onlyRegular(file: FileHandle, path: string): Promise<FileHandle> {
   if (fstatSync(file.fd).isFile()) return file
   await file.close()
   throw untrusted(path)

@@ -1,5 +1,5 @@
 // One sandbox on the bare machine: a directory, a namespace where there may be one, and the process tree in it.
-import { constants, fstatSync, mkdirSync, readlinkSync, writeFileSync } from 'node:fs'
+import { constants, mkdirSync, readlinkSync, writeFileSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Logger } from 'pino'
@@ -11,7 +11,7 @@ import type { CallsFrom, JobSpec, ProgramSpec, Sandbox, SandboxSpec } from '../h
 import { within } from '../inside-directory.ts'
 import { createJobDirectory, JOB_OUTPUT_BYTES, jobPaths, readExit, readMark } from '../job-directory.ts'
 import { firstProcess, holdNamespace, namespaceHolder } from '../namespace.ts'
-import { openDirectory, openRegular, UntrustedFileError } from '../no-links.ts'
+import { onlyRegular, openDirectory, openRegular } from '../no-links.ts'
 import { isAlive, parseProcessRef } from '../processes.ts'
 import { exists, giveTo, type Owner, type RunPaths, runPaths } from '../run-directory.ts'
 import type { RunLocks } from '../run-locks.ts'
@@ -126,7 +126,9 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
           mkdirSync(gate, { recursive: true, mode: 0o700 })
           await using stdin = await openRegular(job.stdin)
           await using directory = await openDirectory(job.root)
-          await using output = await openOutput(directory, basename(job.output))
+          const flags = APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK
+          // Nothing but a file: the launcher opens it once more, and would wait for whoever reads a pipe.
+          await using output = await onlyRegular(await open(within(directory, basename(job.output)), flags), job.output)
           const said = { file: output, flags: APPEND }
           const program = { ...spec, env: { ...spec.env, AMBIENT_JOB_FILES: job.own } }
           await start(program, gate, [{ file: stdin, flags: constants.O_RDONLY }, said, said], false)
@@ -141,15 +143,6 @@ export function sandboxOf(machine: Machine, runId: string, generation: number): 
         })
       }),
   }
-}
-
-/** A file and nothing else: the launcher opens it once more, and would wait for whoever reads a pipe. */
-async function openOutput(directory: FileHandle, name: string): Promise<FileHandle> {
-  const path = within(directory, name)
-  const file = await open(path, APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-  if (fstatSync(file.fd).isFile()) return file
-  await file.close()
-  throw new UntrustedFileError(`${name} of a job is no file any more`)
 }
 
 /** Without a namespace of its own a sandbox's processes are like all others of the machine. */
