@@ -1,10 +1,12 @@
 // The git broker: a door of the gateway by which runs get at their repositories, without ever seeing what lets them in.
+
 import type http from 'node:http'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import type { Logger } from 'pino'
 import { type GitPlace, gitPlace, isSamePlace, placeUrl } from '../../domain/git/url.ts'
+import { setLatest } from '../../domain/latest.ts'
 import { withoutCredentials } from '../../domain/run.ts'
 import type { GitGrant } from '../../store/git/tokens.ts'
 import { cachedAuthorize } from '../gateway/credential.ts'
@@ -206,12 +208,8 @@ export function createGitBroker(options: GitBrokerOptions): GitBroker {
   }
 
   function noteMove(entry: Entry, to: URL | null): void {
-    moved.delete(nameFor(entry))
-    for (const oldest of moved.keys()) {
-      if (moved.size < LARGEST) break
-      moved.delete(oldest)
-    }
-    if (to !== null) moved.set(nameFor(entry), to)
+    if (to === null) moved.delete(nameFor(entry))
+    else setLatest(moved, nameFor(entry), to, LARGEST)
   }
 
   /** The refs that it names are looked at before anything of it is passed on. */
