@@ -49,7 +49,7 @@ export function connectClient(config: TemporalConfig, interceptors: WorkflowClie
  * message, and the server to unpack it and compress its answer, costs both sides
  * more than the bytes that it saves. As it comes, workers do.
  */
-const grpcCompression = { codec: 'none' } as const
+export const grpcCompression = { codec: 'none' } as const
 
 /** Pause between attempts to reach Temporal, in milliseconds. */
 const CONNECT_AGAIN_MS = 1_000

@@ -1,6 +1,8 @@
 // A process of the throughput's baseline: `raw-worker.ts workflows|activities <address> <namespace> <slots>`.
 import { fileURLToPath } from 'node:url'
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
+import { grpcCompression } from '../temporal.ts'
+import { workflowSettings } from '../workers/workflow-settings.ts'
 import { RAW_ACTIVITIES, RAW_WORKFLOWS } from './raw-workflow.ts'
 
 export const rawActivities = {
@@ -13,16 +15,14 @@ export const rawActivities = {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [role, address = '', namespace = '', slots = ''] = process.argv.slice(2)
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] })
-  const connection = await NativeConnection.connect({ address, grpcCompression: { codec: 'none' } })
+  const connection = await NativeConnection.connect({ address, grpcCompression })
   // As Ambient's own workers are set; so is the connection.
   const worker = await Worker.create(
     role === 'workflows'
       ? {
           ...{ connection, namespace, taskQueue: RAW_WORKFLOWS },
           workflowsPath: fileURLToPath(new URL('raw-workflow.ts', import.meta.url)),
-          stickyQueueScheduleToStartTimeout: '3s',
-          maxConcurrentWorkflowTaskExecutions: 40,
-          maxCachedWorkflows: 150,
+          ...workflowSettings,
         }
       : {
           ...{ connection, namespace, taskQueue: RAW_ACTIVITIES },

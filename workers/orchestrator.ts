@@ -21,6 +21,7 @@ import { workflowBundle } from './bundle.ts'
 import { createLog } from './log.ts'
 import { serveMetrics } from './metrics.ts'
 import { installRuntime, runUntilSignal } from './run-until-signal.ts'
+import { workflowSettings } from './workflow-settings.ts'
 
 export async function main(): Promise<void> {
   const config = loadConfig()
@@ -69,12 +70,8 @@ export async function main(): Promise<void> {
       }),
       ...makeScheduleActivities({ db: database.db }),
     },
-    // A dead worker's cached workflows are taken over after this long.
-    stickyQueueScheduleToStartTimeout: '3s',
+    ...workflowSettings,
     maxConcurrentActivityTaskExecutions: 50,
-    maxConcurrentWorkflowTaskExecutions: 40,
-    // Each takes about a megabyte; one that is not at hand is replayed, which its short history makes cheap.
-    maxCachedWorkflows: 150,
     shutdownGraceTime: '5s',
     shutdownForceTime: '8s',
   })
