@@ -382,6 +382,7 @@ describe('docker alone', () => {
   let directory: string
   let host: Host
   const runs: string[] = []
+  const images: string[] = []
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'ambient-docker-'))
@@ -389,6 +390,7 @@ describe('docker alone', () => {
   })
   afterAll(async () => {
     for (const runId of runs) await host.remove(runId)
+    for (const image of images) await docker.getImage(image).remove()
     await rm(directory, { recursive: true, force: true })
   })
 
@@ -396,6 +398,17 @@ describe('docker alone', () => {
     const runId = randomUUID()
     runs.push(runId)
     return host.open({ runId, generation: 1, image, toolkit: null })
+  }
+
+  /** The host's image with a file less. */
+  async function imageWithout(path: string): Promise<string> {
+    const container = await docker.createContainer({ Image: 'ambient-base:latest', User: '0', Cmd: ['rm', path] })
+    await container.start()
+    await container.wait()
+    const { Id } = (await container.commit()) as { Id: string }
+    await container.remove()
+    images.push(Id)
+    return Id
   }
 
   test('what is written elsewhere in a container, and what its agent prints, counts as disk usage', async () => {
@@ -510,6 +523,64 @@ describe('docker alone', () => {
     expect(await journal.exit()).toEqual({ code: 137, outOfMemory: true })
   })
 
+  test('a job’s signals are its own: neither the sandbox nor the next job hears them', async () => {
+    const sandbox = await open()
+    const script = `trap 'echo interrupted; trap - TERM; kill 0' INT; kill -INT $$; echo not reached`
+    const job = await sandbox.job({ id: 'loud', command: ['/bin/sh', '-c', script], env: {}, cwd: '/' })
+    expect(await texts(job)).toEqual(['interrupted'])
+    expect(await job.exit()).toEqual({ code: 143, outOfMemory: false })
+    expect(await sandbox.isRunning()).toBe(true)
+    const next = await sandbox.job({ id: 'next', command: ['/bin/sh', '-c', 'echo here'], env: {}, cwd: '/' })
+    expect(await texts(next)).toEqual(['here'])
+  })
+
+  test.for(['with its own setsid', 'without setsid'])(
+    'jobs start in an image %s, before and after its agent',
+    async (kind) => {
+      const sandbox = await open(kind === 'without setsid' ? await imageWithout('/usr/bin/setsid') : null)
+      const echo = (id: string) => ({
+        id,
+        command: ['/bin/sh', '-c', 'cat; echo "$WHO"'],
+        env: { WHO: id },
+        stdin: 'in\n',
+        cwd: '/',
+      })
+      const jobs = await Promise.all(['first', 'second'].map((id) => sandbox.job(echo(id))))
+      expect(await Promise.all(jobs.map(texts))).toEqual([
+        ['in', 'first'],
+        ['in', 'second'],
+      ])
+      const agent = await sandbox.startAgent({ command: ['/bin/sh', '-c', 'cat'], env: {}, cwd: '/' })
+      await agent.write('told\n')
+      expect((await take(agent, 1)).map(({ text }) => text)).toEqual(['told'])
+      expect(await texts(await sandbox.job(echo('third')))).toEqual(['in', 'third'])
+    },
+  )
+
+  test('an agent that is started right after jobs is not taken for what their gates say', async () => {
+    for (let round = 0; round < 5; round++) {
+      const sandbox = await open()
+      const job = (id: string) => sandbox.job({ id, command: ['/bin/sh', '-c', 'echo done'], env: {}, cwd: '/' })
+      const program = { command: ['/bin/sh', '-c', 'echo agent; exec cat'], env: {}, cwd: '/' }
+      const [one, two, agent] = await Promise.all([job('one'), job('two'), sandbox.startAgent(program)])
+      await agent.write('told\n')
+      expect((await take(agent, 2)).map(({ text }) => text)).toEqual(['agent', 'told'])
+      expect(await Promise.all([one, two].map(texts))).toEqual([['done'], ['done']])
+    }
+  })
+
+  test('a job whose gate was killed beside it has ended, also for a host that was started since', async () => {
+    const sandbox = await open()
+    const job = { id: 'gone', command: ['/bin/sh', '-c', 'echo "$PPID"; exec sleep 987654'], env: {}, cwd: '/' }
+    const [said] = await take(await sandbox.job(job), 1)
+    const later = await (await makers.docker(directory)).find(sandbox.runId, 1)
+    const journal = await later?.job(job)
+    expect(await journal?.exit()).toBeNull()
+    const kill = { id: 'kill', command: ['/bin/sh', '-c', `kill -9 ${said?.text}`], env: {}, cwd: '/' }
+    await texts(await sandbox.job(kill))
+    expect(await (await later?.job(job))?.exit()).toEqual({ code: 137, outOfMemory: false })
+  })
+
   test('the agent’s program is there to be run, and not to be changed', async () => {
     const toolkit = join(directory, 'toolkit')
     await mkdir(toolkit, { recursive: true })
@@ -585,7 +656,9 @@ describe('docker alone', () => {
     const socket = await docker.getContainer(info?.Id ?? '').attach({ stream: true, stdin: true, hijack: true })
     socket.end('hello dead\nstart dead c/ eOLD=1 aecho awro')
     await once(socket.resume(), 'close')
-    const journal = await sandbox.startAgent({
+    const found = await (await makers.docker(directory)).find(sandbox.runId, 1)
+    if (found === null) throw new Error('the next host finds no sandbox')
+    const journal = await found.startAgent({
       command: ['/bin/sh', '-c', 'echo "old=$OLD $*"', 'sh', 'right'],
       env: {},
       cwd: '/',

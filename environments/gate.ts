@@ -41,10 +41,20 @@ function octal(value: string): string {
     .replace(/[^A-Za-z0-9_./:=@%+,-]/g, (byte) => `\\0${byte.charCodeAt(0).toString(8).padStart(3, '0')}`)
 }
 
+/**
+ * The one line by which an agent's gate starts a job beside itself: what
+ * {@link startLine} says to a job's own gate, and the job's directory.
+ */
+export const jobLine = (token: string, directory: string, program: ProgramSpec): string =>
+  `job ${directory} ${startLine(token, program)}`
+
+/** What a job's gate answers, by the token that it was started under; `refused`: it could not be started from there. */
+export const jobAnswer = (token: string): RegExp => new RegExp(`\\b(started|taken|refused) ${token}\n`)
+
 // Waits for a whole start line; leaves the program in "$@" and its directory in
 // _ambient_cwd. Its variables are named so that no environment collides with
 // them. The x keeps trailing newlines, which $() would cut.
-const TAKE_PROGRAM = `
+const takeProgram = (others = '') => `
 set -f
 _ambient_token=
 while IFS= read -r _ambient_line || { _ambient_line=; false; }; do
@@ -53,7 +63,7 @@ while IFS= read -r _ambient_line || { _ambient_line=; false; }; do
       _ambient_token=\${_ambient_line#hello }
       printf '{"ambient":"ready","token":"%s"}\\n' "$_ambient_token" ;;
     "start $_ambient_token "*' end')
-      [ -n "$_ambient_token" ] && break ;;
+      [ -n "$_ambient_token" ] && break ;;${others}
   esac
 done
 [ -n "$_ambient_line" ] || exit 70
@@ -80,8 +90,23 @@ unset _ambient_word _ambient_value _ambient_count
 // is there and cannot be started, the shell knows why. Without single quotes, for it also stands between them.
 const BEGIN = `command -v "$1" >/dev/null || [ -e "$1" ] || { printf "%s: there is no such program here\\n" "$1" >&2; exit 127; }; exec "$@"`
 
-/** A container's main process until the agent takes its place, with the same stdin and stdout. */
-export const AGENT_GATE = `${TAKE_PROGRAM}
+// A job has a session of its own, or its signals would be the gate's as well; and it is not put into the background by
+// the shell, which would have it ignore an interrupt. What stands for setsid in small images cannot do both. Its own
+// gate's words come before anything that is said here afterwards: what an agent says is told from them by that.
+const START_JOB = `
+    'job '*' end')
+      _ambient_line=\${_ambient_line#job }
+      _ambient_said=$(printf 'hello %s\\n%s\\n' "$_ambient_token" "\${_ambient_line#* }" |
+        setsid -f /bin/sh -c "$_ambient_job_gate" ambient "\${_ambient_line%% *}" 2>/dev/null) ||
+        _ambient_said="refused $_ambient_token"
+      printf '%s\\n' "$_ambient_said" ;;`
+
+/**
+ * A container's main process until the agent takes its place, with the same
+ * stdin and stdout. $1 is {@link JOB_GATE}.
+ */
+export const AGENT_GATE = `_ambient_job_gate=$1
+${takeProgram(START_JOB)}
 printf '%s\\n' '${STARTED}'
 cd -- "$_ambient_cwd" || exit 126
 ${BEGIN}
@@ -102,12 +127,15 @@ _ambient_events=/sys/fs/cgroup/memory.events
  * Runs one job in a container, at most once: of two gates for one job only one
  * makes the file \`started\`. $1 is the job's directory.
  */
-export const JOB_GATE = `${TAKE_PROGRAM.replace('set -f', 'set -f\n_ambient_job=$1\nshift')}
+export const JOB_GATE = `_ambient_job=$1
+${takeProgram()}
 ${OOM_KILLS}
-(set -C; printf '%s\\n' "$_ambient_token" >"$_ambient_job/own/started") 2>/dev/null || { echo taken; exit 0; }
-echo started
+(set -C; printf '%s\\n' "$_ambient_token" >"$_ambient_job/own/started") 2>/dev/null || { echo "taken $_ambient_token"; exit 0; }
+echo "started $_ambient_token"
 exec >>"$_ambient_job/output" 2>&1 <"$_ambient_job/stdin"
 _ambient_before=$(_ambient_kills "$_ambient_events")
+# What a program tells its whole group is for the program: the gate stays to write its exit code.
+trap : HUP INT TERM
 export AMBIENT_JOB_FILES="$_ambient_job/own"
 exec 3>&2 2>/dev/null
 (exec 2>&3 3>&-; cd -- "$_ambient_cwd" || exit 126; ${BEGIN})

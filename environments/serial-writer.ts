@@ -3,11 +3,11 @@
 /**
  * Sends texts one after the other. The first one, and any after a failed one, is
  * preceded by a newline: it closes a line that a dead predecessor, or the
- * failure, may have left torn.
+ * failure, may have left torn. `isFirst`: there is no predecessor.
  */
-export function serialWriter(send: (bytes: Buffer) => Promise<void>): (text: string) => Promise<void> {
+export function serialWriter(send: (bytes: Buffer) => Promise<void>, isFirst = false): (text: string) => Promise<void> {
   let last: Promise<void> = Promise.resolve()
-  let torn = true
+  let torn = !isFirst
   return (text) => {
     const mine = last.then(async () => {
       const bytes = Buffer.from(torn ? `\n${text}` : text)

@@ -4,6 +4,7 @@ import type Docker from 'dockerode'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
 import { helloLine, readyLine, STARTED, startLine } from '../gate.ts'
 import type { ProgramSpec } from '../host.ts'
+import type { FirstLine } from './first-line.ts'
 import { exitOf, readGate, stderrTail } from './journal.ts'
 
 /** A gate answers within milliseconds; a machine that needs longer is out of order. */
@@ -17,28 +18,33 @@ export async function wasStarted(container: Docker.Container): Promise<boolean> 
   return false
 }
 
+const STARTED_LINE = new RegExp(`^${STARTED.replace(/[{}]/g, '\\$&')}$`, 'm')
+
+/** Starts the agent by the line to a gate to which nobody else has written. False: it is not known whether it has. */
+export async function startedBy(line: FirstLine, program: ProgramSpec): Promise<boolean> {
+  const token = randomUUID()
+  return (await line.ask(helloLine(token) + startLine(token, program), STARTED_LINE)) !== null
+}
+
 /**
  * Starts the agent unless it was started before. The gate is greeted first and
  * gets the program only after it has answered: a predecessor may have died with
- * its own start on the way, and what is written after that would reach the
- * agent. `isNew`: the container was made by this process, and nobody else has
- * written to it, so that it need not be asked what it has done.
+ * its own start on the way, and what is written after that would reach the agent.
  */
 export async function startAgent(
   container: Docker.Container,
   program: ProgramSpec,
   write: (text: string) => Promise<void>,
-  isNew: boolean,
 ): Promise<void> {
-  if (!isNew && (await wasStarted(container))) return
-  if (!isNew && (await exitOf(container)) !== null)
+  if (await wasStarted(container)) return
+  if ((await exitOf(container)) !== null)
     throw await startFailed(container, 'The sandbox ended before its agent began.')
   const token = randomUUID()
-  const line = startLine(token, program)
+  const start = startLine(token, program)
   await write(helloLine(token))
   for await (const said of readGate(container, { follow: true, signal: AbortSignal.timeout(ANSWER_MS) })) {
     if (said === STARTED) return
-    if (said === readyLine(token)) await write(line)
+    if (said === readyLine(token)) await write(start)
   }
   throw await startFailed(container, 'The sandbox did not start its agent.')
 }

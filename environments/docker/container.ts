@@ -1,6 +1,6 @@
 // One sandbox as a container: how it is made, and what it may not do.
 import type Docker from 'dockerode'
-import { AGENT_GATE } from '../gate.ts'
+import { AGENT_GATE, JOB_GATE } from '../gate.ts'
 import type { SandboxPaths } from '../host.ts'
 import type { Owner, RunPaths } from '../run-directory.ts'
 import type { Way } from './restricted.ts'
@@ -85,7 +85,7 @@ export function containerOptions(plan: ContainerPlan): Docker.ContainerCreateOpt
       [labels.restricted]: plan.way ? 'yes' : 'no',
     },
     // The image's own entry point and health check are for its own program.
-    Entrypoint: ['/bin/sh', '-c', AGENT_GATE],
+    Entrypoint: ['/bin/sh', '-c', AGENT_GATE, 'ambient', JOB_GATE],
     Cmd: [],
     Healthcheck: { Test: ['NONE'] },
     // One of the image's users has the groups that it has there.

@@ -6,13 +6,14 @@ import type { Host, Sandbox, SandboxSpec } from '../host.ts'
 import { createRunDirectory, listRunDirectories, type Owner, removeRunDirectory, runPaths } from '../run-directory.ts'
 import { createRunLocks, type RunLocks } from '../run-locks.ts'
 import { serialWriter } from '../serial-writer.ts'
-import { startAgent, wasStarted } from './agent.ts'
+import { startAgent, startedBy, wasStarted } from './agent.ts'
 import type { BuildSettings } from './build-image.ts'
 import { containerName, containerOptions, inside, type Limits, labels } from './container.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
 import { diskUsage } from './disk-usage.ts'
 import { createEgress, type Egress } from './egress.ts'
 import { containersOf, endContainers } from './end.ts'
+import { type FirstLine, openFirstLine } from './first-line.ts'
 import { ensureImage, nameUser, type PasswdCache } from './image.ts'
 import { type FetchedImages, fetchedImages } from './image-upkeep.ts'
 import { createImages } from './images.ts'
@@ -56,7 +57,7 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
     passwds: new Map(),
     writers: new Map(),
     started: new Set(),
-    untouched: new Set(),
+    lines: new Map(),
     locks: createRunLocks(),
     images: fetchedImages(docker, options.runsDirectory),
   }
@@ -113,8 +114,8 @@ interface Daemon extends Omit<DockerHostOptions, 'egress'> {
   writers: Map<string, (text: string) => Promise<void>>
   /** Containers that are known to have started their agent, by id. It cannot be taken back. */
   started: Set<string>
-  /** Containers that this process has made and written nothing to, by id. */
-  untouched: Set<string>
+  /** To the gates of containers that this process has made and that have no agent yet, by id. Nobody else writes to them. */
+  lines: Map<string, FirstLine>
 }
 
 async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
@@ -145,7 +146,8 @@ async function create(daemon: Daemon, spec: SandboxSpec, image: string, net: Net
   const options = containerOptions({ ...daemon, ...spec, ...net, runtime: daemon.runtime ?? null, image, paths })
   try {
     const container = await ask('workspace', () => daemon.docker.createContainer(options))
-    daemon.untouched.add(container.id)
+    const line = await ask('workspace', () => openFirstLine(container))
+    daemon.lines.set(container.id, line)
     return { container, owner, gateway: net.way?.gateway }
   } catch (error) {
     // Another caller was faster; its container is the same.
@@ -184,14 +186,12 @@ async function startContainer(
 
 function sandbox(daemon: Daemon, runId: string, generation: number, { container, owner, gateway }: Found): Sandbox {
   const paths = runPaths(daemon.runsDirectory, runId)
-  const write = (text: string): Promise<void> => {
-    let writer = daemon.writers.get(container.id)
-    if (writer === undefined) {
-      writer = serialWriter((bytes) => writeToContainer(container, bytes))
-      daemon.writers.set(container.id, writer)
-    }
-    return writer(text)
+  const openWriter = (isFirst: boolean) => {
+    const writer = serialWriter((bytes) => writeToContainer(container, bytes), isFirst)
+    daemon.writers.set(container.id, writer)
+    return writer
   }
+  const write = (text: string) => (daemon.writers.get(container.id) ?? openWriter(false))(text)
   const journal = () => containerJournal(container, generation, write)
   return {
     runId,
@@ -200,7 +200,11 @@ function sandbox(daemon: Daemon, runId: string, generation: number, { container,
     gateway,
     startAgent: (program) =>
       daemon.locks.start(runId, async () => {
-        await startAgent(container, program, write, daemon.untouched.delete(container.id))
+        const line = daemon.lines.get(container.id)
+        daemon.lines.delete(container.id)
+        if (line !== undefined && (await startedBy(line, program))) openWriter(true)
+        else await startAgent(container, program, write)
+        line?.close()
         daemon.started.add(container.id)
         return journal()
       }),
@@ -211,7 +215,10 @@ function sandbox(daemon: Daemon, runId: string, generation: number, { container,
       }
       return journal()
     },
-    job: (spec) => daemon.locks.start(runId, () => startJob(daemon.docker, container, paths, owner, spec)),
+    job: (spec) =>
+      daemon.locks.start(runId, () =>
+        startJob(daemon.docker, container, paths, owner, spec, daemon.lines.get(container.id)),
+      ),
     hasJob: (id) => hasJob(paths, id),
     callsFrom: () => daemon.egress.callsFrom(container),
     async isRunning() {
@@ -250,7 +257,8 @@ async function end(daemon: Daemon, runId: string): Promise<void> {
   for (const id of await endContainers(daemon, runId)) {
     daemon.writers.delete(id)
     daemon.started.delete(id)
-    daemon.untouched.delete(id)
+    daemon.lines.get(id)?.close()
+    daemon.lines.delete(id)
   }
   await daemon.egress.dismiss(runId)
 }

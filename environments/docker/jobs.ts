@@ -1,4 +1,5 @@
-// Jobs in a container: `docker exec` behind a gate, with output and exit code in files.
+// Jobs in a container, each behind a gate, with output and exit code in files: from the container's first process where
+// the line to it is open and no agent has taken its place, by `docker exec` else, which takes ten times as long.
 import { randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,7 +7,7 @@ import type Docker from 'dockerode'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
 import type { Journal, ProcessExit } from '../../domain/journal.ts'
 import { fileJournal } from '../file-journal.ts'
-import { helloLine, JOB_GATE, startLine } from '../gate.ts'
+import { helloLine, JOB_GATE, jobAnswer, jobLine, startLine } from '../gate.ts'
 import type { JobSpec } from '../host.ts'
 import { within } from '../inside-directory.ts'
 import {
@@ -22,13 +23,15 @@ import { openDirectory } from '../no-links.ts'
 import type { Owner, RunPaths } from '../run-directory.ts'
 import { inside } from './container.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
+import type { FirstLine } from './first-line.ts'
 
 /** A gate answers within milliseconds; a machine that needs longer is out of order. */
 const ANSWER_MS = 30_000
 /** Pieces of at most 64 KiB; the gate says one word. */
 const ANSWER_CHUNKS = 16
-/** How late it may be noticed that a job went down without leaving an exit code. */
+/** How late it may be noticed that a job went down without an exit code; and where it has no exec, and its gate is searched for. */
 const ALIVE_MS = 500
+const SEARCHED_MS = 5_000
 
 /**
  * Starts a job, or finds it. Only one gate of a job runs its program (see
@@ -40,26 +43,21 @@ export async function startJob(
   paths: RunPaths,
   owner: Owner,
   spec: JobSpec,
+  line: FirstLine | undefined,
 ): Promise<Journal> {
   const job = jobPaths(paths, spec.id)
-  if (startedUnder(job) === null) {
+  const isNew = startedUnder(job) === null
+  if (isNew) {
     createJobDirectory(job, spec.stdin ?? '', owner)
-    await execute(container, job, spec)
+    if (line === undefined || !(await startedBy(line, spec))) await execute(container, job, spec)
   }
-  let aliveAt = Number.NEGATIVE_INFINITY
   return fileJournal({
     name: spec.id,
     output: job.output,
     errors: job.output,
     own: job.own,
     limit: JOB_OUTPUT_BYTES,
-    async exit() {
-      // A reader asks after every piece of output; the daemon need not be asked that often.
-      const isFresh = performance.now() - aliveAt < ALIVE_MS
-      const exit = isFresh ? readExit(job.own) : await exitOf(docker, container, job, spec.id)
-      if (exit === null && !isFresh) aliveAt = performance.now()
-      return exit
-    },
+    exit: exitOf(docker, container, job, spec.id, isNew),
   })
 }
 
@@ -82,6 +80,14 @@ async function noteExec(job: JobPaths, token: string, id: string): Promise<void>
 async function notedExec(job: JobPaths, token: string): Promise<string | null> {
   const id = await readBounded(join(job.root, execFile(token)), 200).catch(() => null)
   return id === null || id === 'too large' ? null : id.toString('utf8')
+}
+
+/** False: it is to be executed by the daemon. Should the gate do it nevertheless, only one of them runs the program. */
+async function startedBy(line: FirstLine, spec: JobSpec): Promise<boolean> {
+  const token = randomUUID()
+  const [, said] =
+    (await line.ask(helloLine(token) + jobLine(token, directoryInside(spec.id), spec), jobAnswer(token))) ?? []
+  return said === 'started' || said === 'taken'
 }
 
 async function execute(container: Docker.Container, job: JobPaths, spec: JobSpec): Promise<void> {
@@ -112,44 +118,57 @@ async function execute(container: Docker.Container, job: JobPaths, spec: JobSpec
       // What stands for /bin/sh in an image need not be a shell.
       if (said.length > ANSWER_CHUNKS) break
       const text = Buffer.concat(said).toString('latin1')
-      if (/\b(started|taken)\n/.test(text)) break
+      if (jobAnswer(token).test(text)) break
     }
   } finally {
     socket.destroy()
   }
-  if ((await startedUnder(job)) === null) throw gateFailed(spec.id, Buffer.concat(said))
+  if (startedUnder(job) === null) throw gateFailed(spec.id, Buffer.concat(said))
 }
 
-/** The gate's answer is in a file of a container that lives; that it has none is found by its exec. */
-async function exitOf(
+/** The gate's answer is in a file of a container that lives; that it has none is found by its exec. `isNew`: it was there just now. */
+function exitOf(
   docker: Docker,
   container: Docker.Container,
   job: JobPaths,
   id: string,
-): Promise<ProcessExit | null> {
-  const early = readExit(job.own)
-  if (early !== null) return early
-  const info = await askFor('setup', () => container.inspect())
-  if (info?.State.Running === true && (await isExecuting(docker, container, job, id))) return null
-  // Read again: it may have been written between the two looks.
-  const late = readExit(job.own)
-  return late ?? { code: 137, outOfMemory: info?.State.OOMKilled === true }
-}
+  isNew: boolean,
+): () => Promise<ProcessExit | null> {
+  let aliveAt = Number.NEGATIVE_INFINITY
+  let searchedAt = isNew ? performance.now() : Number.NEGATIVE_INFINITY
 
-async function isExecuting(docker: Docker, container: Docker.Container, job: JobPaths, id: string): Promise<boolean> {
-  const token = await startedUnder(job)
-  // What stands in `started` comes from inside: only a name that the host itself gave is looked up.
-  if (token === null || !/^[0-9a-f-]{36}$/.test(token)) return false
-  const execId = await notedExec(job, token)
-  if (execId === null) return false
-  const exec = await askFor('setup', () => docker.getExec(execId).inspect())
-  return exec === null ? hasGate(container, id) : exec.Running
+  async function isWaitedFor(): Promise<boolean> {
+    const token = startedUnder(job)
+    // What stands in `started` comes from inside: only a name that the host itself gave is looked up.
+    if (token === null || !/^[0-9a-f-]{36}$/.test(token)) return false
+    const execId = await notedExec(job, token)
+    const exec = execId === null ? null : await askFor('setup', () => docker.getExec(execId).inspect())
+    if (exec !== null) return exec.Running
+    if (performance.now() - searchedAt < SEARCHED_MS) return true
+    searchedAt = performance.now()
+    return await hasGate(container, id)
+  }
+
+  return async () => {
+    const early = readExit(job.own)
+    // A reader asks after every piece of output; the daemon need not be asked that often.
+    if (early !== null || performance.now() - aliveAt < ALIVE_MS) return early
+    const info = await askFor('setup', () => container.inspect())
+    if (info?.State.Running === true && (await isWaitedFor())) {
+      aliveAt = performance.now()
+      return null
+    }
+    // Read again: it may have been written between the two looks.
+    const late = readExit(job.own)
+    return late ?? { code: 137, outOfMemory: info?.State.OOMKilled === true }
+  }
 }
 
 /**
- * Containers outlive their daemon where it is set to (live-restore), and so do
- * jobs; but the next daemon has forgotten every exec. The gate that waits for a
- * job's program still names the job.
+ * A job that the container's first process has started has no exec. Nor have
+ * others after their daemon: containers outlive it where it is set to
+ * (live-restore), but the next one has forgotten every exec. The gate that waits
+ * for a job's program names the job.
  */
 async function hasGate(container: Docker.Container, id: string): Promise<boolean> {
   const processes = await askFor('setup', () => container.top({ ps_args: '-eo pid,args' }))
