@@ -9,11 +9,10 @@ const ANSWER_MS = 30_000
 const LOOK_CHARS = 4_096
 
 export interface FirstLine {
-  /** Whether it still leads there. A daemon that is started again has cut it. */
-  isOpen(): boolean
   /**
    * Says this to the gate, in one piece and after what was said before. @returns
-   * what matches in its answer; null where none came: the line or the container ended.
+   * what matches in its answer; null where none came: the container has ended, or
+   * the daemon was started again, which cuts the line.
    */
   ask(text: string, answer: RegExp): Promise<RegExpExecArray | null>
   close(): void
@@ -41,7 +40,6 @@ export async function openFirstLine(container: Docker.Container): Promise<FirstL
   }
   for (const event of ['end', 'error', 'close']) socket.on(event, cut)
   return {
-    isOpen: () => isOpen,
     ask(text, answer) {
       const { promise, resolve } = Promise.withResolvers<RegExpExecArray | null>()
       const look = () => {
