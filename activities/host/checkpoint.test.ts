@@ -11,6 +11,7 @@ import type { ExecutionOrder } from '../../domain/host-api.ts'
 import { createRedactor } from '../../domain/vault/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
+import { executionOrder } from '../../test/support/execution-order.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
 import { type SampleRepository, sampleRepository } from '../../test/support/repository.ts'
 import { checkpoint } from './checkpoint.ts'
@@ -88,35 +89,12 @@ async function at(
   return {
     deps,
     ref: { runId, execution },
-    order: {
-      run_id: runId,
-      execution,
-      agent,
-      model: null,
-      reasoning_level: null,
-      command: ['true'],
-      policy: null,
-      base_prompt: null,
-      rules: null,
-      environment: { repos: [{ url: repository.url, path: 'project' }], setup_commands: [], env: {} },
-      prepared: null,
-      former: null,
+    order: executionOrder({
+      ...{ run_id: runId, execution, agent },
+      environment: { repos: [{ url: repository.url, path: 'project' }] },
       has_checkpoint: saved > 0,
-      forked_from: null,
-      begins_forked: false,
-      transcript_bytes: null,
-      disk_bytes: null,
-      team: 'default',
-      commit_identity: null,
-      git: [],
-      secrets: [],
-      hidden_values: [],
-      secrets_trouble: null,
-      skills: [],
-      mcp_servers: [],
-      repository_mcp_servers: false,
       ...order,
-    },
+    }),
     agent: agents[agent],
     policy: 'allow',
     redactor: createRedactor([]),

@@ -9,6 +9,7 @@ import { agents } from '../../agents/index.ts'
 import { createRedactor } from '../../domain/vault/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import type { Host } from '../../environments/host.ts'
+import { executionOrder } from '../../test/support/execution-order.ts'
 import { runCommand } from './command.ts'
 import { type HostDeps, openRunState } from './deps.ts'
 import type { Execution } from './execution.ts'
@@ -47,34 +48,7 @@ async function execution(script: string, onOutput: () => void = () => {}): Promi
   return {
     deps: { hostId: 'host', host, server, log, runsDirectory: directory, gatewayUrl: 'http://gateway' } as HostDeps,
     ref,
-    order: {
-      run_id: ref.runId,
-      execution: 1,
-      agent: 'command',
-      model: null,
-      reasoning_level: null,
-      command: ['/bin/sh', '-c', script],
-      policy: null,
-      base_prompt: null,
-      rules: null,
-      environment: { repos: [], setup_commands: [], env: {} },
-      prepared: null,
-      former: null,
-      has_checkpoint: false,
-      forked_from: null,
-      begins_forked: false,
-      transcript_bytes: null,
-      disk_bytes: null,
-      team: 'default',
-      commit_identity: null,
-      git: [],
-      secrets: [],
-      hidden_values: [],
-      secrets_trouble: null,
-      skills: [],
-      mcp_servers: [],
-      repository_mcp_servers: false,
-    },
+    order: executionOrder({ run_id: ref.runId, command: ['/bin/sh', '-c', script] }),
     agent: agents.command,
     policy: 'allow',
     redactor: createRedactor([]),

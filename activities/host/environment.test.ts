@@ -11,7 +11,6 @@ import { Registry } from 'prom-client'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import { installLightAgent, LIGHT_AGENT } from '../../chaos/light-agent/install.ts'
-import { ExecutionOrder } from '../../domain/host-api.ts'
 import type { InlineEnvironment } from '../../domain/run.ts'
 import { createRedactor } from '../../domain/vault/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
@@ -19,6 +18,7 @@ import { REPOSITORY } from '../../environments/docker/build-image.ts'
 import { createDockerHost } from '../../environments/docker/host.ts'
 import type { Host, Sandbox } from '../../environments/host.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
+import { executionOrder } from '../../test/support/execution-order.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
 import { type SampleRepository, sampleRepository } from '../../test/support/repository.ts'
 import { checkpoint } from './checkpoint.ts'
@@ -134,15 +134,8 @@ async function worker(way: Way = {}): Promise<Execution> {
   return {
     deps: deps as Partial<HostDeps> as HostDeps,
     ref: { runId, execution },
-    order: ExecutionOrder.parse({
-      run_id: runId,
-      execution,
-      agent,
-      model: null,
-      reasoning_level: null,
-      command: null,
-      policy: null,
-      base_prompt: null,
+    order: executionOrder({
+      ...{ run_id: runId, execution, agent, command: null },
       environment: { repos: [{ url: repository.url, path: 'project' }], ...way.environment },
       ...(way.elsewhere ? { has_checkpoint: true, former: { execution: 1, host_id: 'one' } } : {}),
     }),

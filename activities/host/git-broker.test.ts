@@ -9,7 +9,7 @@ import { agents } from '../../agents/index.ts'
 import { brokeredForRun } from '../../api/hosts/host-git.ts'
 import { loadConfig } from '../../config.ts'
 import { runBranch } from '../../domain/git/branch.ts'
-import { ExecutionOrder, type PushResult, SkillReadingOrder } from '../../domain/host-api.ts'
+import { type PushResult, SkillReadingOrder } from '../../domain/host-api.ts'
 import { InlineEnvironment } from '../../domain/run.ts'
 import { createRedactor } from '../../domain/vault/redaction.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
@@ -25,6 +25,7 @@ import { issueCredentials } from '../../store/runs/credentials.ts'
 import { askForReading } from '../../store/skills/readings.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
 import { HOST, startTestApi, type TestApi } from '../../test/support/api.ts'
+import { executionOrder } from '../../test/support/execution-order.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
 import { bareRepository, type HttpGitServer, httpGitServer, personalGit } from '../../test/support/git-server.ts'
 import { givenRun } from '../../test/support/runs.ts'
@@ -140,9 +141,8 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('on the %s host', 
     return {
       deps: deps as Partial<HostDeps> as HostDeps,
       ref: { runId, execution },
-      order: ExecutionOrder.parse({
-        ...{ run_id: runId, execution, agent: 'command', model: null, reasoning_level: null, policy: null },
-        ...{ command: ['/bin/sh', '-c', script], base_prompt: null, environment: whole },
+      order: executionOrder({
+        ...{ run_id: runId, execution, command: ['/bin/sh', '-c', script], environment: whole },
         git: await brokeredForRun({ db: api.db, config: loadConfig({}), log }, runId, whole.repos),
       }),
       agent: agents.command,

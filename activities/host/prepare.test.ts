@@ -15,6 +15,7 @@ import { commitIdentity } from '../../environments/git/repositories.ts'
 import type { Host, Sandbox } from '../../environments/host.ts'
 import { markedProcesses } from '../../environments/processes.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
+import { executionOrder } from '../../test/support/execution-order.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
 import { type SampleRepository, sampleRepository } from '../../test/support/repository.ts'
 import { collect } from './collect.ts'
@@ -93,35 +94,11 @@ async function worker(
   return {
     deps: deps as Partial<HostDeps> as HostDeps,
     ref: { runId, execution },
-    order: {
-      run_id: runId,
-      execution,
-      agent,
-      model: null,
-      reasoning_level: null,
-      command: ['true'],
-      policy: null,
-      base_prompt: null,
-      rules: null,
-      environment: { repos: [{ url: repository.url, path: 'project' }], setup_commands: [], env: {} },
-      prepared: null,
-      former: null,
-      has_checkpoint: false,
-      forked_from: null,
-      begins_forked: false,
-      transcript_bytes: null,
-      disk_bytes: null,
-      team: 'default',
-      commit_identity: null,
-      git: [],
-      secrets: [],
-      hidden_values: [],
-      secrets_trouble: null,
-      skills: [],
-      mcp_servers: [],
-      repository_mcp_servers: false,
+    order: executionOrder({
+      ...{ run_id: runId, execution, agent },
+      environment: { repos: [{ url: repository.url, path: 'project' }] },
       ...change,
-    },
+    }),
     agent: agents[agent],
     policy: 'allow',
     redactor: createRedactor([]),

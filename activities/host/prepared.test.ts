@@ -9,7 +9,7 @@ import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
-import { type BuildOrder, ExecutionOrder } from '../../domain/host-api.ts'
+import type { BuildOrder, ExecutionOrder } from '../../domain/host-api.ts'
 import type { InlineEnvironment } from '../../domain/run.ts'
 import { createRedactor } from '../../domain/vault/redaction.ts'
 import type { GivenSecret } from '../../domain/vault/secret.ts'
@@ -19,6 +19,7 @@ import type { Host } from '../../environments/host.ts'
 import { createBeginner } from '../../environments/prepared/begin-from.ts'
 import { createRunDirectory } from '../../environments/run-directory.ts'
 import { createHostMetrics } from '../../telemetry/host-metrics.ts'
+import { executionOrder } from '../../test/support/execution-order.ts'
 import { testGitAccess } from '../../test/support/git-access.ts'
 import { testPrepared } from '../../test/support/prepared.ts'
 import { type SampleRepository, sampleRepository } from '../../test/support/repository.ts'
@@ -176,9 +177,8 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const made: Execution = {
       deps,
       ref: { runId: id, execution: 1 },
-      order: ExecutionOrder.parse({
-        ...{ run_id: id, execution: 1, agent: 'command', command: ['true'] },
-        ...{ model: null, reasoning_level: null, policy: null, base_prompt: null },
+      order: executionOrder({
+        run_id: id,
         environment: environment(change),
         prepared: { environment_id: 'e', wait },
         ...order,

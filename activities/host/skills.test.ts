@@ -6,10 +6,10 @@ import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { agents } from '../../agents/index.ts'
 import type { PinnedSkill } from '../../domain/configuration/skill.ts'
-import { ExecutionOrder } from '../../domain/host-api.ts'
 import { createDirectHost } from '../../environments/direct/host.ts'
 import type { Host, Sandbox } from '../../environments/host.ts'
 import { createRunDirectory } from '../../environments/run-directory.ts'
+import { executionOrder } from '../../test/support/execution-order.ts'
 import { type HostDeps, openRunState } from './deps.ts'
 import type { Execution } from './execution.ts'
 import type { HostServer } from './server.ts'
@@ -54,9 +54,8 @@ async function execution(cloned: string, ...skills: PinnedSkill[]): Promise<Exec
   return {
     deps: { host, server } as Partial<HostDeps> as HostDeps,
     ref: { runId, execution: 1 },
-    order: ExecutionOrder.parse({
-      ...{ run_id: runId, execution: 1, agent: 'claude', model: null, reasoning_level: null, command: null },
-      ...{ policy: null, base_prompt: null },
+    order: executionOrder({
+      ...{ run_id: runId, agent: 'claude', command: null },
       environment: { repos: [{ url: 'https://token@github.com/you/app' }] },
       skills,
     }),
