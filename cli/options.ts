@@ -32,6 +32,9 @@ export const positive = (text: string) => {
   return value
 }
 
+/** `none` takes away what is limited. */
+export const orNone = (parse: (text: string) => number) => (text: string) => (text === 'none' ? null : parse(text))
+
 export const permission = () =>
   new Option('-p, --permission <policy>', 'what happens when the agent wants to act').choices(['allow', 'ask', 'deny'])
 

@@ -1,6 +1,7 @@
 // Teams, people and their membership, as they are served and asked for.
 import { z } from 'zod'
 import { roles, scopes } from './permission.ts'
+import { TeamLimits, TeamLimitsChange } from './team-limits.ts'
 
 /** Of a team: the word `default`, or as {@link Uid}. */
 export const TeamUid = z.string().regex(/^(default|[A-Za-z0-9]{22})$/, 'must be the uid of a team')
@@ -47,6 +48,7 @@ export const TeamItem = z
     name: z.string(),
     role: z.enum(roles).describe('That of whoever asks.'),
     run_limit: z.number().int().describe('Runs of the team that are at work at once; further ones wait in line.'),
+    limits: TeamLimits.describe('The most that any of its runs may take.'),
     created_at: z.iso.datetime(),
     updated_at: z.iso.datetime(),
   })
@@ -62,6 +64,7 @@ export const NewTeam = z
   .object({
     name,
     run_limit: runLimit.nullish().describe('Absent: AMBIENT_TEAM_RUNS.'),
+    limits: TeamLimitsChange.nullish().describe('Absent: none beside those of the server.'),
   })
   .meta({ id: 'NewTeam' })
 
@@ -70,6 +73,7 @@ export const TeamChange = z
   .object({
     name: name.optional(),
     run_limit: runLimit.nullable().optional().describe('Null: AMBIENT_TEAM_RUNS from now on.'),
+    limits: TeamLimitsChange.optional().describe('Of new runs. What is absent stays; null takes a limit away.'),
   })
   .meta({ id: 'TeamChange' })
 export type TeamChange = z.infer<typeof TeamChange>

@@ -72,7 +72,7 @@ export async function resolveConfiguration(
   const layers = inherited ? inheritedLayers(inherited, asked) : layersOf(origin, asked, profile)
   const merged = merge(settings, layers, { hasEnvironment: body.environment != null })
   const environment = await storedEnvironment(tx, team, body, merged)
-  limit(settings, layers, environment, merged)
+  limit(settings, layers, { environment, team: held.limits }, merged)
   const { text: prompt, used } = await taskOf(tx, { team, person }, body, merged.config.skills ?? [])
   // A command is given its prompt as it is.
   const isAgent = resolveHarness(settings, merged.config).agent !== 'command'

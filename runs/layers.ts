@@ -5,6 +5,7 @@ import type { EnvironmentConfig } from '../domain/environment.ts'
 import { agentOf } from '../domain/harness.ts'
 import { invalid } from '../domain/problem.ts'
 import { AgentConfig } from '../domain/run.ts'
+import type { TeamLimits } from '../domain/team-limits.ts'
 import { defaultAgent } from './harness.ts'
 import { limitFields, mostOf } from './limits.ts'
 import { skillsTogether } from './skills.ts'
@@ -81,14 +82,14 @@ function mergeHarness(settings: Config, layers: readonly Layer[], { config, sour
 }
 
 /**
- * The limits: as the layers have them, and no more than environment and server
- * allow. What the request itself asks for beyond that is refused; of what is kept
- * for it, as much holds as may.
+ * The limits: as the layers have them, and no more than environment, team and
+ * server allow. What the request itself asks for beyond that is refused; of what
+ * is kept for it, as much holds as may.
  */
 export function limit(
   settings: Config,
   layers: readonly Layer[],
-  environment: { id: string; config: EnvironmentConfig } | null,
+  { environment, team }: { environment: { id: string; config: EnvironmentConfig } | null; team: TeamLimits },
   { config, sources }: Merged,
 ): void {
   const ofEnvironment: ValueSource | null = environment && {
@@ -108,6 +109,13 @@ export function limit(
     config[field] = value
     sources[field] = source
   }
+  /** `otherwise`: what holds where nobody says anything; absent, there is no end to it. */
+  const atMost = (field: keyof AgentConfig, most: number | null, otherwise = Number.POSITIVE_INFINITY) => {
+    if (most === null || Number(config[field] ?? otherwise) <= most) return
+    if (Number(layers[0]?.config[field] ?? 0) > most)
+      throw invalid(`config.${field}: is more than the team allows: ${most}`)
+    put(field, most, { type: 'team' })
+  }
   for (const field of limitFields) {
     const { strong, weak, own } = said(field)
     const value = strong ? Number(strong.config[field]) : null
@@ -117,6 +125,7 @@ export function limit(
       put(field, own, ofEnvironment)
     } else if (strong) put(field, value, strong.source)
     else if (weak) put(field, weak.config[field], weak.source)
+    atMost(field, team[field])
     const most = mostOf(settings, field)
     if (most !== null && Number(config[field] ?? 0) > most) put(field, most, { type: 'server' })
   }
@@ -124,4 +133,5 @@ export function limit(
   if (strong) put('idle_timeout_minutes', strong.config.idle_timeout_minutes, strong.source)
   else if (own !== null && ofEnvironment) put('idle_timeout_minutes', own, ofEnvironment)
   else if (weak) put('idle_timeout_minutes', weak.config.idle_timeout_minutes, weak.source)
+  atMost('idle_timeout_minutes', team.max_idle_minutes, settings.AMBIENT_IDLE_MINUTES)
 }

@@ -27,6 +27,7 @@ import * as m0023 from './migrations/0023_skills.ts'
 import * as m0024 from './migrations/0024_loose_ends.ts'
 import * as m0025 from './migrations/0025_given_values.ts'
 import * as m0026 from './migrations/0026_runs_by_skill.ts'
+import * as m0027 from './migrations/0027_team_limits.ts'
 
 /** In the order of their numbers; forward only. */
 const migrations: Record<string, Migration> = {
@@ -56,6 +57,7 @@ const migrations: Record<string, Migration> = {
   '0024_loose_ends': m0024,
   '0025_given_values': m0025,
   '0026_runs_by_skill': m0026,
+  '0027_team_limits': m0027,
 }
 
 /**

@@ -18,6 +18,7 @@ import type { CallerType, Role, Scope, ShareLevel } from '../domain/permission.t
 import type { AgentConfig, InlineEnvironment, RunMode, RunSchedule } from '../domain/run.ts'
 import type { OverlapPolicy, SlotKind, SlotOutcome } from '../domain/schedule.ts'
 import type { RunState, TerminalState, TimelineType } from '../domain/state.ts'
+import type { TeamLimits } from '../domain/team-limits.ts'
 import type { SecretKind, SecretScope } from '../domain/vault/secret.ts'
 import type { DeliveryState, PING, WebhookEvent, WebhookFilter } from '../domain/webhook.ts'
 import type { AgentQuestion, ExecutionPlan } from '../workflows/contract.ts'
@@ -520,6 +521,8 @@ export interface TeamsTable {
   run_limit: number
   display_name: Generated<string>
   has_own_limit: Generated<boolean>
+  /** Without those that it does not have. */
+  limits: Generated<Partial<TeamLimits>>
   created_at: TimeByDefault
   updated_at: TimeByDefault
   deleted_at: Time | null

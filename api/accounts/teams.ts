@@ -46,8 +46,9 @@ export function teamRoutes(deps: ApiDeps): Router {
     })
     .post(permit('teams.manage'), async (request, response) => {
       refuseUnknown('', fieldsOf(request.body), NewTeam)
-      const { name, run_limit: runLimit } = parseBody(NewTeam, request)
-      const asked = { name, runLimit: runLimit ?? null, standard: config.AMBIENT_TEAM_RUNS, by: callerOf(response) }
+      const { name, run_limit: runLimit, limits } = parseBody(NewTeam, request)
+      const own = { runLimit: runLimit ?? null, limits: limits ?? {} }
+      const asked = { name, ...own, standard: config.AMBIENT_TEAM_RUNS, by: callerOf(response) }
       const answer = await once(deps, request, response, 'POST /agent/teams', async (tx) => {
         const item = await insertTeam(tx, asked)
         await noteChange(tx, response, 'teams.create', item.uid, { name })
@@ -71,6 +72,7 @@ export function teamRoutes(deps: ApiDeps): Router {
         await noteChange(tx, response, 'teams.update', team, {
           changed: Object.keys(body),
           ...(body.run_limit !== undefined && { run_limit: body.run_limit }),
+          ...(body.limits !== undefined && { limits: Object.entries(body.limits).map(saidLimit) }),
         })
         const changed = await changeTeam(tx, team, body, config.AMBIENT_TEAM_RUNS)
         if (changed === null) throw missingTeam(team)
@@ -162,6 +164,8 @@ export function teamRoutes(deps: ApiDeps): Router {
     return item
   }
 }
+
+const saidLimit = ([name, most]: [string, number | null | undefined]) => `${name}: ${most ?? 'none'}`
 
 const noteChange = (tx: Tx, response: Response, action: string, team: string, detail: NonNullable<Note['detail']>) =>
   note(tx, { caller: callerOf(response), action, thing: { type: 'team', uid: team, team }, detail })

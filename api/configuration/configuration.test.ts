@@ -132,6 +132,32 @@ describe('a configuration', () => {
     expect(refused.body.detail).toBe('config.max_run_minutes: is more than the environment "e" allows: 10')
   })
 
+  test('is lowered to what the team allows, whoever has more or says nothing, and refused where the request does', async () => {
+    const { team, call, start } = await newTeam()
+    const asked = { max_turn_minutes: 20, max_run_minutes: 30, max_transcript_mb: 5, max_disk_gb: 2 }
+    const limits = { ...asked, max_idle_minutes: 0 }
+    expect((await call('PATCH', `/teams/${team}`, { limits })).body.limits).toEqual(limits)
+    const id = (await call('POST', '/environments', { name: 'e', max_run_minutes: 60, prepare: false })).body.uid
+    await call('POST', '/profiles', { name: 'p', config: { max_turn_minutes: 25, environment_id: id } })
+    const ofTeam = { type: 'team' }
+    for (const config of [{}, { profile: 'p' }]) {
+      const { agent_config, configuration } = await start({ config })
+      expect(agent_config).toMatchObject({ ...asked, idle_timeout_minutes: 0 })
+      const { max_turn_minutes, max_run_minutes, idle_timeout_minutes } = configuration.sources
+      expect([max_turn_minutes, max_run_minutes, idle_timeout_minutes]).toEqual([ofTeam, ofTeam, ofTeam])
+    }
+    expect((await start({ config: { max_turn_minutes: 20 } })).configuration.sources.max_turn_minutes.type).toBe(
+      'request',
+    )
+    for (const [field, more] of Object.entries({ ...asked, idle_timeout_minutes: 0 })) {
+      const { status, body } = await call('POST', '/runs', { prompt: 'x', config: { [field]: more + 1 } })
+      expect([status, body.detail]).toEqual([400, `config.${field}: is more than the team allows: ${more}`])
+    }
+    const changed = await call('PATCH', `/teams/${team}`, { limits: { max_turn_minutes: null } })
+    expect(changed.body.limits).toEqual({ ...limits, max_turn_minutes: null })
+    expect((await start({ config: { max_turn_minutes: 25 } })).agent_config.max_turn_minutes).toBe(25)
+  })
+
   test('stays as it was when the profile changes; a former version can be asked for', async () => {
     const { call, start } = await newTeam()
     const { body: profile } = await call('POST', '/profiles', { name: 'p', config: { base_prompt: 'One.' } })

@@ -19,6 +19,7 @@ import { ApiKeyList, CreatedApiKey, NewApiKey, RevokeKey } from '../../domain/ap
 import { IdentityChange, IdentityItem, IdentityList, NewIdentity } from '../../domain/identity.ts'
 import { PAGE_LIMIT } from '../../domain/limits.ts'
 import { NewShare, ShareItem, ShareList } from '../../domain/share.ts'
+import { noTeamLimits } from '../../domain/team-limits.ts'
 import { json, nothing, type Section } from './declaration.ts'
 import { createdAt, environmentUid, operator, runId, updatedAt } from './examples.ts'
 
@@ -31,6 +32,7 @@ const team = {
   name: 'Platform',
   role: 'admin',
   run_limit: 1000,
+  limits: { ...noTeamLimits, max_run_minutes: 480 },
   created_at: createdAt,
   updated_at: updatedAt,
 }
@@ -173,10 +175,10 @@ export const accounts: Section = {
       method: 'patch',
       path: '/agent/teams/{team}',
       id: 'changeTeam',
-      summary: 'Rename a team, or set its limit',
+      summary: 'Rename a team, or set its limits',
       description: 'Only for the operator.',
-      body: { schema: TeamChange, example: { run_limit: 50 } },
-      answers: { 200: json(TeamItem, { ...team, run_limit: 50 }) },
+      body: { schema: TeamChange, example: { run_limit: 50, limits: { max_run_minutes: 240 } } },
+      answers: { 200: json(TeamItem, { ...team, run_limit: 50, limits: { ...noTeamLimits, max_run_minutes: 240 } }) },
     },
     {
       method: 'delete',

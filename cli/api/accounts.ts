@@ -13,6 +13,7 @@ import type { ApiKeyItem, NewApiKey } from '../../domain/api-key.ts'
 import type { IdentityChange, IdentityItem, NewIdentity } from '../../domain/identity.ts'
 import type { Role, ShareLevel } from '../../domain/permission.ts'
 import type { NewShare, ShareItem } from '../../domain/share.ts'
+import type { TeamLimitsChange } from '../../domain/team-limits.ts'
 import { type Requests, sending } from './requests.ts'
 
 export interface PeoplePage {
@@ -23,7 +24,7 @@ export interface PeoplePage {
 export interface AccountsApi {
   me(): Promise<Me>
   teams(): Promise<TeamItem[]>
-  createTeam(body: { name: string; run_limit?: number }): Promise<TeamItem>
+  createTeam(body: { name: string; run_limit?: number; limits?: TeamLimitsChange }): Promise<TeamItem>
   changeTeam(uid: string, change: TeamChange): Promise<TeamItem>
   deleteTeam(uid: string): Promise<RemovedAccount>
   members(team: string): Promise<MemberItem[]>

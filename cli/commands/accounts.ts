@@ -4,6 +4,7 @@ import type { MemberItem, PersonItem, RemovedAccount, TeamItem } from '../../dom
 import type { ApiKeyItem } from '../../domain/api-key.ts'
 import { type Role, roles, type Scope, type ShareLevel } from '../../domain/permission.ts'
 import type { ShareItem } from '../../domain/share.ts'
+import type { TeamLimitsChange } from '../../domain/team-limits.ts'
 import type { Api } from '../api/client.ts'
 import { connect } from '../connect.ts'
 import { type ExitCode, exitCodes, usageError } from '../exit.ts'
@@ -69,12 +70,42 @@ export interface TeamOptions extends JsonOption {
   team?: string
   name?: string
   runLimit?: number
+  maxTurn?: number | null
+  maxRun?: number | null
+  maxIdle?: number | null
+  maxTranscript?: number | null
+  maxDisk?: number | null
+}
+
+const limitsOf = ({ maxTurn, maxRun, maxIdle, maxTranscript, maxDisk }: TeamOptions): { limits?: TeamLimitsChange } => {
+  const asked = {
+    ...(maxTurn !== undefined && { max_turn_minutes: maxTurn }),
+    ...(maxRun !== undefined && { max_run_minutes: maxRun }),
+    ...(maxIdle !== undefined && { max_idle_minutes: maxIdle }),
+    ...(maxTranscript !== undefined && { max_transcript_mb: maxTranscript }),
+    ...(maxDisk !== undefined && { max_disk_gb: maxDisk }),
+  }
+  return Object.keys(asked).length === 0 ? {} : { limits: asked }
+}
+
+/** For people, in one line. */
+function limitsText({ run_limit: runs, limits }: TeamItem): string {
+  const { max_turn_minutes: turn, max_run_minutes: run, max_idle_minutes: idle } = limits
+  return [
+    `${runs} runs at work at once`,
+    ...(turn === null ? [] : [`${turn} min for a turn`]),
+    ...(run === null ? [] : [`${run} min for an execution`]),
+    ...(idle === null ? [] : [`${idle} min kept after the work`]),
+    ...(limits.max_transcript_mb === null ? [] : [`${limits.max_transcript_mb} MiB of transcript`]),
+    ...(limits.max_disk_gb === null ? [] : [`${limits.max_disk_gb} GiB of disk`]),
+  ].join(', ')
 }
 
 export async function createTeam(name: string, options: TeamOptions): Promise<ExitCode> {
   const screen = createScreen()
   const { runLimit } = options
-  const made = await connect().accounts.createTeam({ name, ...(runLimit !== undefined && { run_limit: runLimit }) })
+  const own = { ...(runLimit !== undefined && { run_limit: runLimit }), ...limitsOf(options) }
+  const made = await connect().accounts.createTeam({ name, ...own })
   return print(screen, options, made, `${made.uid}\n`)
 }
 
@@ -82,13 +113,16 @@ export async function updateTeam(given: string, options: TeamOptions): Promise<E
   const screen = createScreen()
   const api = connect()
   const { name, runLimit } = options
-  if (name === undefined && runLimit === undefined) throw usageError('Nothing to change: give --name or --run-limit.')
+  const { limits } = limitsOf(options)
+  if (name === undefined && runLimit === undefined && limits === undefined)
+    throw usageError('Nothing to change: give --name or a limit.')
   const { uid } = await findTeam(api, given)
   const changed = await api.accounts.changeTeam(uid, {
     ...(name !== undefined && { name }),
     ...(runLimit !== undefined && { run_limit: runLimit }),
+    ...(limits !== undefined && { limits }),
   })
-  return print(screen, options, changed, `${clean(changed.name)}: ${changed.run_limit} runs at work at once.\n`)
+  return print(screen, options, changed, `${clean(changed.name)}: ${limitsText(changed)}.\n`)
 }
 
 const findTeam = async (api: Api, given: string): Promise<TeamItem> =>

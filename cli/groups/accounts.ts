@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander'
 import type { Role, Scope, ShareLevel } from '../../domain/permission.ts'
 import type { KeyOptions, PeopleOptions, ShareOptions, TeamOptions } from '../commands/accounts.ts'
-import { json, RUN, whole } from '../options.ts'
+import { json, orNone, positive, RUN, whole } from '../options.ts'
 
 // Not read from the domain: that would be one more file before `--help`.
 const roles = Object.keys({ admin: 1, member: 1, viewer: 1 } satisfies Record<Role, 1>)
@@ -41,22 +41,29 @@ function addTeams(program: Command, exit: Exit): void {
     .description('The same as `ambient teams`.')
     .addOption(json('the teams as the API serves them'))
     .action(async (_: unknown, command: Command) => exit(await (await load()).teams(command.optsWithGlobals())))
-  const limit = () => new Option('--run-limit <number>', 'runs at work at once').argParser(whole(1, 1_000_000))
-  teams
-    .command('create')
+  const limited = (command: Command) =>
+    command
+      .option('--run-limit <number>', 'runs at work at once', whole(1, 1_000_000))
+      .option(
+        '--max-turn <minutes>',
+        'longest time a turn of its runs may take, or `none`',
+        orNone(whole(1, 1_000_000)),
+      )
+      .option('--max-run <minutes>', 'the same for all turns of an execution together', orNone(whole(1, 1_000_000)))
+      .option('--max-idle <minutes>', 'longest time a sandbox is kept after its work, or `none`', orNone(whole(0, 60)))
+      .option('--max-transcript <MiB>', 'largest transcript of a run, or `none`', orNone(whole(1, 1_000_000)))
+      .option('--max-disk <GiB>', 'most of the disk that a run may take, or `none`', orNone(positive))
+  limited(teams.command('create'))
     .description('Make a team. Only with the admin key.')
     .argument('<name>', 'its name')
-    .addOption(limit())
     .addOption(json('the team as the API serves it'))
     .action(async (name: string, _: unknown, command: Command) =>
       exit(await (await load()).createTeam(name, command.optsWithGlobals<TeamOptions>())),
     )
-  teams
-    .command('update')
-    .description('Rename a team, or set its limit. Only with the admin key.')
+  limited(teams.command('update'))
+    .description('Rename a team, or set its limits, which hold for new runs. Only with the admin key.')
     .argument('<team>', TEAM)
     .option('--name <name>', 'its new name')
-    .addOption(limit())
     .addOption(json('the team as the API serves it'))
     .action(async (team: string, _: unknown, command: Command) =>
       exit(await (await load()).updateTeam(team, command.optsWithGlobals<TeamOptions>())),

@@ -2,6 +2,7 @@
 import { sql } from 'kysely'
 import type { MemberItem, TeamChange, TeamItem } from '../../domain/account.ts'
 import type { Principal, Role } from '../../domain/permission.ts'
+import { noTeamLimits, type TeamLimits, type TeamLimitsChange } from '../../domain/team-limits.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { lockLine } from '../locking.ts'
 import { moveLine } from '../queue/admission.ts'
@@ -38,7 +39,13 @@ export async function listTeams(
 /** A new team, with the service account that every team has. */
 export async function insertTeam(
   tx: Tx,
-  { name, runLimit, standard, by }: { name: string; runLimit: number | null; standard: number; by: Principal },
+  {
+    name,
+    runLimit,
+    limits = {},
+    standard,
+    by,
+  }: { name: string; runLimit: number | null; limits?: TeamLimitsChange; standard: number; by: Principal },
 ): Promise<TeamItem> {
   const row = await tx
     .insertInto('teams')
@@ -47,6 +54,7 @@ export async function insertTeam(
       display_name: name,
       run_limit: runLimit ?? standard,
       has_own_limit: runLimit !== null,
+      limits: withoutNulls(limits),
     })
     .returning(served)
     .executeTakeFirstOrThrow()
@@ -69,7 +77,7 @@ export async function insertTeam(
 export async function changeTeam(
   tx: Tx,
   uid: string,
-  { name, run_limit: runLimit }: TeamChange,
+  { name, run_limit: runLimit, limits }: TeamChange,
   standard: number,
 ): Promise<TeamItem | null> {
   const row = await tx
@@ -78,6 +86,9 @@ export async function changeTeam(
       updated_at: sql`now()`,
       ...(name !== undefined && { display_name: name }),
       ...(runLimit !== undefined && { run_limit: runLimit ?? standard, has_own_limit: runLimit !== null }),
+      ...(limits !== undefined && {
+        limits: sql<object>`jsonb_strip_nulls(limits || ${JSON.stringify(limits)}::jsonb)`,
+      }),
     })
     .where('name', '=', uid)
     .where('deleted_at', 'is', null)
@@ -92,16 +103,27 @@ export async function changeTeam(
   return serve(row, 'admin')
 }
 
-const served = ['name', 'display_name', 'run_limit', 'created_at', 'updated_at'] as const
+const withoutNulls = (limits: TeamLimitsChange): Partial<TeamLimits> =>
+  Object.fromEntries(Object.entries(limits).filter(([, most]) => most !== null))
+
+const served = ['name', 'display_name', 'run_limit', 'limits', 'created_at', 'updated_at'] as const
 
 const serve = (
-  row: { name: string; display_name: string; run_limit: number; created_at: Date; updated_at: Date },
+  row: {
+    name: string
+    display_name: string
+    run_limit: number
+    limits: Partial<TeamLimits>
+    created_at: Date
+    updated_at: Date
+  },
   role: Role,
 ): TeamItem => ({
   uid: row.name,
   name: row.display_name,
   role,
   run_limit: row.run_limit,
+  limits: { ...noTeamLimits, ...row.limits },
   created_at: row.created_at.toISOString(),
   updated_at: row.updated_at.toISOString(),
 })

@@ -4,6 +4,8 @@ import type { SavedPromptUse, UsedItem } from '../../domain/configuration/config
 import type { ProfileConfig } from '../../domain/configuration/profile.ts'
 import type { RuleContent } from '../../domain/configuration/rule.ts'
 import type { PromptContent } from '../../domain/configuration/saved-prompt.ts'
+import type { ItemKind } from '../../domain/configuration/shared-item.ts'
+import { noTeamLimits, type TeamLimits } from '../../domain/team-limits.ts'
 import type { Queryable, Tx } from '../database.ts'
 import { atVersion, type ItemRow } from './items.ts'
 
@@ -18,18 +20,20 @@ export type HeldRule = UsedItem & { isOwn: boolean } & Pick<
     'repositories' | 'environment_ids' | 'position'
   >
 
+type Kind = ItemKind | 'limits'
+
 /**
  * The enabled rules, and the profiles with one of these names or uids, and the
- * default one. `person`: whose own ones count as well. One query: a run begins no
- * later for it.
+ * default one; and the team's limits. `person`: whose own ones count as well. One
+ * query: a run begins no later for it.
  */
 export async function heldFor(
   tx: Tx,
   { team, person, profiles }: { team: string; person: string | null; profiles: readonly string[] },
-): Promise<{ profiles: HeldProfile[]; rules: HeldRule[] }> {
+): Promise<{ profiles: HeldProfile[]; rules: HeldRule[]; limits: TeamLimits }> {
   const rows = await tx
     .selectFrom('shared_items')
-    .select(['kind', 'uid', 'owner', 'name', 'version', 'is_default'])
+    .select([sql<Kind>`kind`.as('kind'), 'uid', 'owner', 'name', 'version', 'is_default'])
     // A rule's text is read by the hosts alone.
     .select(sql<Record<string, unknown>>`content - 'text'`.as('content'))
     .where('team', '=', team)
@@ -47,9 +51,18 @@ export async function heldFor(
         ]),
       ]),
     )
+    .unionAll(
+      tx
+        .selectFrom('teams')
+        .select([sql<Kind>`'limits'`.as('kind'), 'name as uid', sql<string | null>`null`.as('owner'), 'name'])
+        .select([sql<number>`0`.as('version'), sql<boolean>`false`.as('is_default')])
+        .select(sql<Record<string, unknown>>`limits`.as('content'))
+        .where('name', '=', team),
+    )
     .execute()
   const used = ({ uid, name, version, owner }: (typeof rows)[number]) => ({ uid, name, version, isOwn: owner !== null })
   return {
+    limits: { ...noTeamLimits, ...rows.find(({ kind }) => kind === 'limits')?.content },
     profiles: rows
       .filter(({ kind }) => kind === 'profile')
       .map((row) => ({

@@ -64,6 +64,7 @@ test('migrations may be run by several processes at once, and again', async () =
     '0024_loose_ends',
     '0025_given_values',
     '0026_runs_by_skill',
+    '0027_team_limits',
   ])
   expect(await migrate((databases[0] as Database).db)).toEqual([])
   await Promise.all(databases.map((each) => each.close()))
