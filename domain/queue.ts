@@ -38,7 +38,8 @@ export type QueuePlace = z.infer<typeof QueuePlace>
 
 /** The place as a sentence. */
 export function describePlace({ position, reason, scope, name, limit, in_use: inUse }: Omit<QueuePlace, 'message'>) {
-  if (reason === 'no_host') return `Place ${position} in line: no host of the pool "${name}" is connected.`
+  if (reason === 'no_host')
+    return `Place ${position} in line: no host of the pool "${name}" is connected and takes new runs.`
   const what = scope === 'pool' || scope === 'host' ? `${scope} "${name}" is full` : `limit of the ${scope} "${name}"`
   return `Place ${position} in line: ${what}, ${inUse} of ${limit}.`
 }

@@ -638,8 +638,14 @@ describe('docker alone', () => {
   })
 
   test('an image that is nowhere fails with what to do next', async () => {
-    await expect(open('localhost:1/nowhere:1')).rejects.toMatchObject({
+    await expect(open('registry.invalid/nowhere:1')).rejects.toMatchObject({
       failure: { code: 'image_not_found', phase: 'workspace', nextStep: expect.stringContaining('docker pull') },
+    })
+  })
+
+  test('a registry at which nobody listens is the platform’s trouble, as a git server is', async () => {
+    await expect(open('localhost:1/nowhere:1')).rejects.toMatchObject({
+      failure: { code: 'registry_unavailable', nextStep: expect.stringContaining('Try again') },
     })
   })
 

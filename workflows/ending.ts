@@ -108,6 +108,6 @@ export const timeLimit = (limit: 'turn' | 'run'): RunFailure => ({
   message: limit === 'turn' ? 'The turn took longer than it may.' : 'The run has worked for as long as it may.',
   nextStep:
     limit === 'turn'
-      ? 'Ask for less at once, or raise the limit (AMBIENT_TURN_MINUTES).'
-      : 'Send a follow-up to have it go on, or raise the limit (AMBIENT_RUN_MINUTES).',
+      ? 'Ask for less at once, or raise the limit: max_turn_minutes of the run, its environment or team, AMBIENT_TURN_MINUTES of the server.'
+      : 'Send a follow-up to have it go on, or raise the limit: max_run_minutes of the run, its environment or team, AMBIENT_RUN_MINUTES of the server.',
 })

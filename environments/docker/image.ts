@@ -42,8 +42,8 @@ async function pull(docker: Docker, image: string, signal: AbortSignal | undefin
   })
 }
 
-/** Where the registry's very name is not found, or nobody listens, waiting helps nobody. */
-const isPassing = (said: string) => !/lookup |connection refused/.test(said) && isPassingTrouble(said)
+/** Where the registry's very name is not found, waiting helps nobody. */
+const isPassing = (said: string) => !/lookup /.test(said) && isPassingTrouble(said)
 
 function registryUnavailable(image: string, log: string, cause: unknown): RunFailureError {
   return new RunFailureError(

@@ -155,7 +155,7 @@ describe('a run that there is no room for', () => {
       reason: 'no_host',
       scope: 'pool',
       name: 'gpu',
-      message: 'Place 1 in line: no host of the pool "gpu" is connected.',
+      message: 'Place 1 in line: no host of the pool "gpu" is connected and takes new runs.',
     })
     await hosts({ id: 'gone', pool: 'gpu', capacity: 5 })
     await keepLineMoving(database.db)

@@ -106,5 +106,6 @@ describe.each(hostKinds)('on the %s host', (host) => {
 test('a turn that takes longer than its run allows is ended', async () => {
   const run = await stack.until(slow, 'FAILED')
   expect(run.failure).toMatchObject({ code: 'time_limit', phase: 'turn' })
+  expect(run.failure?.next_step).toContain('max_turn_minutes')
   expect(await leftovers(slow)).toEqual([])
 })

@@ -90,7 +90,10 @@ test('ten runs on a host for two wait in line, go by priority and arrival and wi
 
 test('a run for a pool without hosts says so', async () => {
   const id = await start('nowhere', { config: { harness: { type: 'command', command: ['true'] }, worker_host: 'gpu' } })
-  await stack.untilEvent(id, ({ data }) => data.message === 'Place 1 in line: no host of the pool "gpu" is connected.')
+  await stack.untilEvent(
+    id,
+    ({ data }) => data.message === 'Place 1 in line: no host of the pool "gpu" is connected and takes new runs.',
+  )
   expect((await stack.item(id)).queue).toMatchObject({ reason: 'no_host', scope: 'pool', name: 'gpu' })
   await stack.call('POST', `/api/v1/agent/runs/${id}/cancel`)
   await stack.until(id, 'CANCELLED')
