@@ -11,6 +11,7 @@ import { pino } from 'pino'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Journal, type JournalLine, ProcessEndedError } from '../domain/journal.ts'
 import { createDirectHost } from './direct/host.ts'
+import { killByContainer } from './docker/container-processes.ts'
 import { createDockerHost } from './docker/host.ts'
 import type { Host, Sandbox } from './host.ts'
 import { createJobFile, jobPaths, removeJob } from './job-directory.ts'
@@ -556,6 +557,15 @@ describe('docker alone', () => {
       expect(await texts(await sandbox.job(echo('third')))).toEqual(['in', 'third'])
     },
   )
+
+  test('a host that does not see the processes of its daemon’s machine has a container kill those of a sandbox', async () => {
+    const [sandbox, other] = await Promise.all([open(), open()])
+    const [info] = await docker.listContainers({ filters: { label: [`ambient.run=${sandbox.runId}`] } })
+    await killByContainer(docker, info?.Id ?? '', 'ambient-base:latest')
+    await expect.poll(() => sandbox.isRunning()).toBe(false)
+    expect(await other.isRunning()).toBe(true)
+    expect(await docker.listContainers({ all: true, filters: { label: ['ambient.helper=kill'] } })).toEqual([])
+  })
 
   test('an agent that is started right after jobs is not taken for what their gates say', async () => {
     for (let round = 0; round < 5; round++) {

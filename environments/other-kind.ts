@@ -12,8 +12,11 @@ import { listRunDirectories } from './run-directory.ts'
  * nobody can speak with its agent any more. The files stay, for a sandbox of
  * this kind. @returns the runs that had one.
  */
-export async function endOtherKind(kind: Host['kind'], runsDirectory: string): Promise<string[]> {
-  return kind === 'docker' ? endAllProcesses(runsDirectory) : endAllContainers(runsDirectory)
+export async function endOtherKind(
+  kind: Host['kind'],
+  { runsDirectory, image }: { runsDirectory: string; image: string },
+): Promise<string[]> {
+  return kind === 'docker' ? endAllProcesses(runsDirectory) : endAllContainers(runsDirectory, image)
 }
 
 async function endAllProcesses(runsDirectory: string): Promise<string[]> {
@@ -23,9 +26,9 @@ async function endAllProcesses(runsDirectory: string): Promise<string[]> {
 }
 
 /** Of a daemon that does not answer nothing can be asked; the next time finds what it still has. */
-async function endAllContainers(runsDirectory: string): Promise<string[]> {
+async function endAllContainers(runsDirectory: string, image: string): Promise<string[]> {
   if (!(await dockerAnswers())) return []
-  const holder = { docker: new Docker(), runsDirectory }
+  const holder = { docker: new Docker(), runsDirectory, image }
   const runs = (await containersOf(holder)).map(({ Labels }) => Labels[labels.run] ?? '')
   const found = [...new Set(runs)].filter((runId) => runId !== '')
   for (const runId of found) await endContainers(holder, runId)

@@ -158,7 +158,7 @@ describe.each(Object.keys(makers) as Host['kind'][])('a %s host', (kind) => {
     for await (const _ of job.read(0, AbortSignal.timeout(20_000)));
     const own = await atWork(host)
 
-    expect(await endOtherKind(kind, runsDirectory)).toEqual([runId])
+    expect(await endOtherKind(kind, { runsDirectory, image: 'ambient-base:latest' })).toEqual([runId])
     expect(await leftovers(runId)).toEqual([])
     expect(await own.isRunning()).toBe(true)
 
@@ -170,7 +170,7 @@ describe.each(Object.keys(makers) as Host['kind'][])('a %s host', (kind) => {
     for await (const batch of again.read(0, AbortSignal.timeout(20_000))) lines.push(...batch.map(({ text }) => text))
     expect([lines, (await again.exit())?.code]).toEqual([['kept'], 0])
     // Processes in containers are not the bare machine's, though it sees them.
-    expect(await endOtherKind(kind, runsDirectory)).toEqual([])
+    expect(await endOtherKind(kind, { runsDirectory, image: 'ambient-base:latest' })).toEqual([])
     expect(await next.isRunning()).toBe(true)
   })
 })

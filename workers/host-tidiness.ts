@@ -8,8 +8,9 @@ import type { Host } from '../environments/host.ts'
 import { endOtherKind } from '../environments/other-kind.ts'
 
 /** Ends the sandboxes that AMBIENT_HOST made when it was set to the other kind. Their runs go on in new ones. */
-export async function endFormerKind(host: Host, runsDirectory: string, log: Logger): Promise<void> {
-  for (const run of await endOtherKind(host.kind, runsDirectory)) {
+export async function endFormerKind(host: Host, config: Config, log: Logger): Promise<void> {
+  const of = { runsDirectory: dataPaths(config).runs, image: config.AMBIENT_IMAGE }
+  for (const run of await endOtherKind(host.kind, of)) {
     log.warn({ run, kind: host.kind }, 'ended a sandbox that was made when AMBIENT_HOST was another')
   }
 }
@@ -20,7 +21,7 @@ export async function tidy(
   signal: AbortSignal,
 ): Promise<void> {
   const paths = dataPaths(config)
-  await endFormerKind(host, paths.runs, log)
+  await endFormerKind(host, config, log)
   for (const url of await tidyMirrors(paths.mirrors, git, config.AMBIENT_MIRRORS_GB * 1024 ** 3, signal)) {
     log.info({ url }, 'removed the copy of a repository that was unused longest: see AMBIENT_MIRRORS_GB')
   }

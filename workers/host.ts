@@ -49,7 +49,7 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
   const paths = dataPaths(config)
   const host = await createHost(config, log)
   // Before anything is taken up again: two agents must not work on one run.
-  await endFormerKind(host, paths.runs, log)
+  await endFormerKind(host, config, log)
   await dropUnfinishedReadings(paths.runs)
   const id = await hostId(config)
   const connected = createHostServer({

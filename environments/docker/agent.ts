@@ -23,7 +23,7 @@ const STARTED_LINE = new RegExp(`^${STARTED.replace(/[{}]/g, '\\$&')}$`, 'm')
 /** Starts the agent by the line to a gate to which nobody else has written. False: it is not known whether it has. */
 export async function startedBy(line: FirstLine, program: ProgramSpec): Promise<boolean> {
   const token = randomUUID()
-  return (await line.ask(helloLine(token) + startLine(token, program), STARTED_LINE)) !== null
+  return (await line.ask(helloLine(token) + startLine(token, program), STARTED_LINE, ANSWER_MS)) !== null
 }
 
 /**

@@ -1,8 +1,9 @@
 // What a run takes of the disk, where it works in containers.
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import type Docker from 'dockerode'
 import { directorySize, removedButOpen } from '../disk-usage.ts'
 import { runPaths } from '../run-directory.ts'
+import { processesOf } from './container-processes.ts'
 import { ask, askFor } from './daemon.ts'
 import { containersOf, type Holder } from './end.ts'
 
@@ -34,14 +35,6 @@ export async function volumesSize(info: Pick<Docker.ContainerInspectInfo, 'Mount
   const volumes = (info?.Mounts ?? []).filter(({ Type }) => Type === 'volume')
   const sizes = await Promise.all(volumes.map(({ Source }) => directorySize(Source)))
   return sizes.reduce((sum, size) => sum + size, 0)
-}
-
-/** None where the daemon is on another machine. */
-async function processesOf(id: string): Promise<number[]> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
-  const isIn = async (pid: string) => (await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '')).includes(id)
-  const found = await Promise.all(pids.map(async (pid) => ((await isIn(pid)) ? [Number(pid)] : [])))
-  return found.flat()
 }
 
 /** Told where it is asked for; the client's types do not know. */

@@ -3,18 +3,16 @@ import type { Socket } from 'node:net'
 import type Docker from 'dockerode'
 import { FrameReader, STDOUT } from './frames.ts'
 
-/** A gate answers within milliseconds; a machine that needs longer is out of order. */
-const ANSWER_MS = 30_000
 /** Of what is said, the latest characters are looked through; an answer is one short line. */
 const LOOK_CHARS = 4_096
 
 export interface FirstLine {
   /**
    * Says this to the gate, in one piece and after what was said before. @returns
-   * what matches in its answer; null where none came: the container has ended, or
-   * the daemon was started again, which cuts the line.
+   * what matches in its answer; null where none came in time: the container has
+   * ended, or the daemon was started again, which cuts the line.
    */
-  ask(text: string, answer: RegExp): Promise<RegExpExecArray | null>
+  ask(text: string, answer: RegExp, withinMs: number): Promise<RegExpExecArray | null>
   close(): void
 }
 
@@ -40,13 +38,13 @@ export async function openFirstLine(container: Docker.Container): Promise<FirstL
   }
   for (const event of ['end', 'error', 'close']) socket.on(event, cut)
   return {
-    ask(text, answer) {
+    ask(text, answer, withinMs) {
       const { promise, resolve } = Promise.withResolvers<RegExpExecArray | null>()
       const look = () => {
         const found = answer.exec(said)
         if (found !== null || !isOpen) resolve(found)
       }
-      const late = setTimeout(() => resolve(null), ANSWER_MS)
+      const late = setTimeout(() => resolve(null), withinMs)
       waiting.add(look)
       if (isOpen) socket.write(text)
       look()

@@ -217,7 +217,7 @@ function sandbox(daemon: Daemon, runId: string, generation: number, { container,
     },
     job: (spec) =>
       daemon.locks.start(runId, () =>
-        startJob(daemon.docker, container, paths, owner, spec, daemon.lines.get(container.id)),
+        startJob(daemon, { container, paths, owner, line: daemon.lines.get(container.id) }, spec),
       ),
     hasJob: (id) => hasJob(paths, id),
     callsFrom: () => daemon.egress.callsFrom(container),

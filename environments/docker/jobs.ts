@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type Docker from 'dockerode'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
 import type { Journal, ProcessExit } from '../../domain/journal.ts'
@@ -22,34 +23,53 @@ import {
 import { openDirectory } from '../no-links.ts'
 import type { Owner, RunPaths } from '../run-directory.ts'
 import { inside } from './container.ts'
+import { killProcesses } from './container-processes.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
 import type { FirstLine } from './first-line.ts'
 
 /** A gate answers within milliseconds; a machine that needs longer is out of order. */
 const ANSWER_MS = 30_000
+/** The container's first process may have been stopped: then it is the daemon's turn. */
+const LINE_MS = 10_000
+/** What was left in a sandbox can keep the daemon from ever starting anything there. In milliseconds. */
+const START_MS = 25_000
 /** Pieces of at most 64 KiB; the gate says one word. */
 const ANSWER_CHUNKS = 16
 /** How late it may be noticed that a job went down without an exit code; and where it has no exec, and its gate is searched for. */
 const ALIVE_MS = 500
 const SEARCHED_MS = 5_000
 
+interface JobPlace {
+  container: Docker.Container
+  paths: RunPaths
+  owner: Owner
+  line: FirstLine | undefined
+}
+
 /**
  * Starts a job, or finds it. Only one gate of a job runs its program (see
  * gate.ts), so a predecessor that died between asking and starting does no harm.
  */
 export async function startJob(
-  docker: Docker,
-  container: Docker.Container,
-  paths: RunPaths,
-  owner: Owner,
+  { docker, image }: { docker: Docker; image: string },
+  { container, paths, owner, line }: JobPlace,
   spec: JobSpec,
-  line: FirstLine | undefined,
 ): Promise<Journal> {
   const job = jobPaths(paths, spec.id)
   const isNew = startedUnder(job) === null
   if (isNew) {
     createJobDirectory(job, spec.stdin ?? '', owner)
-    if (line === undefined || !(await startedBy(line, spec))) await execute(container, job, spec)
+    if (line === undefined || !(await startedBy(line, spec))) {
+      const late = new AbortController()
+      const executed = execute(container, job, spec)
+      executed.catch(() => {}) // Heard below.
+      const isLate = sleep(START_MS, true, { signal: late.signal }).catch(() => false)
+      if (await Promise.race([executed.then(() => false), isLate])) {
+        await killProcesses(docker, container.id, image)
+        throw sandboxLost('What is left running in it keeps anything else from being started there: it was ended.')
+      }
+      late.abort()
+    }
   }
   return fileJournal({
     name: spec.id,
@@ -86,7 +106,7 @@ async function notedExec(job: JobPaths, token: string): Promise<string | null> {
 async function startedBy(line: FirstLine, spec: JobSpec): Promise<boolean> {
   const token = randomUUID()
   const [, said] =
-    (await line.ask(helloLine(token) + jobLine(token, directoryInside(spec.id), spec), jobAnswer(token))) ?? []
+    (await line.ask(helloLine(token) + jobLine(token, directoryInside(spec.id), spec), jobAnswer(token), LINE_MS)) ?? []
   return said === 'started' || said === 'taken'
 }
 

@@ -20,6 +20,8 @@ export const NO_GIT = 3
 const TOO_LONG = 124
 /** Git has this long to say what became of the repositories: hostile settings can keep it busy for ever. In seconds. */
 const GIT_SECONDS = 300
+/** So much later it is not the sandbox that counts it. */
+const SLACK_SECONDS = 15
 /** More commits than this are in the bundle, and not in the list. */
 const LISTED_COMMITS = 500
 const FACTS_BYTES = 64 * 1024
@@ -210,7 +212,11 @@ export async function look(
     env: {},
     cwd: '/',
   })
-  const lines = await linesOf(job, options.signal)
+  const time = seconds === undefined ? null : AbortSignal.timeout((seconds + SLACK_SECONDS) * 1000)
+  const lines = await linesOf(job, time === null ? options.signal : AbortSignal.any([options.signal, time]))
+  options.signal.throwIfAborted()
+  // What an agent has left there can stop the very program that counts the time.
+  if (time?.aborted) throw lookFailed('What was to be looked at in the sandbox was not to be had in time.', 137, [])
   return { code: (await job.exit())?.code ?? 137, lines }
 }
 
@@ -224,7 +230,6 @@ async function linesOf(job: Journal, signal: AbortSignal): Promise<string[]> {
       if (room >= 0) lines.push(text)
     }
   }
-  signal.throwIfAborted()
   return lines
 }
 

@@ -51,6 +51,11 @@ const thief = (secrets: string) => String.raw`
   done
   ${CALLS}`
 
+/** Stops whatever is begun in its container, what the host begins there above all. */
+const STOPPER = `setsid sh -c 'cd /proc; while :; do for process in [0-9]*; do
+  [ $process = $$ ] || [ $process = 1 ] || kill -STOP $process 2>/dev/null
+done; done' &`
+
 /** By name; all of them begin together. `host` is what an attacker could know of the machine. */
 const attacks = (host: { victim: string; ports: string; addresses: string; secrets: string }) =>
   ({
@@ -66,6 +71,8 @@ const attacks = (host: { victim: string; ports: string; addresses: string; secre
     daemon: {
       script: `trap '' TERM; setsid sh -c '(trap "" TERM; while :; do sleep 987; done) &'; echo up; while :; do sleep 987; done`,
     },
+    'stopper that ends': { script: `echo work >project/work.txt; ${STOPPER} exit 0` },
+    'stopper that stays': { script: `echo up; ${STOPPER} sleep 987` },
     // What is open is said; a line that says nothing else is a refusal.
     look: {
       script: `
@@ -275,6 +282,17 @@ describe('contained', () => {
     await stack.call('POST', `/api/v1/agent/runs/${runs.daemon}/cancel`)
     await ended('daemon', 'CANCELLED')
     expect(performance.now() - before).toBeLessThan(20_000)
+  })
+
+  test('a program that stops all others, the host’s too: at a cancel, and at the end, when the work is still brought home', async () => {
+    const runId = runs['stopper that stays']
+    await stack.untilEvent(runId, ({ kind }) => kind === 'output')
+    const before = performance.now()
+    await stack.call('POST', `/api/v1/agent/runs/${runId}/cancel`)
+    await ended('stopper that stays', 'CANCELLED')
+    expect(performance.now() - before).toBeLessThan(20_000)
+    await ended('stopper that ends', 'SUCCEEDED')
+    expect(await diffOf(runs['stopper that ends'])).toContain('+work')
   })
 
   test('a look around: no socket of the daemon, no other run, none of our ports, no model without a credential that is good', async () => {
