@@ -65,7 +65,7 @@ export const Settings = z.object({
     .string()
     .regex(/^[\w.-]{1,100}$/, 'must be 1 to 100 letters, digits, dots, dashes or underscores')
     .default('default')
-    .describe('Pool of hosts that this host belongs to.'),
+    .describe('Pool of hosts that this host belongs to; for the server, of runs that name none.'),
   AMBIENT_CAPACITY: z.coerce.number().int().min(1).max(1000).default(20).describe('Runs that this host holds at once.'),
   AMBIENT_TEAM_RUNS: z.coerce
     .number()
@@ -297,7 +297,7 @@ export const Settings = z.object({
     .max(86_400)
     .default(300)
     .describe(
-      'A host that does not take up its work for this long is lost, in seconds: its runs go on on another host, from their last checkpoint.',
+      'A host that does not take up its work for this long is lost, in seconds: its runs go on on another host, from their last checkpoint. Of a run that was at work it counts from the heartbeat that is missed, 30 s after the host was last heard.',
     ),
   AMBIENT_ATTEMPTS: z.coerce
     .number()

@@ -71,6 +71,50 @@ test('.env.example has every variable that the compose file asks for, with words
   expect(unexplained).toEqual([])
 })
 
+test('.env.example has each variable once: the last one would count, and empty as it is', () => {
+  const names = exampleText.split('\n').flatMap((line) => /^(\w+)=/.exec(line)?.[1] ?? [])
+  expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([])
+})
+
+/** Settings that the file gives to no service, each with why. */
+const notPassed: Partial<Record<keyof typeof Settings.shape, string>> = {
+  AMBIENT_HOST_ID: 'kept in the data directory, which is the machine’s',
+  AMBIENT_API_KEY: 'of whoever uses the command line',
+  AMBIENT_TEAM: 'of whoever uses the command line',
+  AMBIENT_METRICS_PORT: 'each container has an address of its own',
+  OTEL_SERVICE_NAME: 'each service has the name of its own that it takes by itself',
+  AMBIENT_DIRECT_SANDBOX: 'the host makes containers',
+  AMBIENT_OIDC_CLIENT_SECRET_FILE: 'a file that an override mounts',
+  AMBIENT_GITHUB_TOKEN_FILE: 'a file that an override mounts',
+  AMBIENT_GITLAB_TOKEN_FILE: 'a file that an override mounts',
+  AMBIENT_VAULT_KEY: 'a mounted file has it',
+  AMBIENT_VAULT_KEY_COMMAND: 'a mounted file has the key',
+  AMBIENT_POSTGRES_PORT: 'the embedded one’s',
+  AMBIENT_TEMPORAL_PORT: 'the embedded one’s',
+  AMBIENT_TEMPORAL_UI_PORT: 'the embedded one’s',
+}
+
+test('every setting can be set for a team’s server, but for those that have a reason', () => {
+  const passed = new Set(parts.flatMap((part) => Object.keys(service(part).environment ?? {})))
+  const missing = Object.keys(Settings.shape).filter((name) => !passed.has(name))
+  expect(missing.sort()).toEqual(Object.keys(notPassed).sort())
+})
+
+test('what several processes go by, each of them is told alike', () => {
+  const readers = {
+    // Who puts a run or a build on a host's queue says when the host counts as lost.
+    AMBIENT_HOST_LOST_SECONDS: ['server', 'worker'],
+    // A run that names no pool is the server's to place, where the host takes it.
+    AMBIENT_POOL: ['server', 'host'],
+    OTEL_EXPORTER_OTLP_PROTOCOL: ['server', 'worker', 'host'],
+  }
+  for (const [name, expected] of Object.entries(readers))
+    expect([name, parts.filter((part) => service(part).environment?.[name] === `\${${name}:-}`).sort()]).toEqual([
+      name,
+      expected.sort(),
+    ])
+})
+
 test('a variable has the same default wherever it is used, and .env.example shows it', () => {
   for (const [, name = '', fallback] of composeText.matchAll(reference)) {
     if (fallback) expect([name, example[name]]).toEqual([name, fallback])
