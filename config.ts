@@ -297,7 +297,7 @@ export const Settings = z.object({
     .max(86_400)
     .default(300)
     .describe(
-      'A host that does not take up its work for this long is lost, in seconds: its runs go on on another host, from their last checkpoint. Of a run that was at work it counts from the heartbeat that is missed, 30 s after the host was last heard.',
+      'A host that does not take up its work for this long is lost, in seconds: its runs go on on another host, from their last checkpoint. With work in hand it is missed after 30 s without a heartbeat, and this counts from then on.',
     ),
   AMBIENT_ATTEMPTS: z.coerce
     .number()

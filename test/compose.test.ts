@@ -245,6 +245,16 @@ test('what has to reach others does so by a network whose packets are not filter
   expect(networks.outside).toMatchObject({ ipam: { config: [{ subnet: expect.stringContaining('/24') }] } })
 })
 
+test('docs/operations.md tells each service, and its networks', () => {
+  const page = readFileSync(join(root, 'docs', 'operations.md'), 'utf8')
+  const [, section = ''] = /^## What is on the machine\n(.+?)^## /ms.exec(page) ?? []
+  const rows = [...section.matchAll(/^\| `([\w-]+)` +\|[^|]+\| ([a-z, ]+?) *\|$/gm)]
+  const told = Object.fromEntries(rows.map(([, name = '', on = '']) => [name, on.split(', ').sort()]))
+  expect(told).toEqual(
+    Object.fromEntries(Object.entries(services).map(([name, { networks: on }]) => [name, on.toSorted()])),
+  )
+})
+
 test('only the host gets the Docker socket, and finds its data under the same path as the machine', () => {
   const withSocket = Object.keys(services).filter((name) => service(name).volumes.join().includes('docker.sock'))
   expect(withSocket).toEqual(['host'])
