@@ -1,12 +1,14 @@
 // What docs/operations.md says of a backup, done: runs that had ended, waited, and were at work, on a machine that has only the copy.
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm, symlink } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { root } from '../../config.ts'
 import type { RunEvent } from '../../domain/event.ts'
 import type { RunState } from '../../domain/state.ts'
+import type { VaultState } from '../../domain/vault/vault-state.ts'
 import { AGENT_CACHE } from '../support/caches.ts'
 import { script } from '../support/model-server.ts'
 import { type SampleRepository, sampleRepository } from '../support/repository.ts'
@@ -91,24 +93,44 @@ async function isWhole(runId: string, ends: number): Promise<RunEvent[]> {
   return events
 }
 
+/** What the page says to type: how the data directory of `npm start` is backed up, and restored. */
+async function recipes(): Promise<string[]> {
+  const page = await readFile(join(root, 'docs', 'operations.md'), 'utf8')
+  const found = [...page.matchAll(/^```sh\n(.+?)^```$/gms)].map(([, lines = '']) => lines)
+  const ours = found.filter((lines) => lines.includes('"$COPY"'))
+  expect(ours).toHaveLength(2)
+  return ours
+}
+
 test('a data directory that was copied while all was stopped goes on where it was, on a machine that has nothing else', async () => {
   const { ended, asking, working, waiting, openGate } = await givenRuns()
   const before = await seen(ended)
+  await stack.call('POST', '/api/v1/agent/secrets', { name: 'DEPLOY_KEY', value: 'kept-over-the-restore' })
+  const vault = async () => (await stack.call<VaultState>('GET', '/api/v1/agent/vault')).body
+  const { keys: vaultKeys } = await vault()
 
   await stack.end('SIGTERM')
-  const archive = join(elsewhere, 'ambient.tar.gz')
-  const [parent, name] = [dirname(stack.data), basename(stack.data)]
-  const leaveOut = ['agents', 'bin', 'cache'].map((part) => `--exclude=${name}/${part}`)
-  await execa('tar', ['-C', parent, ...leaveOut, '-czf', archive, name])
+  const copy = join(elsewhere, 'ambient.tar.gz')
+  const keys = join(elsewhere, 'keys')
+  await mkdir(keys)
+  const place = { AMBIENT_DATA: stack.data, COPY: copy, KEYS: keys }
+  const [backUp = '', restore = ''] = await recipes()
+  await execa('sh', ['-euc', backUp], { env: place })
+  const copied = (await execa('tar', ['-tzf', copy])).stdout.split('\n')
+  expect(copied).toContain('./admin-key')
+  // With the vault's key beside it, a copy would tell all that is kept secret.
+  expect(copied.filter((name) => /vault-key|^\.\/(agents|bin|cache)\b/.test(name))).toEqual([])
   // The machine is lost, with the agents that were still at work on it.
   await endKeptSandboxes(stack.data)
   await rm(stack.data, { recursive: true, force: true })
 
-  await execa('tar', ['-C', parent, '--numeric-owner', '-xzpf', archive])
+  await execa('sh', ['-euc', restore], { env: place })
   await symlink(AGENT_CACHE, join(stack.data, 'agents'))
   await stack.startAgain()
 
   expect(await seen(ended)).toEqual(before)
+  // What was sealed can be opened.
+  expect(await vault()).toMatchObject({ trouble: null, keys: vaultKeys, sealed: [{ is_here: true }] })
   // Its question is open still, and the answer is told to an agent that has the session.
   expect(await stack.item(asking)).toMatchObject({ state: 'BLOCKED', questions: [{ title: expect.any(String) }] })
   await stack.call('POST', `/api/v1/agent/runs/${asking}/answers`, { option_id: 'allow' })
