@@ -5,7 +5,7 @@ import { watchIdleDisks } from '../activities/host/idle-disks.ts'
 import { handOverLateRun } from '../activities/host/late.ts'
 import { createPushWatch } from '../activities/host/pushes.ts'
 import { type HostServer, ServerRefusal } from '../activities/host/server.ts'
-import { type Config, version } from '../config.ts'
+import { type Config, ConfigError, serverUrl, version } from '../config.ts'
 import type { HostStanding } from '../domain/host-api.ts'
 import { sweep } from '../environments/sweep.ts'
 import { tidy } from './host-tidiness.ts'
@@ -33,6 +33,25 @@ export async function report(
   const size = { cpus: config.AMBIENT_CPUS, memory_mb: config.AMBIENT_MEMORY_MB }
   const about = { pool: config.AMBIENT_POOL, kind: host.kind, version, egress: host.egress(), ...size }
   return server.report({ ...about, capacity, in_use: inUse }, signal)
+}
+
+/**
+ * The first report, before which a host is told nothing.
+ * @throws {ConfigError} when the server does not take it in: the key, the pool, the name or the address that it was given do not fit.
+ */
+export async function introduce(
+  reporter: Reporter,
+  holdings: Pick<Holdings, 'count'>,
+  config: Config,
+): Promise<HostStanding> {
+  try {
+    return await report(reporter, holdings, config, new AbortController().signal)
+  } catch (error) {
+    if (!(error instanceof ServerRefusal)) throw error
+    const why =
+      error.detail ?? `it answers ${error.status}, and not as Ambient does. AMBIENT_URL says where the server is.`
+    throw new ConfigError(`The server at ${serverUrl(config)} does not take this host in: ${why}`, { cause: error })
+  }
 }
 
 interface Sweeper extends Pick<HostDeps, 'host' | 'log'> {

@@ -22,7 +22,7 @@ import { startTracing } from '../telemetry/tracing.ts'
 import { connectWorker } from '../temporal.ts'
 import { hostQueue, poolQueue } from '../workflows/contract.ts'
 import { gatewayUrl } from './gateway-url.ts'
-import { attendHost, report } from './host-attendance.ts'
+import { attendHost, introduce } from './host-attendance.ts'
 import { endFormerKind } from './host-tidiness.ts'
 import { hostId, hostSecret, workerKey } from './keys.ts'
 import { createLog } from './log.ts'
@@ -63,7 +63,7 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
   const common = { host, server, capacity: config.AMBIENT_CAPACITY }
   const holdings = createHoldings(common, () => onRelease())
   // Before anything is asked for: a host that the server does not know would be refused everything.
-  const standing = await report(common, holdings, config, new AbortController().signal)
+  const standing = await introduce(common, holdings, config)
 
   const gateway = await gatewayUrl(config, host.loopback, standing.gateway_port)
   await host.setGateway(gateway)

@@ -39,6 +39,7 @@ import {
   SweepAnswer,
   ToolCredential,
 } from '../../domain/host-api.ts'
+import { Problem } from '../../domain/problem.ts'
 
 /** The server refuses this host's execution: a newer one has taken the run over. */
 export class FencedError extends Error {
@@ -49,9 +50,12 @@ export class FencedError extends Error {
 export class ServerRefusal extends Error {
   override readonly name = 'ServerRefusal'
   readonly status: number
-  constructor(status: number, message: string) {
+  /** What the server says of it, for people; null where the answer is none of an Ambient server. */
+  readonly detail: string | null
+  constructor(status: number, message: string, detail: string | null = null) {
     super(message)
     this.status = status
+    this.detail = detail
   }
 }
 
@@ -192,7 +196,8 @@ export function createHostServer(options: {
     if (response.statusCode === 409) throw new FencedError(text)
     if (response.statusCode >= 500 || response.statusCode === 429)
       throw new Error(`${response.statusCode}: ${text.slice(0, 300)}`)
-    throw new ServerRefusal(response.statusCode, `${method} ${path}: ${response.statusCode} ${text.slice(0, 500)}`)
+    const { statusCode: status } = response
+    throw new ServerRefusal(status, `${method} ${path}: ${status} ${text.slice(0, 500)}`, detailIn(text))
   }
 
   const checkpointPath = (runId: string, execution: number) => `/runs/${runId}/executions/${execution}/checkpoint`
@@ -345,4 +350,12 @@ async function unlessOlder<T>(instead: T, ask: () => Promise<T>): Promise<T> {
 async function* linesBefore(file: string, line: Buffer): AsyncGenerator<Buffer> {
   yield line
   yield* createReadStream(file) as AsyncIterable<Buffer>
+}
+
+function detailIn(text: string): string | null {
+  try {
+    return Problem.pick({ detail: true }).parse(JSON.parse(text)).detail
+  } catch {
+    return null // A proxy's page, or another program's.
+  }
 }

@@ -53,7 +53,11 @@ export function requireHost({
     if (access.key === 'invalid') {
       // A machine that goes on with a revoked key guesses nothing.
       if (!(await isKnownWorkerKey(db, token))) attempts.fail(request)
-      throw new HttpError(401, 'authentication_required', 'This key is not valid here.')
+      throw new HttpError(
+        401,
+        'authentication_required',
+        'This key is not valid here. A host gets one of its own by: ambient workers keys create',
+      )
     }
     refuseMalformed(identity)
     if (access.host === 'stranger') throw strangerTo(identity.hostId)
@@ -109,7 +113,10 @@ export function refuseUnreported(response: Response): void {
   if (caller.keyPool !== null && access.pool !== caller.keyPool) throw ofAnotherPool(caller.keyPool)
 }
 
-export const ofAnotherPool = (pool: string) => forbidden(`This key is for hosts of the pool "${pool}".`)
+export const ofAnotherPool = (pool: string) =>
+  forbidden(
+    `This key is for hosts of the pool "${pool}". Start the host in that pool (--pool, AMBIENT_POOL), or give it a key for its own: ambient workers keys create`,
+  )
 
 function refuseMalformed({ hostId, secret }: { hostId: string; secret: string }): void {
   if (!HostName.safeParse(hostId).success)

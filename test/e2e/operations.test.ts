@@ -223,6 +223,18 @@ describe('a host of another machine', () => {
     await stack.until(waiting, 'SUCCEEDED')
   })
 
+  test('is refused outside of the pool of its key, in a sentence that says what to do', async () => {
+    const [machine] = others
+    const joined = await joinAs(machine?.key ?? '', '--pool', 'default').catch((error: Error) => error.message)
+    // Beside its log.
+    const said = String(joined)
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('{'))
+    expect(said).toEqual([
+      `ambient: The server at ${stack.url} does not take this host in: This key is for hosts of the pool "gpu". Start the host in that pool (--pool, AMBIENT_POOL), or give it a key for its own: ambient workers keys create`,
+    ])
+  })
+
   test('is refused from the moment its key is revoked', async () => {
     const [machine] = others
     const { keys } = await cli<{ keys: { uid: string; name: string }[] }>('workers', 'keys', 'list', '--json')
