@@ -2,7 +2,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -329,6 +329,19 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const size = await host.diskUsage(sandbox.runId)
     expect(size).toBeGreaterThan(30_000_000)
     expect(size).toBeLessThan(60_000_000)
+  })
+
+  test('very many empty files count for the part of the disk that has entries for as many', async () => {
+    const { blocks, bsize, files } = await statfs(tmpdir())
+    if (files === 0) return // Such a disk never runs out of them.
+    const sandbox = await open()
+    const script = 'seq 5000 | xargs touch'
+    const job = await sandbox.job({ id: 'fill', command: ['/bin/sh', '-c', script], env: {}, cwd: workspace(sandbox) })
+    await texts(job)
+    const share = (5_000 * blocks * bsize) / files
+    const size = await host.diskUsage(sandbox.runId)
+    expect(size).toBeGreaterThan(share)
+    expect(size).toBeLessThan(1.2 * share)
   })
 
   test('a file that was removed and is still open counts, once', async () => {

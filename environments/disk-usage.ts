@@ -1,5 +1,6 @@
 // How much of the disk a directory takes, and what processes keep of it that is in no directory.
 import { execFile } from 'node:child_process'
+import type { StatsFs } from 'node:fs'
 import { readdir, stat, statfs } from 'node:fs/promises'
 import { isErrno } from './errno.ts'
 
@@ -8,9 +9,37 @@ import { isErrno } from './errno.ts'
  * At the lowest priority, for it looks at every file. 0 for one that is not
  * there; what cannot be read, or vanishes meanwhile, is left out.
  */
-export async function directorySize(path: string): Promise<number> {
+export const directorySize = (path: string): Promise<number> => sumOf(path, '--block-size=1')
+
+/**
+ * The part of its disk that a directory uses up, in bytes: what its files take
+ * or, where that is more, the part of the disk that has as many entries for
+ * files. A disk without room for another file is as full as one without room for
+ * another byte.
+ */
+export async function directoryShare(path: string): Promise<number> {
+  const [bytes, files, disk] = await Promise.all([
+    directorySize(path),
+    sumOf(path, '--inodes'),
+    statfs(path).catch(() => null),
+  ])
+  return Math.max(bytes, disk === null ? 0 : files * bytesPerFile(disk))
+}
+
+/** 0 where a file system makes entries as they are needed. */
+const bytesPerFile = ({ blocks, bsize, files }: StatsFs): number => (files > 0 ? (blocks * bsize) / files : 0)
+
+/** What is free of a disk, in bytes: of its room, and of its entries for files. Not numbers where there is no such directory. */
+export async function freeShares(path: string): Promise<{ room: number; entries: number }> {
+  const disk = await statfs(path).catch(() => null)
+  if (disk === null) return { room: Number.NaN, entries: Number.NaN }
+  return { room: disk.bavail * disk.bsize, entries: disk.ffree * bytesPerFile(disk) }
+}
+
+/** `what`: an option of `du`. */
+async function sumOf(path: string, what: string): Promise<number> {
   const said = await new Promise<string>((resolve, reject) => {
-    const args = ['-n', '19', 'du', '--summarize', '--one-file-system', '--block-size=1', '--', path]
+    const args = ['-n', '19', 'du', '--summarize', '--one-file-system', what, '--', path]
     execFile('nice', args, { env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' } }, (error, stdout) => {
       // It ends with 1 when there was something that it could not read, and has the total all the same.
       if (error !== null && isErrno(error, 'ENOENT', 'EACCES')) reject(error)

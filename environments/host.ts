@@ -144,7 +144,10 @@ export interface Host {
   stop(runId: string): Promise<void>
   /** {@link stop}, and removes everything: containers, volumes, directories. Idempotent. */
   remove(runId: string): Promise<void>
-  /** Bytes of the disk that a run takes: its files, what its sandboxes have written elsewhere, and their journals. */
+  /**
+   * Bytes of the disk that a run takes: its files, what its sandboxes have written elsewhere, and their journals. Very
+   * many small files take the part of the disk that has as many entries for files.
+   */
   diskUsage(runId: string): Promise<number>
   /** Which of these directories, given as toolkits, sandboxes work from at this moment. */
   worksFrom(toolkits: readonly string[]): Promise<ReadonlySet<string>>

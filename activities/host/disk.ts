@@ -1,8 +1,8 @@
 // Runs on the worker that holds the sandbox. How much of the disk a run may take.
-import { statfs } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RunFailure } from '../../domain/failure.ts'
 import type { Phase } from '../../domain/state.ts'
+import { freeShares } from '../../environments/disk-usage.ts'
 import type { HostDeps } from './deps.ts'
 
 /** How often a run's disk usage is looked at, in milliseconds. */
@@ -100,18 +100,14 @@ async function watch(
 /** After a pause, or when so much of the disk is gone meanwhile. @returns false when it is over before. */
 async function isDue({ runsDirectory }: DiskDeps, pauseMs: number, bytes: number, over: AbortSignal): Promise<boolean> {
   const due = performance.now() + pauseMs
-  const before = await freeBytes(runsDirectory)
+  const before = await freeShares(runsDirectory)
   for (;;) {
     const left = due - performance.now()
     if (!(await passes(Math.max(0, Math.min(left, GLANCE_MS)), over))) return false
-    if (left <= GLANCE_MS || before - (await freeBytes(runsDirectory)) > bytes) return true
+    const now = await freeShares(runsDirectory)
+    // Nothing is more or less than what is no number.
+    if (left <= GLANCE_MS || before.room - now.room > bytes || before.entries - now.entries > bytes) return true
   }
-}
-
-/** Not a number where there is no such directory yet: nothing is more or less than that. */
-async function freeBytes(path: string): Promise<number> {
-  const found = await statfs(path).catch(() => null)
-  return found === null ? Number.NaN : found.bavail * found.bsize
 }
 
 const passes = (milliseconds: number, over: AbortSignal): Promise<boolean> =>
@@ -123,5 +119,5 @@ const tooLarge = (bytes: number, limit: number, phase: Phase): RunFailure => ({
   code: 'disk_limit',
   phase,
   message: `The run takes ${gibibytes(bytes)} of the disk; it may take ${gibibytes(limit)}.`,
-  nextStep: `Send a follow-up that begins with removing what is not needed, start the run anew, or raise its limit: max_disk_gb of the run, AMBIENT_DISK_GB of its host. Files of more than ${KEPT_TIMES} times the limit are not kept: a follow-up then begins with the run's last checkpoint.`,
+  nextStep: `Send a follow-up that begins with removing what is not needed, start the run anew, or raise its limit: max_disk_gb of the run, AMBIENT_DISK_GB of its host. Very many small files count for the part of the disk that has as many entries for files. Files of more than ${KEPT_TIMES} times the limit are not kept: a follow-up then begins with the run's last checkpoint.`,
 })

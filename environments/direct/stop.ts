@@ -2,7 +2,7 @@
 import { readdirSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { directorySize, removedButOpen } from '../disk-usage.ts'
+import { directoryShare, removedButOpen } from '../disk-usage.ts'
 import { isErrno } from '../errno.ts'
 import { readMark } from '../job-directory.ts'
 import { endNamespace, namespaceHolder } from '../namespace.ts'
@@ -50,7 +50,7 @@ export async function startedFrom(runsDirectory: string, directories: readonly s
 export async function diskUsage(runsDirectory: string, runId: string): Promise<number> {
   const { root } = runPaths(runsDirectory, runId)
   const pids = (await markedProcesses(MARK)).get(root) ?? []
-  const sizes = await Promise.all([directorySize(root), removedButOpen(pids)])
+  const sizes = await Promise.all([directoryShare(root), removedButOpen(pids)])
   return sizes.reduce((sum, size) => sum + size, 0)
 }
 

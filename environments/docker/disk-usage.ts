@@ -1,7 +1,7 @@
 // What a run takes of the disk, where it works in containers.
 import { stat } from 'node:fs/promises'
 import type Docker from 'dockerode'
-import { directorySize, removedButOpen } from '../disk-usage.ts'
+import { directoryShare, directorySize, removedButOpen } from '../disk-usage.ts'
 import { runPaths } from '../run-directory.ts'
 import { processesOf } from './container-processes.ts'
 import { ask, askFor } from './daemon.ts'
@@ -15,7 +15,7 @@ import { containersOf, type Holder } from './end.ts'
 export async function diskUsage(holder: Holder, runId: string): Promise<number> {
   const { root } = runPaths(holder.runsDirectory, runId)
   const containers = await containersOf(holder, runId)
-  const sizes = await Promise.all([directorySize(root), ...containers.map(({ Id }) => containerSize(holder, Id))])
+  const sizes = await Promise.all([directoryShare(root), ...containers.map(({ Id }) => containerSize(holder, Id))])
   return sizes.reduce((sum, size) => sum + size, 0)
 }
 
@@ -27,7 +27,10 @@ async function containerSize({ docker }: Holder, id: string): Promise<number> {
   // The daemon's directory is root's, and may be on another machine's disk.
   const log = info === null ? null : await stat(info.LogPath).catch(() => null)
   const removed = info?.State.Running === true ? await removedButOpen(await processesOf(id)) : 0
-  return (container?.SizeRw ?? 0) + (log?.size ?? 0) + (await volumesSize(info)) + removed
+  // Nor does it count files.
+  const upper = (info?.GraphDriver.Data as Layers | null | undefined)?.UpperDir
+  const changed = Math.max(container?.SizeRw ?? 0, upper === undefined ? 0 : await directoryShare(upper))
+  return changed + (log?.size ?? 0) + (await volumesSize(info)) + removed
 }
 
 /** The daemon does not count them as the container's. */
@@ -35,6 +38,11 @@ export async function volumesSize(info: Pick<Docker.ContainerInspectInfo, 'Mount
   const volumes = (info?.Mounts ?? []).filter(({ Type }) => Type === 'volume')
   const sizes = await Promise.all(volumes.map(({ Source }) => directorySize(Source)))
   return sizes.reduce((sum, size) => sum + size, 0)
+}
+
+/** As the overlay driver has them, which the client's types do not know. */
+interface Layers {
+  UpperDir?: string
 }
 
 /** Told where it is asked for; the client's types do not know. */

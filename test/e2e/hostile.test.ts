@@ -65,6 +65,7 @@ const attacks = (host: { victim: string; ports: string; addresses: string; secre
     'full workspace': { script: 'fallocate -l 300M all; sleep 987', limits: DISK },
     'full home': { script: 'head -c 200000000 /dev/zero >~/all; sleep 987', limits: DISK },
     'full image': { script: 'head -c 200000000 /dev/zero >/var/tmp/all; sleep 987', limits: DISK },
+    'full of entries for files': { script: 'seq 40000 | xargs touch; sleep 987', limits: DISK },
     'long line': { script: 'head -c 1000000000 /dev/zero | tr "\\0" x; echo' },
     flood: { script: 'exec yes "$(head -c 1000 /dev/zero | tr "\\0" y)"', limits: { max_transcript_mb: 1 } },
     'end of everything': { script: 'kill -9 -1; sleep 987' },
@@ -251,13 +252,16 @@ describe('contained', () => {
     expect(Number(lines.at(-1))).toBeLessThanOrEqual(64 * MiB)
   })
 
-  test.each(['workspace', 'home', 'image'] as const)('a disk that is filled: %s', async (where) => {
-    const { failure } = await ended(`full ${where}`, 'FAILED')
-    expect(failure).toMatchObject({ code: 'disk_limit', phase: 'turn' })
-    // What was over the limit by far before anybody could look is not kept for a follow-up either.
-    if (where !== 'workspace') return
-    await expect.poll(() => readdir(join(stack.data, 'runs'))).not.toContain(runs['full workspace'])
-  })
+  test.each(['workspace', 'home', 'image', 'of entries for files'] as const)(
+    'a disk that is filled: %s',
+    async (where) => {
+      const { failure } = await ended(`full ${where}`, 'FAILED')
+      expect(failure).toMatchObject({ code: 'disk_limit', phase: 'turn' })
+      // What was over the limit by far before anybody could look is not kept for a follow-up either.
+      if (where !== 'workspace') return
+      await expect.poll(() => readdir(join(stack.data, 'runs'))).not.toContain(runs['full workspace'])
+    },
+  )
 
   test('a line of a gigabyte', async () => {
     await ended('long line', 'SUCCEEDED')
