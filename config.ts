@@ -410,6 +410,14 @@ export const Settings = z.object({
     .describe(
       'Whether a sandbox may run as root where a devcontainer.json says so, without any capabilities. `deny`: it runs as the usual user, and says so.',
     ),
+  // A full clone of 50,000 files and 5,000 commits took under a minute; the largest known take some ten times that.
+  AMBIENT_CLONE_MINUTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(50)
+    .default(30)
+    .describe('Longest time that one clone of a repository may take, in minutes. Then it is tried again.'),
   AMBIENT_MIRRORS_GB: z.coerce
     .number()
     .min(0)

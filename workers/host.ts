@@ -81,6 +81,7 @@ export async function main({ pool, capacity }: HostOptions = {}): Promise<void> 
       sshKey: config.AMBIENT_GIT_SSH_KEY ?? null,
       knownHosts: config.AMBIENT_GIT_KNOWN_HOSTS ?? null,
       fileBytes: config.AMBIENT_DISK_GB * 1024 ** 3,
+      cloneMinutes: config.AMBIENT_CLONE_MINUTES,
     }),
     snapshots: openSnapshots(paths.snapshots, paths.runs),
     beginner: createBeginner(paths.runs, host),

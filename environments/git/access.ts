@@ -23,6 +23,8 @@ export interface GitAccess {
   knownHosts: string
   /** Largest file that git may write, in bytes: what a server sends is one. */
   fileBytes: number | undefined
+  /** Longest time that one clone may take, in minutes. */
+  cloneMinutes: number
   /** What is reached through the git broker; absent: nothing. */
   broker?: BrokerAccess
 }
@@ -45,17 +47,20 @@ export interface GitAccessSettings {
   knownHosts: string | null
   /** Largest file that git may write, in bytes; absent: any. */
   fileBytes?: number | undefined
+  /** Longest time that one clone may take, in minutes. */
+  cloneMinutes: number
 }
 
 export async function createGitAccess(settings: GitAccessSettings): Promise<GitAccess> {
-  const { directory, mirrors, credentials, fileBytes } = settings
+  const { directory, mirrors, credentials, fileBytes, cloneMinutes } = settings
   await mkdir(directory, { recursive: true, mode: 0o700 })
   const config = join(directory, 'config')
   const draft = `${config}.${randomUUID()}.draft`
   await writeFile(draft, globalConfig(), { mode: 0o600 })
   await rename(draft, config)
   const knownHosts = settings.knownHosts ?? join(directory, 'known_hosts')
-  return { config, mirrors, credentials, ssh: sshCommand(settings, knownHosts), knownHosts, fileBytes }
+  const ssh = sshCommand(settings, knownHosts)
+  return { config, mirrors, credentials, ssh, knownHosts, fileBytes, cloneMinutes }
 }
 
 function sshCommand({ sshKey, knownHosts: given }: GitAccessSettings, knownHosts: string): string {

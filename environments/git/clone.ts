@@ -9,9 +9,6 @@ import { type GitOptions, git } from './git.ts'
 import { type Mirror, withMirror } from './mirror.ts'
 import { branchRef, listRemote, tagRef } from './remote-refs.ts'
 
-/** A full clone of 50,000 files and 5,000 commits took under a minute; the largest known take some ten times that. */
-const CLONE_MS = 30 * 60_000
-
 export interface CloneContext {
   access: GitAccess
   team: string
@@ -40,7 +37,7 @@ export async function cloneInto(
 ): Promise<{ remote: Remote; git: GitOptions }> {
   const { access, onProgress } = context
   const remote = await remoteOf(url, access, context.parent)
-  const deadline = AbortSignal.timeout(CLONE_MS)
+  const deadline = AbortSignal.timeout(access.cloneMinutes * 60_000)
   const signal = AbortSignal.any([context.signal, deadline])
   const within = { ...context, signal }
   // The directory's own parent: this is where git is when it makes it.
@@ -58,7 +55,7 @@ export async function cloneInto(
     const { onLine: _, ...quietly } = gitOptions(remote, access, { cwd: directory, signal: context.signal })
     return { remote, git: quietly }
   } catch (error) {
-    if (deadline.aborted && !context.signal.aborted) throw tooSlow(remote.url)
+    if (deadline.aborted && !context.signal.aborted) throw tooSlow(remote.url, access)
     throw error
   }
 }
@@ -129,7 +126,8 @@ async function cloneShallow(
   if (fetched.code !== 0) throw refNotFound(ref, remote.url, [...listed.refs.keys()].slice(0, 30).join('\n'), true)
 }
 
-const tooSlow = (url: string) =>
-  failure('repository_unavailable', `Cloning ${url} took longer than ${CLONE_MS / 60_000} minutes.`, {
-    nextStep: 'Check the connection of this host, or use a smaller repository.',
+const tooSlow = (url: string, { cloneMinutes }: GitAccess) =>
+  failure('repository_unavailable', `Cloning ${url} took longer than ${cloneMinutes} minutes.`, {
+    nextStep:
+      'Check the connection of this host, use a smaller repository, or raise the limit of the host (AMBIENT_CLONE_MINUTES).',
   })

@@ -183,6 +183,28 @@ test('an abort ends the clone with its reason', async () => {
   silent.close()
 })
 
+test('a server that hangs ends the attempt when its time is up, as one that is in trouble', async () => {
+  const left = Promise.withResolvers<void>()
+  const silent = createServer((request) => request.socket.once('close', () => left.resolve())).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  const impatient = { ...access, cloneMinutes: 0.01 }
+  const repositories = [{ url: `http://127.0.0.1:${port}/x` }]
+  const signal = AbortSignal.timeout(60_000)
+  const attempt = cloneRepositories({ repositories, paths, owner, access: impatient, team: 'default', signal })
+  await expect(attempt).rejects.toMatchObject({
+    failure: {
+      code: 'repository_unavailable',
+      phase: 'workspace',
+      message: `Cloning http://127.0.0.1:${port}/x took longer than 0.01 minutes.`,
+      nextStep: expect.stringContaining('AMBIENT_CLONE_MINUTES'),
+    },
+  })
+  await left.promise
+  expect(await readdir(paths.staging)).toEqual([])
+  silent.close()
+})
+
 test('credentials in a URL open the repository and are found nowhere afterwards', async () => {
   git(source, 'update-server-info')
   const seen: (string | undefined)[] = []

@@ -9,5 +9,6 @@ export const testGitAccess = (directory: string, settings: Partial<GitAccessSett
     credentials: null,
     sshKey: null,
     knownHosts: null,
+    cloneMinutes: 30,
     ...settings,
   })
