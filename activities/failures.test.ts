@@ -1,9 +1,9 @@
-import { expect, test } from 'vitest'
-import { RunFailureError } from '../domain/failure.ts'
-import { type Again, unforeseen, withTypedFailures } from './failures.ts'
+import { describe, expect, test } from 'vitest'
+import { type FailureCode, failureCodes, RunFailureError } from '../domain/failure.ts'
+import { type Again, type Setback, unforeseen, withTypedFailures } from './failures.ts'
 import { ServerRefusal } from './host/server.ts'
 
-const failing = (code: 'host_unavailable' | 'repository_unavailable' | 'setup_command_failed') => () =>
+const failing = (code: FailureCode) => () =>
   Promise.reject(new RunFailureError({ code, phase: 'workspace', message: 'It did not work.' }))
 
 test('what the server refuses is tried a few times and no more', async () => {
@@ -43,12 +43,28 @@ test('a Docker daemon may be away for two minutes', async () => {
   expect(seconds).toBe(120)
 })
 
-test("what is the person's to mend is not tried again", async () => {
-  await expect(withTypedFailures(1, failing('setup_command_failed'), () => expect.unreachable())).rejects.toMatchObject(
-    {
+describe('a first attempt that ends as', () => {
+  const codes = Object.keys(failureCodes) as FailureCode[]
+  const of = (category: 'user' | 'platform') => codes.filter((code) => failureCodes[code].category === category)
+
+  test.each(of('platform'))('%s is told, and followed by another one', async (code) => {
+    const told: [Setback['code'], number][] = []
+    const onSetback = async (setback: Setback, again: Again) => void told.push([setback.code, again.attempt])
+    await expect(withTypedFailures(1, failing(code), onSetback)).rejects.toMatchObject({
+      type: 'RunFailure',
+      nonRetryable: false,
+      details: [{ code }],
+    })
+    expect(told).toEqual([[code, 1]])
+  })
+
+  test.each(of('user'))("%s is the person's to mend: it is the last, and no setback", async (code) => {
+    await expect(withTypedFailures(1, failing(code), () => expect.unreachable())).rejects.toMatchObject({
+      type: 'RunFailure',
       nonRetryable: true,
-    },
-  )
+      details: [{ code }],
+    })
+  })
 })
 
 test('what nobody foresaw is not tried for ever, and keeps its cause', async () => {
