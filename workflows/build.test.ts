@@ -4,7 +4,7 @@ import { ApplicationFailure } from '@temporalio/common'
 import { expect, test } from 'vitest'
 import type { RunFailure } from '../domain/failure.ts'
 import { recordHistory } from '../test/support/record-history.ts'
-import { untilCancelled, useTemporal } from '../test/support/world.ts'
+import { type Pace, untilCancelled, useTemporal } from '../test/support/world.ts'
 import {
   BUILD_WORKFLOW,
   type BuildActivities,
@@ -28,10 +28,11 @@ interface Story {
   asked?: () => void
   meanwhile?: (handle: { cancel(): Promise<unknown> }) => Promise<void>
   hostLostSeconds?: number
+  pace?: Pace
 }
 
 /** Every end that was recorded. */
-async function build({ host, asked, meanwhile, hostLostSeconds = 30 }: Story): Promise<BuildEnd[]> {
+async function build({ host, asked, meanwhile, hostLostSeconds = 30, pace }: Story): Promise<BuildEnd[]> {
   const buildId = randomUUID()
   const hostId = `host-${buildId}`
   const ends: BuildEnd[] = []
@@ -55,7 +56,7 @@ async function build({ host, asked, meanwhile, hostLostSeconds = 30 }: Story): P
     },
   }
   const workers = [
-    await temporal.worker(ORCHESTRATOR_QUEUE, records),
+    await temporal.worker(ORCHESTRATOR_QUEUE, records, pace),
     ...(host === null ? [] : [await temporal.worker(hostQueue(hostId), activities)]),
   ]
   const done = workers.map((worker) => worker.run())
@@ -126,6 +127,19 @@ test('a build fails when its host is lost', async () => {
   expect(await build({ host: null, hostLostSeconds: 1 })).toMatchObject([
     { kind: 'failed', failure: { code: 'host_unavailable', phase: 'setup' } },
   ])
+})
+
+test('a build that takes longer than it may fails, and is not begun again', async () => {
+  let attempts = 0
+  const ends = await build({
+    pace: 'hurried',
+    host: (_, signal) => {
+      attempts++
+      return untilCancelled(signal)
+    },
+  })
+  expect(ends).toMatchObject([{ kind: 'failed', failure: { code: 'timed_out', phase: 'setup' } }])
+  expect(attempts).toBe(1)
 })
 
 test('a build that is cancelled ends when its host has stopped', async () => {

@@ -216,3 +216,16 @@ test('a run that has worked for as long as it may ends FAILED, and says which li
   expect(terminal(world)).toMatchObject([{ state: 'FAILED', failure: { code: 'time_limit' } }])
   expect(world.log).toContain('stop')
 })
+
+test('a run that is not ready when the hour for that is over ends as ERROR, and keeps nothing', async () => {
+  const world = await inWorld({ pace: 'hurried', prepare: untilCancelled }, async ({ prompt, finished }) => {
+    await prompt({ id: 'm1' })
+    await finished()
+  })
+  expect(terminal(world)).toMatchObject([{ state: 'ERROR', failure: { code: 'timed_out', phase: 'workspace' } }])
+  expect(world.log.filter((line) => /^(claim|prepare|turn|dispose)/.test(line))).toEqual([
+    'claim',
+    'prepare',
+    'dispose everything',
+  ])
+})

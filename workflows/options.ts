@@ -47,11 +47,16 @@ const cancellationType = 'WAIT_CANCELLATION_COMPLETED'
 /** A host that does not take up its work within this time is lost. */
 const takenUpWithin = (seconds: number) => ({ scheduleToStartTimeout: `${seconds}s` }) as const
 
-/** Clone, set-up commands and the agent's start: an hour bounds all of them together. */
+/**
+ * Clone, set-up commands and the agent's start: an hour bounds all of them
+ * together, beside the wait for the host. Over all attempts, or a set-up that
+ * hangs would hold its host for a day.
+ */
 export const prepareOptions = (hostLostSeconds: number): ActivityOptions => ({
   ...takenUpWithin(hostLostSeconds),
   cancellationType,
   startToCloseTimeout: '60m',
+  scheduleToCloseTimeout: `${3_600 + hostLostSeconds}s`,
   heartbeatTimeout: HEARTBEAT,
   retry: { ...onSameHost, maximumAttempts: 20 },
 })

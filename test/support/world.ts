@@ -26,16 +26,19 @@ import {
 } from '../../workflows/contract.ts'
 import { recordHistory } from './record-history.ts'
 import { temporalBinary, timeSkippingServer } from './temporal.ts'
-import { testBundle } from './workflow-bundle.ts'
+import { hurriedBundle, testBundle } from './workflow-bundle.ts'
 
 let env: TestWorkflowEnvironment
 let bundle: WorkflowBundle
+
+/** How long activities may take; `hurried`: as many seconds as it would be hours. */
+export type Pace = 'usual' | 'hurried'
 
 /** A Temporal server for the tests of a file. */
 export function useTemporal(extraArgs: string[] = []): {
   client(): TestWorkflowEnvironment['client']
   /** On the queue of the orchestrator it has the workflows. */
-  worker(taskQueue: string, activities: object): Promise<Worker>
+  worker(taskQueue: string, activities: object, pace?: Pace): Promise<Worker>
 } {
   beforeAll(async () => {
     Runtime.install({ logger: new DefaultLogger('ERROR') })
@@ -52,13 +55,15 @@ export function useTemporal(extraArgs: string[] = []): {
   return { client: () => env.client, worker: createWorker }
 }
 
-const createWorker = (taskQueue: string, activities: object): Promise<Worker> =>
+const bundleFor = (pace: Pace = 'usual') => (pace === 'hurried' ? hurriedBundle() : bundle)
+
+const createWorker = async (taskQueue: string, activities: object, pace?: Pace): Promise<Worker> =>
   Worker.create({
     connection: env.nativeConnection,
     maxHeartbeatThrottleInterval: '100ms',
     taskQueue,
     activities,
-    ...(taskQueue === ORCHESTRATOR_QUEUE ? { workflowBundle: bundle } : {}),
+    ...(taskQueue === ORCHESTRATOR_QUEUE ? { workflowBundle: await bundleFor(pace) } : {}),
   })
 
 /** For the tests of a file, a Temporal server on which days pass at once while nothing is at work. */
@@ -109,7 +114,8 @@ export interface World {
 
 export interface Behaviour {
   plan?: Partial<ExecutionPlan> | ((execution: number) => Partial<ExecutionPlan>)
-  prepare?: () => Promise<void>
+  pace?: Pace
+  prepare?: (signal: AbortSignal) => Promise<void>
   turn?: (turn: TurnInput, signal: AbortSignal) => Promise<TurnOutcome>
   alreadyRead?: (id: string) => boolean
   /** Waited for before a message is marked as read. */
@@ -206,7 +212,7 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
   const host: HostActivities = {
     async prepare() {
       say('prepare')
-      await behaviour.prepare?.()
+      await attended(async (signal) => behaviour.prepare?.(signal))
       return { origin: 'fresh' }
     },
     async runTurn({ turn }) {
@@ -214,13 +220,8 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
       const again = turn.attempt === undefined ? '' : `, attempt ${turn.attempt}`
       const what = turn.kind === 'prompt' ? turn.messageId : `${turn.belated ? 'belated ' : ''}answer ${turn.optionId}`
       say(`turn ${what}${before}${again}`)
-      const context = Context.current()
-      const heartbeat = setInterval(() => context.heartbeat(), 100)
-      try {
-        return (await behaviour.turn?.(turn, context.cancellationSignal)) ?? { kind: 'ended', stopReason: 'end_turn' }
-      } finally {
-        clearInterval(heartbeat)
-      }
+      const outcome = await attended(async (signal) => behaviour.turn?.(turn, signal))
+      return outcome ?? { kind: 'ended', stopReason: 'end_turn' }
     },
     async checkpoint() {
       say('checkpoint')
@@ -256,7 +257,7 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
       Worker.create({
         ...common,
         taskQueue: ORCHESTRATOR_QUEUE,
-        workflowBundle: bundle,
+        workflowBundle: await bundleFor(behaviour.pace),
         activities: { ...orchestrator, ...forges },
         // The server that skips time never takes a workflow from a worker that has ended.
         ...(env.supportsTimeSkipping ? { maxCachedWorkflows: 0 } : {}),
@@ -327,6 +328,17 @@ export async function inWorld(behaviour: Behaviour, story: (world: World) => Pro
     await end()
   }
   return world
+}
+
+/** Work of an activity that hears when it is to stop. */
+async function attended<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const context = Context.current()
+  const heartbeat = setInterval(() => context.heartbeat(), 100)
+  try {
+    return await work(context.cancellationSignal)
+  } finally {
+    clearInterval(heartbeat)
+  }
 }
 
 export const terminal = (world: World) =>
