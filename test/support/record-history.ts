@@ -15,11 +15,7 @@ const directory = fileURLToPath(new URL('../replay/histories/', import.meta.url)
 export async function recordHistory(handle: WorkflowHandle, testName: string): Promise<void> {
   const version = process.env.RECORD_HISTORIES
   if (!version) return
-  const name = testName
-    .replace(/^.*> /, '')
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .slice(0, 80)
+  const name = historyName(testName.replace(/^.*> /, ''))
   await mkdir(directory, { recursive: true })
   const history: unknown = JSON.parse(historyToJSON(await handle.fetchHistory()))
   const json = JSON.stringify(history, withoutMachine)
@@ -28,6 +24,13 @@ export async function recordHistory(handle: WorkflowHandle, testName: string): P
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
   })
 }
+
+/** What follows the version in the name of a history's file. */
+export const historyName = (testName: string): string =>
+  testName
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 80)
 
 /** Which machine a history was recorded on is of no use to a replay. */
 function withoutMachine(key: string, value: unknown): unknown {
