@@ -115,6 +115,28 @@ test.concurrent('one that stays in trouble ends the run as ERROR, and one that i
   for (const server of [troubled, missing]) server.close()
 })
 
+test.concurrent('a registry that stays in trouble ends the run as ERROR, and the attempts are told', async () => {
+  let asked = 0
+  const registry = createServer((_, response) => {
+    asked += 1
+    response.writeHead(503).end()
+  }).listen(0, '127.0.0.1')
+  await once(registry, 'listening')
+  try {
+    const image = `127.0.0.1:${(registry.address() as AddressInfo).port}/app:1`
+    const runId = await stack.start({ prompt: 'x', config, environment: { image } })
+    const run = await stack.until(runId, 'ERROR')
+    expect(run.failure).toMatchObject({ code: 'registry_unavailable', phase: 'workspace', retryable: true })
+    expect(run.failure?.message).toContain(image)
+    expect(await attempts(runId)).toEqual([1, 2, 3].map((attempt) => [attempt, 4, 'registry_unavailable']))
+    expect(asked).toBeGreaterThanOrEqual(4)
+    expect(run.execution).toBe(1)
+    expect(await leftovers(runId)).toEqual([])
+  } finally {
+    registry.close()
+  }
+})
+
 test('a Docker daemon that is away for a while delays a run, and the attempts are told', async () => {
   await daemon.close()
   const runId = await start(repository.url)
