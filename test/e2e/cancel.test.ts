@@ -1,4 +1,5 @@
 // Cancels: of a run before its agent is there, and of one with all that it began. Of agents at work: steering.test.ts.
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -40,7 +41,8 @@ describe.each(hostKinds)('on the %s host', (host) => {
     expect(ends.map(({ event_type: type }) => type)).toEqual(['oz_run_cancelled'])
   }
 
-  test('a cancel reaches a repository that is being cloned', async () => {
+  /** Takes requests and answers none. */
+  async function silentServer() {
     const asked = Promise.withResolvers<void>()
     const left = Promise.withResolvers<void>()
     const server = createServer((request) => {
@@ -49,15 +51,46 @@ describe.each(hostKinds)('on the %s host', (host) => {
     })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
-    try {
-      const { port } = server.address() as AddressInfo
-      const runId = await start({ repos: [{ url: `http://127.0.0.1:${port}/slow.git` }] })
-      await asked.promise
-      await cancel(runId, left.promise)
-    } finally {
+    const { port } = server.address() as AddressInfo
+    const close = () => {
       server.closeAllConnections()
       server.close()
     }
+    return { address: `127.0.0.1:${port}`, asked: asked.promise, left: left.promise, close }
+  }
+
+  test('a cancel reaches a repository that is being cloned', async () => {
+    const server = await silentServer()
+    try {
+      const runId = await start({ repos: [{ url: `http://${server.address}/slow.git` }] })
+      await server.asked
+      await cancel(runId, server.left)
+    } finally {
+      server.close()
+    }
+  })
+
+  test.runIf(host === 'docker')('a cancel waits for no registry that an image is fetched from', async () => {
+    const registry = await silentServer()
+    try {
+      const runId = await start({ image: `${registry.address}/slow:1`, repos: [] })
+      await registry.asked
+      // When the daemon hangs up is its own affair.
+      await cancel(runId)
+    } finally {
+      registry.close()
+    }
+  })
+
+  test('a cancel reaches a run that waits for an answer', async () => {
+    const runId = await stack.start({
+      prompt: script(randomUUID(), [{ text: 'May I?', shell: 'echo hello' }, { text: 'Done.' }]),
+      config: { harness: { type: 'codex' }, permission_policy: 'ask', worker_host: poolOf[host] },
+    })
+    await stack.until(runId, 'BLOCKED')
+    expect(await leftovers(runId)).not.toEqual([])
+    await cancel(runId)
+    expect((await stack.item(runId)).questions).toEqual([])
   })
 
   test('a cancel reaches a set-up command and all it started', async () => {
