@@ -16,7 +16,7 @@ let slow: string
 
 beforeAll(async () => {
   repository = await sampleRepository()
-  both = await startBothHosts({ AMBIENT_TRANSCRIPT_MB: '2' })
+  both = await startBothHosts({ AMBIENT_TRANSCRIPT_MB: '2', AMBIENT_QUESTION_MINUTES: '0.02' })
   stack = both.stack
   // Its end is a minute away: the other tests need not wait for it. On one host, for it is the workflow's own affair.
   const command = ['sh', '-c', 'setsid sleep 987 & sleep 987']
@@ -101,6 +101,44 @@ describe.each(hostKinds)('on the %s host', (host) => {
     await stack.call('POST', `/api/v1/agent/runs/${runId}/followups`, { message: 'sleep 7; rm large' })
     await stack.until(runId, 'SUCCEEDED', { execution: 2 })
   })
+})
+
+test('a question that waits for too long gives its sandbox up, and the answer is told in another one, whatever dies meanwhile', async () => {
+  const shell = 'echo touched >> touched.txt'
+  const runs = await Promise.all(
+    hostKinds.map(async (host) => {
+      const id = randomUUID()
+      const said = script(id, [{ text: 'May I?', shell }, { text: 'As I said.', shell }, { text: 'Thank you.' }])
+      const config = { harness: { type: 'codex' }, permission_policy: 'ask', worker_host: poolOf[host] }
+      const runId = await start(config, said)
+      await stack.until(runId, 'BLOCKED')
+      await expect.poll(() => leftovers(runId), { message: host }).toEqual([])
+      return { host, id, runId }
+    }),
+  )
+  const parts = ['host', 'worker', 'server', 'gateway', 'postgres', 'temporal'] as const
+  await Promise.all(parts.map((part) => both.kill(part)))
+
+  for (const { host, id, runId } of runs) {
+    expect(await stack.item(runId), host).toMatchObject({ state: 'BLOCKED', execution: 1, is_sandbox_running: false })
+    const answer = await stack.call('POST', `/api/v1/agent/runs/${runId}/answers`, { option_id: 'allow' })
+    expect(answer.status, host).toBe(200)
+    expect((await stack.until(runId, 'SUCCEEDED')).execution, host).toBe(2)
+    expect(stack.model.steps(id), host).toEqual([0, 1, 2])
+    const told = await stack.model.waitForRequest(({ scriptId, step }) => scriptId === id && step === 1)
+    const { conversation } = told.request
+    expect(conversation.at(-1), host).toMatchObject({
+      role: 'user',
+      text: expect.stringContaining(`You had asked: ${shell}\n\nThe answer is: Yes, proceed`),
+    })
+    expect(JSON.stringify(conversation), host).not.toMatch(/reject|denied|declined/i)
+    // Asked again, it is answered by that.
+    const questions = (await stack.events(runId)).filter(({ kind }) => kind === 'question')
+    expect(questions, host).toHaveLength(1)
+    const { body: diff } = await stack.call<string>('GET', `/api/v1/agent/runs/${runId}/diff`)
+    expect(diff.match(/^\+touched$/gm), host).toHaveLength(1)
+    expect(await leftovers(runId), host).toEqual([])
+  }
 })
 
 test('a turn that takes longer than its run allows is ended', async () => {
