@@ -56,6 +56,9 @@ const PreparedStart = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('given_up'), remains: z.boolean().default(false) }),
 ])
 
+/** What people were told that a workspace is without. */
+const Warning = z.object({ code: z.string(), message: z.string(), property: z.string().optional() })
+
 /** What a host remembers of a run between activities. */
 export const RunState = z.object({
   workspaceReady: z.boolean(),
@@ -85,6 +88,8 @@ export const RunState = z.object({
   cloned: z.record(z.string(), z.string()).default({}),
   /** What HEAD stood for then, where that was a branch. */
   branches: z.record(z.string(), z.string()).default({}),
+  /** Of what was warned while its workspace was made: by itself, or by the build that it begins from. */
+  warned: z.array(Warning).default([]),
   /** How far the run is with its start from a prepared environment; null where it has set itself up. */
   prepared: PreparedStart.nullable().default(null),
   /** The sandbox whose programs reach the git broker, by its generation. */
@@ -120,6 +125,7 @@ const FRESH: RunState = {
   execution: 0,
   cloned: {},
   branches: {},
+  warned: [],
   prepared: null,
   gitIn: 0,
   restoring: false,

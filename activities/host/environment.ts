@@ -20,6 +20,7 @@ import type { Owner } from '../../environments/run-directory.ts'
 import type { RunState } from './deps.ts'
 import type { Execution } from './execution.ts'
 import { gitAccessOf } from './git-broker.ts'
+import { withWarnings } from './warnings.ts'
 
 /** What the run works in, once it is chosen: before that, and where there is no devcontainer.json, what was asked for. */
 export const environmentOf = (execution: Pick<Execution, 'deps' | 'order' | 'state'>): EffectiveEnvironment =>
@@ -51,8 +52,9 @@ export async function chooseEnvironment(execution: Execution): Promise<void> {
       ({ file }) => file !== null,
       (error: unknown) => error instanceof RunFailureError || Promise.reject(error),
     )
-    if (isThere) await tell(execution, [{ property: null, message: DIRECT }])
-    await state.set({ devcontainer: { choice: noDevcontainer, user: null } })
+    const warnings = isThere ? [warningOf({ property: null, message: DIRECT })] : []
+    await tell(execution, warnings)
+    await state.set({ devcontainer: { choice: noDevcontainer, user: null }, ...withWarnings(execution, warnings) })
     return
   }
   const { notes, ...written } = await readDevcontainer(order.environment, workspace)
@@ -61,8 +63,12 @@ export async function chooseEnvironment(execution: Execution): Promise<void> {
   if (refusal !== null) {
     notes.push({ property: 'remoteUser', message: `The run does not work as ${written.user}: ${refusal}.` })
   }
-  await tell(execution, notes)
-  await state.set({ devcontainer: { ...chosen, user: refusal === null ? chosen.user : null } })
+  const warnings = notes.map(warningOf)
+  await tell(execution, warnings)
+  await state.set({
+    devcontainer: { ...chosen, user: refusal === null ? chosen.user : null },
+    ...withWarnings(execution, warnings),
+  })
 }
 
 const DIRECT =
@@ -83,14 +89,15 @@ async function withImage(
   return { choice: withImageVariables(choice, await images.variables(image, signal)), user }
 }
 
-async function tell(
-  { transcript, ref }: Execution,
-  notes: readonly { property: string | null; message: string }[],
-): Promise<void> {
+const warningOf = ({ property, message }: { property: string | null; message: string }) => ({
+  code: 'devcontainer',
+  message,
+  ...(property === null ? {} : { property }),
+})
+
+async function tell({ transcript, ref }: Execution, warnings: RunState['warned']): Promise<void> {
   const said = transcript.notes(`devcontainer-${ref.execution}`)
-  for (const { property, message } of notes) {
-    await said.add('warning', { code: 'devcontainer', message, ...(property === null ? {} : { property }) })
-  }
+  for (const warning of warnings) await said.add('warning', warning)
 }
 
 async function buildImage(

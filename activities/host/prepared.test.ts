@@ -174,6 +174,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     { id = randomUUID() as string, wait = false, order = {} as Partial<ExecutionOrder> } = {},
   ) {
     used.push(id)
+    const stored = new Set<string>()
     const made: Execution = {
       deps,
       ref: { runId: id, execution: 1 },
@@ -190,11 +191,16 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       transcript: {
         storedLine: async () => 0,
         record: async () => {},
-        notes: () => ({
-          async add(_event, data) {
-            told.push(String(data.text ?? data.message))
-          },
-        }),
+        notes(journal) {
+          let line = 0
+          return {
+            async add(_kind, data) {
+              line += 1
+              if (!stored.has(`${journal} ${line}`)) told.push(String(data.text ?? data.message))
+              stored.add(`${journal} ${line}`)
+            },
+          }
+        },
       },
       signals: { interrupt: never, detach: never },
       stop: never,
@@ -366,6 +372,44 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(existsSync(inRun(made, 'layers'))).toBe(false)
     expect(await inside(made, 'git rev-parse HEAD')).toEqual([target])
     expect(existsSync(inRun(made, 'workspace/of-container'))).toBe(kind === 'docker')
+  })
+
+  test('of what a build was warned, each run that starts from it is told once, however often either is tried', async () => {
+    await writeFile(join(repository.path, '.gitmodules'), '[submodule "gone"]\n\tpath = gone\n\turl = /no/such/place\n')
+    await repository.git('update-index', '--add', '--cacheinfo', `160000,${'1'.repeat(40)},gone`)
+    await mkdir(join(repository.path, 'gone'))
+    await writeFile(join(repository.path, '.devcontainer.json'), '{"mounts": ["source=a,target=/a"]}')
+    await commit('Third')
+    const { build_id: id } = newBuild()
+    const signals = { interrupt: never, detach: never }
+    const dying = { ...deps, host: { ...host, open: () => Promise.reject('dead') } }
+    await expect(buildEnvironment(dying, id, signals, turns)).rejects.toBe('dead')
+    await buildEnvironment(deps, id, signals, turns)
+    const warnings = [
+      expect.stringMatching(/^The submodule gone is left out/),
+      expect.stringMatching(kind === 'docker' ? /mounts/ : /^A devcontainer\.json has no effect/),
+    ]
+
+    const made = await execution()
+    const { set } = made.state
+    made.state.set = (change) => (change.prepared?.kind === 'done' ? Promise.reject('dead') : set(change))
+    await expect(prepare(made)).rejects.toBe('dead')
+    await prepare({ ...made, state: openRunState(deps.runsDirectory, made.ref.runId) })
+    expect(told).toEqual([expect.stringMatching(/^Started from/), ...warnings])
+
+    told = []
+    await writeFile(join(repository.path, 'README.md'), '# Changed\n')
+    await commit('Fourth')
+    await started()
+    expect(told).toEqual([expect.stringContaining('1 new commit in project'), ...warnings])
+
+    // As former versions have left it.
+    told = []
+    const file = join(directory, 'snapshots', id, 'meta.json')
+    const { record, ...meta } = JSON.parse(await readFile(file, 'utf8'))
+    await writeFile(file, JSON.stringify({ ...meta, record: { ...record, warned: undefined } }))
+    await started()
+    expect(told).toEqual([expect.stringContaining('1 new commit in project')])
   })
 
   if (kind === 'docker') {

@@ -52,8 +52,15 @@ export async function beginPrepared(
     await ask(execution, prepared.environment_id)
     return null
   }
-  const { cloned, branches, devcontainer } = RunState.parse(snapshot.record)
-  return { cloned, branches, devcontainer, setupDone: true, prepared: { kind: 'begun', snapshot: snapshot.id, at } }
+  const { cloned, branches, devcontainer, warned } = RunState.parse(snapshot.record)
+  return {
+    cloned,
+    branches,
+    devcontainer,
+    warned,
+    setupDone: true,
+    prepared: { kind: 'begun', snapshot: snapshot.id, at },
+  }
 }
 
 /** What follows from files of the repositories, and is part of what a set-up is made of. */
@@ -172,6 +179,7 @@ export async function findNews(execution: Execution): Promise<boolean> {
     await adoptBaseline(snapshot, state.paths)
     await writeStart(state.paths, snapshot.start)
   }
+  if (moves.length === 0) await tellWarnings(execution)
   await state.set({
     prepared: moves.length === 0 ? { kind: 'done', snapshot: snapshot.id } : { ...prepared, kind: 'behind', moves },
     cloned: { ...cloned, ...Object.fromEntries(moves.map(({ path, to }) => [path, to])) },
@@ -227,6 +235,7 @@ export async function catchUp(execution: Execution, sandbox: Sandbox): Promise<b
         `It is set up again, for what the set-up had changed in ${where} has changed there too.`,
       )
     }
+    await tellWarnings(execution)
     await state.set({
       prepared: { kind: 'done', snapshot: prepared.snapshot },
       ...(lost.length > 0 ? { setupDone: false } : {}),
@@ -254,6 +263,7 @@ export async function startOver({ deps, ref, state }: Execution): Promise<void> 
     workspaceReady: false,
     setupDone: false,
     devcontainer: null,
+    warned: [],
     prepared: { kind: 'given_up', remains: true },
   })
 }
@@ -282,6 +292,12 @@ const warnCold = (execution: Execution, reason: string) =>
     code: 'environment_not_prepared',
     message: `The run is set up from the start, for ${reason}`,
   })
+
+/** Of what its build was warned. A start that is given up after all is warned by its own clones. */
+async function tellWarnings(execution: Execution): Promise<void> {
+  const notes = notesOf(execution, 'warned')
+  for (const warning of execution.state.get().warned) await notes.add('warning', warning)
+}
 
 const listed = (names: readonly string[]) =>
   names.length > 3 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ')

@@ -14,6 +14,7 @@ import { gitAccessOf } from './git-broker.ts'
 import { handOverLate } from './late.ts'
 import { beginPrepared, clearBegun } from './prepared.ts'
 import { fetchCheckpoint, restoreState } from './restore.ts'
+import { withWarnings } from './warnings.ts'
 
 /** What git says of every clone, however small; long transfers show in the lines that are left. */
 const SMALL_TALK = /^(Cloning into|done\.|remote: (Enumerating|Counting|Compressing|Total)|Resolving deltas)/
@@ -88,12 +89,13 @@ async function clone(execution: Execution, at: Record<string, string>): Promise<
   // By its execution: a later one may have to make the workspace again.
   const notes = transcript.notes(`workspace-${ref.execution}`)
   let told = Promise.resolve()
+  let noted = Promise.resolve()
   const tell = (kind: EventKind, data: Record<string, unknown>) => {
     told = told.then(() => notes.add(kind, data))
     told.catch(() => {}) // Heard below, which may be minutes later.
   }
   try {
-    return await cloneRepositories({
+    const repositories = await cloneRepositories({
       repositories: order.environment.repos,
       at,
       paths: state.paths,
@@ -104,8 +106,15 @@ async function clone(execution: Execution, at: Record<string, string>): Promise<
       onProgress: (text) => {
         if (!SMALL_TALK.test(text)) tell('setup', { step: 'clone', stream: 'stderr', text })
       },
-      onWarning: (warning) => tell('warning', { ...warning }),
+      onWarning(warning) {
+        tell('warning', { ...warning })
+        // Now: an attempt that goes on with this clone does not hear of it.
+        noted = state.set(withWarnings(execution, [warning]))
+        noted.catch(() => {}) // Heard below.
+      },
     })
+    await noted
+    return repositories
   } finally {
     // What was said before a failure belongs to the transcript too; that it could not be stored is not the failure.
     await told.catch(() => {})
