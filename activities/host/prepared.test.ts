@@ -434,6 +434,110 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(claimsAnswered).toBe(0)
   })
 
+  const beCommitless = async () => {
+    for (const branch of ['main', 'other']) await repository.git('update-ref', '-d', `refs/heads/${branch}`)
+  }
+  const merge = async () => {
+    await repository.git('checkout', '--quiet', '-B', 'side', 'HEAD~1')
+    await commit('Beside')
+    await repository.git('checkout', '--quiet', 'main')
+    await repository.git('merge', '--quiet', '--no-ff', '--message', 'Merged', 'side')
+  }
+  const forget = async () => {
+    await repository.git('commit', '--quiet', '--amend', '--message', 'Rewritten')
+    await rm(deps.git.mirrors ?? '', { recursive: true })
+  }
+  test.each<{
+    when: string
+    reason: string | RegExp
+    first?: () => Promise<void>
+    push: () => Promise<unknown>
+    depth?: number
+  }>([
+    {
+      when: 'a merge came to a shallow clone',
+      reason: 'what is new in project needs more of its history than was cloned',
+      depth: 1,
+      push: merge,
+    },
+    {
+      when: 'large files have come',
+      reason: 'project has large files, which only a clone brings',
+      async push() {
+        await writeFile(join(repository.path, '.gitattributes'), '*.bin filter=lfs\n')
+        await commit('Third')
+      },
+    },
+    {
+      when: 'a submodule has changed',
+      reason: 'a submodule of project has changed',
+      async push() {
+        await repository.git('update-index', '--add', '--cacheinfo', `160000,${'1'.repeat(40)},part`)
+        await repository.git('commit', '--quiet', '--message', 'Third')
+      },
+    },
+    {
+      when: 'the first commit has come',
+      reason: 'project had no commit',
+      first: beCommitless,
+      push: () => commit('Third'),
+    },
+    {
+      when: 'the commit of then has gone',
+      reason: /the commit [0-9a-f]{12} of project is gone/,
+      push: forget,
+    },
+    {
+      when: 'mirrors were turned off',
+      reason: 'this host keeps no mirrors of repositories',
+      async push() {
+        deps.git = { ...deps.git, mirrors: null }
+        await commit('Third')
+      },
+    },
+  ])('where $when since the build, a run sets itself up and says so', async ({ reason, first, push, depth }) => {
+    await first?.()
+    const change = { repos: [{ url: repository.url, path: 'project', ...(depth === undefined ? {} : { depth }) }] }
+    await built({ environment: environment(change) })
+    await push()
+    const made = await started(change)
+    expect(told[0]).toMatch(/^Set up from the start: /)
+    expect(told[0]).toMatch(reason)
+    expect(asked).toEqual(['missing'])
+    expect(await setUps(made)).toBe(1)
+    expect(await inside(made, 'git rev-parse HEAD; cat built')).toEqual([
+      await repository.git('rev-parse', 'HEAD'),
+      'built',
+    ])
+  })
+
+  test('of several repositories each is brought to what it is now, also one without all of its history', async () => {
+    const other = await sampleRepository()
+    try {
+      const change = {
+        repos: [
+          { url: repository.url, path: 'project' },
+          { url: other.url, path: 'shallow', depth: 1 },
+        ],
+        setup_commands: [`cd project; ${SETUP}`],
+      }
+      await built({ environment: environment(change) })
+      const target = await commit('Third')
+      await other.git('commit', '--quiet', '--allow-empty', '--message', 'Second')
+      const made = await started(change)
+      expect(told).toEqual([expect.stringMatching(/1 new commit in project, 1 new commit in shallow\.$/)])
+      expect(await setUps(made)).toBe(1)
+      expect(await inside(made, 'git rev-parse HEAD; cd ../shallow; git log --format=%s; git status --short')).toEqual([
+        target,
+        'Second',
+        'First',
+      ])
+      expect(made.state.get().cloned.shallow).toBe(await other.git('rev-parse', 'HEAD'))
+    } finally {
+      await other.remove()
+    }
+  })
+
   test('setup_inputs says what the set-up depends on', async () => {
     const change = { setup_inputs: ['docs/**'] }
     await built({ environment: environment(change) })
