@@ -646,15 +646,23 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     const finish = async (end: (order: BuildOrder) => Promise<void>) => {
       const waiting = started({}, { wait: true })
       waiting.catch(() => {}) // Looked at by the caller.
-      await expect.poll(() => told).toContain('Waiting for the environment to be built.')
+      await expect.poll(() => told).not.toEqual([])
       const [order] = builds.values()
+      expect(told).toEqual([
+        `Waiting for the environment to be built (build ${order?.build_id}). Its log: \`ambient environments log e ${order?.build_id}\``,
+      ])
       if (order !== undefined) await end(order)
       return waiting
     }
-    const failure = { code: 'setup_command_failed', message: 'No.', exitCode: 7, logTail: 'why' }
+    const failure = { code: 'setup_command_failed', message: 'No.', exitCode: 7, logTail: 'why', nextStep: 'Mend it.' }
     const failed = finish(async (order) => void Object.assign(order, { state: 'FAILED', failure }))
     await expect(failed).rejects.toMatchObject({
-      failure: { code: 'setup_command_failed', exitCode: 7, logTail: 'why' },
+      failure: {
+        ...failure,
+        nextStep: expect.stringMatching(
+          /^Mend it\. The log of the build: `ambient environments log e [0-9a-f-]{36}` \(GET /,
+        ),
+      },
     })
     builds.clear()
     told = []

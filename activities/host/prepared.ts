@@ -98,7 +98,12 @@ async function buildMissing(
         await tellCold(execution, 'what was built is not for this run: its environment has changed since')
       return found
     }
-    if (state === 'FAILED' && wait) throw new RunFailureError(failureOf(failure))
+    if (state === 'FAILED' && wait) {
+      const failed = failureOf(failure)
+      const log = `The log of the build: ${logOf(environmentId, buildId)} (GET /agent/environments/${environmentId}/builds/${buildId}/log).`
+      const nextStep = failed.nextStep === undefined ? log : `${failed.nextStep} ${log}`
+      throw new RunFailureError({ ...failed, nextStep })
+    }
     if (state === 'FAILED' || state === 'CANCELLED') {
       const { message } = failureOf(failure)
       await warnCold(execution, state === 'FAILED' ? `its build failed: ${message}` : 'its build was cancelled')
@@ -108,7 +113,10 @@ async function buildMissing(
       await tellCold(execution, 'nothing was built ahead of it on this host yet; it is being built for later runs')
       return null
     }
-    if (!told) await tell(execution, 'waits', 'Waiting for the environment to be built.')
+    if (!told) {
+      const log = logOf(environmentId, buildId)
+      await tell(execution, 'waits', `Waiting for the environment to be built (build ${buildId}). Its log: ${log}`)
+    }
     await sleep(ASK_MS, undefined, { signal: stop })
   }
 }
@@ -123,6 +131,9 @@ async function ask({ deps, ref, stop }: Execution, environmentId: string): Promi
     return null
   }
 }
+
+/** What people type to read it. */
+const logOf = (environmentId: string, buildId: string) => `\`ambient environments log ${environmentId} ${buildId}\``
 
 /** As the build has it, if it says it in our words. */
 function failureOf(failure: Record<string, unknown> | null): RunFailure {
