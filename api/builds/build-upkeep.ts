@@ -9,7 +9,7 @@ import { regularly } from '../regularly.ts'
 import type { BuildStarter } from './build-starter.ts'
 
 /** How often it is asked what has become old. In milliseconds. */
-const AGE_MS = 60_000
+const AGE_MS = 20_000
 /** How often it is asked whether builds that go on have a workflow. In milliseconds. */
 const QUIET_MS = 20_000
 /** Most that are asked for at a time; the next round goes on after them. */

@@ -1,6 +1,9 @@
 // What one run may take, by the server's word or its own; at the limit nothing is lost that was there.
 import { randomUUID } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { BuildItem, EnvironmentItem } from '../../domain/environment.ts'
 import { type BothHosts, hostKinds, poolOf, startBothHosts } from '../support/both-hosts.ts'
 import { leftovers } from '../support/leftovers.ts'
 import { script } from '../support/model-server.ts'
@@ -13,11 +16,15 @@ let both: BothHosts
 let stack: Stack
 let repository: SampleRepository
 let slow: string
+let renewed: Promise<BuildItem[]>
 
 beforeAll(async () => {
   repository = await sampleRepository()
-  both = await startBothHosts({ AMBIENT_TRANSCRIPT_MB: '2', AMBIENT_QUESTION_MINUTES: '0.02' })
+  const settings = { AMBIENT_TRANSCRIPT_MB: '2', AMBIENT_QUESTION_MINUTES: '0.02', AMBIENT_PUSH_CHECK_MINUTES: '0.02' }
+  both = await startBothHosts(settings)
   stack = both.stack
+  renewed = Promise.all([renewedBuild('age', { rebuild_hours: 0.001 }), renewedBuild('push', { rebuild_hours: 0 })])
+  renewed.catch(() => {}) // Heard in its test.
   // Its end is a minute away: the other tests need not wait for it. On one host, for it is the workflow's own affair.
   const command = ['sh', '-c', 'setsid sleep 987 & sleep 987']
   slow = await start({ harness: { type: 'command', command }, max_turn_minutes: 1, worker_host: poolOf.direct })
@@ -139,6 +146,44 @@ test('a question that waits for too long gives its sandbox up, and the answer is
     expect(diff.match(/^\+touched$/gm), host).toHaveLength(1)
     expect(await leftovers(runId), host).toEqual([])
   }
+})
+
+/** The build that follows by itself on the one of a new environment, which a run has used. */
+async function renewedBuild(reason: BuildItem['reason'], fields: object): Promise<BuildItem> {
+  const { url, path, git, remove } = await sampleRepository()
+  try {
+    const environments = '/api/v1/agent/environments'
+    const body = { name: reason, repos: [{ url }], setup_commands: ['true'], setup_inputs: ['*.lock'], ...fields }
+    const { body: made } = await stack.call<EnvironmentItem>('POST', environments, body)
+    const ready = async (wanted: (build: BuildItem) => boolean) => {
+      const { builds } = (await stack.call<EnvironmentItem>('GET', `${environments}/${made.uid}`)).body
+      return builds.find((build) => build.state === 'READY' && wanted(build)) ?? null
+    }
+    await expect.poll(() => ready(() => true), { timeout: 60_000 }).not.toBeNull()
+    const config = {
+      harness: { type: 'command', command: ['true'] },
+      worker_host: poolOf.docker,
+      environment_id: made.uid,
+    }
+    await stack.until(await stack.start({ prompt: 'x', config: { ...config, idle_timeout_minutes: 0 } }), 'SUCCEEDED')
+    if (reason === 'push') {
+      await writeFile(join(path, 'all.lock'), 'new')
+      await git('add', '.')
+      await git('commit', '--quiet', '--message', 'Other packages')
+    }
+    await expect.poll(() => ready((build) => build.reason === reason), { timeout: 150_000 }).not.toBeNull()
+    return (await ready((build) => build.reason === reason)) as BuildItem
+  } finally {
+    await remove()
+  }
+}
+
+test('an environment that is used is built again by itself: when it is old, and when what its set-up depends on is pushed', async () => {
+  const builds = await renewed
+  expect(builds.map(({ reason, state }) => [reason, state])).toEqual([
+    ['age', 'READY'],
+    ['push', 'READY'],
+  ])
 })
 
 test('a turn that takes longer than its run allows is ended', async () => {
