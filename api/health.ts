@@ -63,7 +63,7 @@ async function checkTemporal({ client, listener }: ApiDeps): Promise<{ temporal:
   }
 }
 
-/** A worker that hangs, or that was stopped, still counts as polling. One of a version that says nothing is taken at Temporal's word. */
+/** A worker that hangs, or that was stopped, still counts as polling. */
 function checkWord(listener: EventListener): Check {
   const ago = listener.workerHeardAgo()
   if (ago === null || ago <= PRESENCE_MS) return 'ok'

@@ -11,7 +11,7 @@ export const EVENTS_CHANNEL = 'ambient_events'
 export interface EventListener {
   /** Calls back when the run may have new events. Returns what ends it. */
   subscribe(runId: string, onEvents: () => void): () => void
-  /** Milliseconds since a worker last said that it lives; null when none has since this listens. */
+  /** Milliseconds since a worker last said that it lives, or may have said so unheard; null before this listens. */
   workerHeardAgo(): number | null
   close(): Promise<void>
 }
@@ -69,7 +69,7 @@ export function createEventListener({ url, onMail, onWebhook, onSlot, onError }:
       if (onSlot) await next.query(`listen ${SLOTS_CHANNEL}`)
       attempts = 0
       // What was said while nobody listened counts as heard.
-      if (heardAt !== null) heardAt = performance.now()
+      heardAt = performance.now()
       callAll()
     } catch (error) {
       onError?.(error instanceof Error ? error : new Error(String(error)))
