@@ -288,15 +288,13 @@ describe('contained', () => {
     expect(performance.now() - before).toBeLessThan(20_000)
   })
 
-  test('a program that stops all others, the host’s too: at a cancel, and at the end, when the work is still brought home', async () => {
+  test('a program that stops all others, the host’s too, at a cancel', async () => {
     const runId = runs['stopper that stays']
     await stack.untilEvent(runId, ({ kind }) => kind === 'output')
     const before = performance.now()
     await stack.call('POST', `/api/v1/agent/runs/${runId}/cancel`)
     await ended('stopper that stays', 'CANCELLED')
     expect(performance.now() - before).toBeLessThan(20_000)
-    await ended('stopper that ends', 'SUCCEEDED')
-    expect(await diffOf(runs['stopper that ends'])).toContain('+work')
   })
 
   test('a look around: no socket of the daemon, no other run, none of our ports, no model without a credential that is good', async () => {
@@ -331,6 +329,12 @@ describe('contained', () => {
     const name = 'repository that is a link'
     await ended(name, 'SUCCEEDED')
     expect(await diffOf(runs[name])).not.toContain('the secret of this machine')
+  })
+
+  // Last of these: half a minute passes until the host gives up a sandbox in which nothing starts.
+  test('a program that stops all others, the host’s too, at the end of its run, whose work is brought home all the same', async () => {
+    await ended('stopper that ends', 'SUCCEEDED')
+    expect(await diffOf(runs['stopper that ends'])).toContain('+work')
   })
 })
 
