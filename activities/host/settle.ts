@@ -61,10 +61,10 @@ async function unlessHopeless({ deps, ref, stop }: Execution, work: () => Promis
   try {
     await work()
   } catch (error) {
+    if (stop.aborted || error instanceof FencedError) throw error
     // What the agent has left running may be what stands in the way: the next attempt has a sandbox of its own.
-    if (!stop.aborted && !(error instanceof FencedError)) await deps.host.stop(ref.runId)
-    const isLast = Context.current().info.attempt >= COLLECT_ATTEMPTS
-    if (!isLast || stop.aborted || error instanceof FencedError) throw error
+    await deps.host.stop(ref.runId)
+    if (Context.current().info.attempt < COLLECT_ATTEMPTS) throw error
     deps.log.error({ run: ref.runId, err: error }, 'what the run has done could not be stored; its workspace is kept')
   }
 }

@@ -1,8 +1,7 @@
 // Which containers a host has, and their end.
-import { setTimeout as sleep } from 'node:timers/promises'
 import type Docker from 'dockerode'
 import { labels, NAME_START } from './container.ts'
-import { killProcesses } from './container-processes.ts'
+import { type Killer, orKill } from './container-processes.ts'
 import { ask, statusOf } from './daemon.ts'
 
 /** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. In seconds, as the daemon counts. */
@@ -25,19 +24,13 @@ export function containersOf({ docker, runsDirectory }: Holder, runId?: string):
 }
 
 /** Stops and removes the run's containers, with the volumes that their images made for them. Politely first: agents save their state when they are asked to end. */
-export async function endContainers(holder: Holder & { image: string }, runId: string): Promise<string[]> {
+export async function endContainers(holder: Holder & Killer, runId: string): Promise<string[]> {
   const containers = (await containersOf(holder, runId)).map(({ Id }) => holder.docker.getContainer(Id))
   await Promise.all(
     containers.map(async (container) => {
       // 304: it had ended. 404: it is gone.
       const stopped = unless([304, 404], () => container.stop({ t: GRACE_S }))
-      stopped.catch(() => {}) // Heard below.
-      const late = new AbortController()
-      const isLate = sleep(KEPT_FROM_IT_MS, true, { signal: late.signal }).catch(() => false)
-      if (await Promise.race([stopped.then(() => false), isLate])) {
-        await killProcesses(holder.docker, container.id, holder.image)
-      }
-      late.abort()
+      await orKill(holder, container.id, stopped, KEPT_FROM_IT_MS)
       await stopped
       // 409: another caller is removing it.
       await unless([404, 409], () => container.remove({ force: true, v: true }))

@@ -4,9 +4,7 @@ import { readdir } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import type Docker from 'dockerode'
-import { ask } from './daemon.ts'
-import { FrameReader, STDERR, STDOUT } from './frames.ts'
-import { ensureImage } from './image.ts'
+import { runHelper } from './helper-container.ts'
 
 export interface Iptables {
   /** How often it may be asked without a thought: in this process, or by a container that is made for it. */
@@ -51,43 +49,19 @@ function byContainer(docker: Docker, image: string): Iptables {
   }
 }
 
-async function inContainer(docker: Docker, image: string, script: string, rules: string): Promise<string> {
-  await ensureImage(docker, image)
-  const container = await ask('claim', () =>
-    docker.createContainer({
-      Image: image,
-      Labels: { 'ambient.helper': 'iptables' },
-      Entrypoint: ['/bin/sh', '-c', script],
-      Cmd: [],
-      Healthcheck: { Test: ['NONE'] },
-      User: '0:0',
-      WorkingDir: '/',
-      Env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin', `AMBIENT_RULES=${rules}`],
-      HostConfig: {
-        NetworkMode: 'host',
-        CapDrop: ['ALL'],
-        CapAdd: ['NET_ADMIN', 'NET_RAW', 'SYS_CHROOT'],
-        SecurityOpt: ['no-new-privileges'],
-        ReadonlyRootfs: true,
-        Memory: 256 * 1024 * 1024,
-        PidsLimit: 32,
-        LogConfig: { Type: 'json-file', Config: {} },
-        Mounts: [{ Type: 'bind', Source: '/', Target: '/machine', ReadOnly: true }],
-      },
-    }),
-  )
-  try {
-    await ask('claim', () => container.start())
-    const { StatusCode: code } = (await ask('claim', () => container.wait())) as { StatusCode: number }
-    const log = await ask('claim', () => container.logs({ follow: false, stdout: true, stderr: true }))
-    const said = (stream: typeof STDOUT | typeof STDERR) =>
-      Buffer.concat(new FrameReader(stream).push(log)).toString('utf8')
-    if (code !== 0) throw new Error(said(STDERR).trim() || `ended with ${code}`)
-    return said(STDOUT)
-  } finally {
-    await container.remove({ force: true, v: true }).catch(() => {}) // It is gone, or the daemon is.
-  }
-}
+const inContainer = (docker: Docker, image: string, script: string, rules: string): Promise<string> =>
+  runHelper(docker, image, {
+    name: 'iptables',
+    phase: 'claim',
+    script,
+    env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin', `AMBIENT_RULES=${rules}`],
+    host: {
+      NetworkMode: 'host',
+      CapAdd: ['NET_ADMIN', 'NET_RAW', 'SYS_CHROOT'],
+      Memory: 256 * 1024 * 1024,
+      Mounts: [{ Type: 'bind', Source: '/', Target: '/machine', ReadOnly: true }],
+    },
+  })
 
 /**
  * A way to the packet filter that has the bridge. @throws when there is none,

@@ -3,7 +3,6 @@
 import { randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type Docker from 'dockerode'
 import { logTail, RunFailureError } from '../../domain/failure.ts'
 import type { Journal, ProcessExit } from '../../domain/journal.ts'
@@ -23,7 +22,7 @@ import {
 import { openDirectory } from '../no-links.ts'
 import type { Owner, RunPaths } from '../run-directory.ts'
 import { inside } from './container.ts'
-import { killProcesses } from './container-processes.ts'
+import { type Killer, orKill } from './container-processes.ts'
 import { ask, askFor, messageOf, statusOf } from './daemon.ts'
 import type { FirstLine } from './first-line.ts'
 
@@ -51,7 +50,7 @@ interface JobPlace {
  * gate.ts), so a predecessor that died between asking and starting does no harm.
  */
 export async function startJob(
-  { docker, image }: { docker: Docker; image: string },
+  killer: Killer,
   { container, paths, owner, line }: JobPlace,
   spec: JobSpec,
 ): Promise<Journal> {
@@ -60,15 +59,8 @@ export async function startJob(
   if (isNew) {
     createJobDirectory(job, spec.stdin ?? '', owner)
     if (line === undefined || !(await startedBy(line, spec))) {
-      const late = new AbortController()
-      const executed = execute(container, job, spec)
-      executed.catch(() => {}) // Heard below.
-      const isLate = sleep(START_MS, true, { signal: late.signal }).catch(() => false)
-      if (await Promise.race([executed.then(() => false), isLate])) {
-        await killProcesses(docker, container.id, image)
+      if (await orKill(killer, container.id, execute(container, job, spec), START_MS))
         throw sandboxLost('What is left running in it keeps anything else from being started there: it was ended.')
-      }
-      late.abort()
     }
   }
   return fileJournal({
@@ -77,7 +69,7 @@ export async function startJob(
     errors: job.output,
     own: job.own,
     limit: JOB_OUTPUT_BYTES,
-    exit: exitOf(docker, container, job, spec.id, isNew),
+    exit: exitOf(killer.docker, container, job, spec.id, isNew),
   })
 }
 
