@@ -11,6 +11,7 @@ const conformance = [
   'environments/docker/daemon-restart.test.ts',
   'environments/docker/egress.test.ts',
   'environments/docker/image-upkeep.test.ts',
+  'environments/docker/spare-networks.test.ts',
   'activities/host/environment.test.ts',
   'activities/host/git-broker.test.ts',
   'activities/host/prepared.test.ts',

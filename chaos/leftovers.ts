@@ -47,8 +47,17 @@ async function lookAround(system: System, runIds: readonly string[]): Promise<Di
 
 /** Looked at once everything was stopped. */
 export async function leftOnMachine(system: System): Promise<Difference[]> {
-  const left = (await Promise.all(system.places.map(({ data }) => processesOf(data)))).flat()
-  return left.length === 0 ? [] : [difference('processes after the end of Ambient', left)]
+  const processes = (await Promise.all(system.places.map(({ data }) => processesOf(data)))).flat()
+  const deadline = Date.now() + SETTLE_MS
+  let networks = await sparesOf(system)
+  while (networks.length > 0 && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    networks = await sparesOf(system)
+  }
+  return [
+    ...(processes.length === 0 ? [] : [difference('processes after the end of Ambient', processes)]),
+    ...(networks.length === 0 ? [] : [difference('networks made ahead, after the end of Ambient', networks)]),
+  ]
 }
 
 const difference = (what: string, found: string[]): Difference => ({
@@ -107,6 +116,15 @@ async function containersOf({ data }: { data: string }): Promise<string[]> {
   const label = `label=ambient.directory=${join(data, 'runs')}`
   const { stdout } = await execa('docker', ['ps', '-aq', '--filter', label], { reject: false })
   return stdout.split('\n').flatMap((id) => (id === '' ? [] : [`container ${id}`]))
+}
+
+/** Those that nobody has joined end with their host. One that was not started goes with the next start of the host. */
+async function sparesOf({ places }: System): Promise<string[]> {
+  const found = places.map(async ({ data }) => {
+    const of = ['--filter', `label=ambient.spare-of=${join(data, 'runs')}`, '--filter', 'status=running']
+    return (await execa('docker', ['ps', '-q', ...of], { reject: false })).stdout.split('\n')
+  })
+  return (await Promise.all(found)).flat().filter((id) => id !== '')
 }
 
 /** Whatever names this data directory, or works in it. */

@@ -38,6 +38,7 @@ export async function createHost(config: Config, log: Logger): Promise<Host> {
     ...common,
     image: config.AMBIENT_IMAGE,
     limits: { memoryMb: config.AMBIENT_MEMORY_MB, cpus: config.AMBIENT_CPUS, pids: config.AMBIENT_PIDS },
+    spareNetworks: config.AMBIENT_SPARE_NETWORKS,
     runtime: config.AMBIENT_DOCKER_RUNTIME,
     egress: egressPolicy(config),
     builds: {

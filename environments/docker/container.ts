@@ -58,6 +58,7 @@ export interface ContainerPlan {
   limits: Limits
   /** The OCI runtime that runs it; null takes the daemon's default. */
   runtime: string | null
+  /** A network's name, or whose it joins. */
   network: string
   /** How it reaches the outside, where only through a proxy; it is then on another network. */
   way?: Way | null | undefined

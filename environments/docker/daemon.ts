@@ -1,4 +1,5 @@
 // What the Docker daemon's answers mean.
+import type Docker from 'dockerode'
 import { RunFailureError } from '../../domain/failure.ts'
 import type { Phase } from '../../domain/state.ts'
 
@@ -74,5 +75,15 @@ export async function askFor<T>(phase: Phase, question: () => Promise<T>): Promi
   } catch (error) {
     if (statusOf(error) === 404) return null
     throw explained(error, phase)
+  }
+}
+
+/** Kills it, and removes it with its volumes. Idempotent. */
+export async function removeContainer(docker: Docker, id: string): Promise<void> {
+  try {
+    await askFor('dispose', () => docker.getContainer(id).remove({ force: true, v: true }))
+  } catch (error) {
+    // 409: another caller is removing it, or the daemon by itself.
+    if (statusOf(error) !== 409) throw error
   }
 }

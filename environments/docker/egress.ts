@@ -15,6 +15,7 @@ import { createGuard } from './guard.ts'
 import { openIptables } from './iptables.ts'
 import { type EgressPolicy, ensureNetwork, networkName, type SandboxNetwork, shortHash } from './network.ts'
 import { createRestrictedNetwork, type Way } from './restricted.ts'
+import { inspectNetworkOf } from './spare-networks.ts'
 
 export interface Egress {
   /** The address of this machine as sandboxes without restrictions of their own see it. */
@@ -22,7 +23,7 @@ export interface Egress {
   /** Whether the policy holds: `failing` while rules that it needs may not stand. */
   state(): 'public' | 'open' | 'failing'
   /** Before a container is made: its network, there and closed. `allow`: the hosts that its environment names. */
-  prepare(allow: readonly string[] | null, runId: string | null): Promise<{ network: string; way: Way | null }>
+  prepare(allow: readonly string[] | null, runId: string | null): Promise<{ network: SandboxNetwork; way: Way | null }>
   /** For the steps of builds, closed like the one of sandboxes. They have rights by which they could take one another's place in a network. */
   buildNetwork(): Promise<string>
   /** After it was started. */
@@ -94,7 +95,7 @@ export async function createEgress(options: {
     state: () => (guard.trouble() === null ? policy.mode : 'failing'),
     async prepare(allow, runId) {
       checkGuard()
-      if (allow !== null) return { network: name, way: await restrictedWay(runId) }
+      if (allow !== null) return { network, way: await restrictedWay(runId) }
       const now = await ensureNetwork(docker, name)
       // Somebody has removed it, and it was made again: under another bridge.
       if (now.id !== network.id) {
@@ -103,7 +104,7 @@ export async function createEgress(options: {
         })
         network = now
       }
-      return { network: name, way: null }
+      return { network, way: null }
     },
     async buildNetwork() {
       checkGuard()
@@ -117,7 +118,7 @@ export async function createEgress(options: {
     async callsFrom(container) {
       const pass = await restricted.passOf(container)
       if (pass !== null) return { kind: 'pass', hash: createHash('sha256').update(pass).digest('hex') }
-      const info = await askFor('workspace', () => container.inspect())
+      const info = await inspectNetworkOf(docker, container)
       const addresses = Object.values(info?.NetworkSettings.Networks ?? {}).map((network) => network?.IPAddress)
       return { kind: 'address', address: addresses.find((address) => address) ?? '' }
     },

@@ -2,7 +2,8 @@
 import type Docker from 'dockerode'
 import { labels, NAME_START } from './container.ts'
 import { type Killer, orKill } from './container-processes.ts'
-import { ask, statusOf } from './daemon.ts'
+import { ask, removeContainer, statusOf } from './daemon.ts'
+import { joined } from './spare-networks.ts'
 
 /** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. In seconds, as the daemon counts. */
 const GRACE_S = 2
@@ -25,25 +26,27 @@ export function containersOf({ docker, runsDirectory }: Holder, runId?: string):
 
 /** Stops and removes the run's containers, with the volumes that their images made for them. Politely first: agents save their state when they are asked to end. */
 export async function endContainers(holder: Holder & Killer, runId: string): Promise<string[]> {
-  const containers = (await containersOf(holder, runId)).map(({ Id }) => holder.docker.getContainer(Id))
+  const containers = await containersOf(holder, runId)
   await Promise.all(
-    containers.map(async (container) => {
-      // 304: it had ended. 404: it is gone.
-      const stopped = unless([304, 404], () => container.stop({ t: GRACE_S }))
-      await orKill(holder, container.id, stopped, KEPT_FROM_IT_MS)
+    containers.map(async ({ Id: id, HostConfig: { NetworkMode: network } }) => {
+      const stopped = stop(holder.docker, id)
+      await orKill(holder, id, stopped, KEPT_FROM_IT_MS)
       await stopped
-      // 409: another caller is removing it.
-      await unless([404, 409], () => container.remove({ force: true, v: true }))
+      const holdsNetwork = joined(network)
+      // First of the two: it is found by the other one alone.
+      if (holdsNetwork !== null) await removeContainer(holder.docker, holdsNetwork)
+      await removeContainer(holder.docker, id)
     }),
   )
-  return containers.map(({ id }) => id)
+  return containers.map(({ Id }) => Id)
 }
 
-async function unless(statuses: number[], request: () => Promise<unknown>): Promise<void> {
+async function stop(docker: Docker, id: string): Promise<void> {
   try {
-    await ask('dispose', request)
+    await ask('dispose', () => docker.getContainer(id).stop({ t: GRACE_S }))
   } catch (error) {
     const status = statusOf(error)
-    if (status === null || !statuses.includes(status)) throw error
+    // 304: it had ended. 404: it is gone.
+    if (status !== 304 && status !== 404) throw error
   }
 }

@@ -9,7 +9,7 @@ import { serialWriter } from '../serial-writer.ts'
 import { startAgent, startedBy, wasStarted } from './agent.ts'
 import type { BuildSettings } from './build-image.ts'
 import { containerName, containerOptions, inside, type Limits, labels } from './container.ts'
-import { ask, askFor, messageOf, statusOf } from './daemon.ts'
+import { ask, askFor, messageOf, removeContainer, statusOf } from './daemon.ts'
 import { diskUsage } from './disk-usage.ts'
 import { createEgress, type Egress } from './egress.ts'
 import { containersOf, endContainers } from './end.ts'
@@ -19,9 +19,10 @@ import { type FetchedImages, fetchedImages } from './image-upkeep.ts'
 import { createImages } from './images.ts'
 import { hasJob, startJob } from './jobs.ts'
 import { containerJournal, writeToContainer } from './journal.ts'
-import { type EgressPolicy, PUBLIC } from './network.ts'
+import { type EgressPolicy, PUBLIC, type SandboxNetwork } from './network.ts'
 import { checkDaemon } from './requirements.ts'
 import { sees } from './sees.ts'
+import { createSpareNetworks, inspectNetworkOf, joined, type SpareNetworks } from './spare-networks.ts'
 
 /** The sandbox's user where the host runs as root; else it is the host's own user, whose files it shares. */
 const AGENT_ID = 1000
@@ -34,6 +35,8 @@ export interface DockerHostOptions {
   limits: Limits
   /** What sandboxes reach; absent: the internet, and nothing that is private. */
   egress?: EgressPolicy | undefined
+  /** How many networks are made ahead of their sandboxes; absent: none. */
+  spareNetworks?: number | undefined
   /** Absent: it builds no images. */
   builds?: BuildSettings | undefined
   /** Whether a sandbox may run as its image's root, without capabilities; absent: it may not. */
@@ -60,6 +63,8 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
     lines: new Map(),
     locks: createRunLocks(),
     images: fetchedImages(docker, options.runsDirectory),
+    // Another runtime may take a network's addresses for its own.
+    spares: createSpareNetworks({ ...options, docker, count: options.runtime ? 0 : (options.spareNetworks ?? 0) }),
   }
   const { locks } = daemon
   return {
@@ -108,6 +113,7 @@ interface Daemon extends Omit<DockerHostOptions, 'egress'> {
   egress: Egress
   locks: RunLocks
   images: FetchedImages
+  spares: SpareNetworks
   owner: Owner
   passwds: PasswdCache
   /** The one writer of each container's stdin, by the container's id. */
@@ -130,7 +136,8 @@ async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
   spec.signal?.throwIfAborted()
   return daemon.locks.start(spec.runId, async () => {
     const there = await findContainer(daemon, spec.runId, spec.generation)
-    const found = there ?? (await create(daemon, spec, image, net))
+    const isUsable = there !== null && !(await lostNetwork(daemon, there.container))
+    const found = isUsable ? there : await create(daemon, spec, image, net)
     const info = await ask('workspace', () => found.container.inspect())
     // Only a container that never ran is started: one agent process is one container.
     if (info.State.Status === 'created') await startContainer(daemon, found, info.Image, info.Config.Image)
@@ -143,9 +150,13 @@ async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
 async function create(daemon: Daemon, spec: SandboxSpec, image: string, net: Net): Promise<Found> {
   const owner = spec.user ?? daemon.owner
   const paths = await createRunDirectory(daemon.runsDirectory, spec.runId, owner)
-  const options = containerOptions({ ...daemon, ...spec, ...net, runtime: daemon.runtime ?? null, image, paths })
+  const make = async (network: string) => {
+    const plan = { ...daemon, ...spec, way: net.way, network, runtime: daemon.runtime ?? null, image, paths }
+    return ask('workspace', () => daemon.docker.createContainer(containerOptions(plan)))
+  }
   try {
-    const container = await ask('workspace', () => daemon.docker.createContainer(options))
+    const container =
+      (net.way === null && (await makeInSpare(daemon, net.network, make))) || (await make(net.network.name))
     const line = await ask('workspace', () => openFirstLine(container))
     daemon.lines.set(container.id, line)
     return { container, owner, gateway: net.way?.gateway }
@@ -155,6 +166,35 @@ async function create(daemon: Daemon, spec: SandboxSpec, image: string, net: Net
     if (made !== null) return made
     throw error
   }
+}
+
+/** @returns null where no network was made ahead, or the one that was is gone. */
+async function makeInSpare(
+  daemon: Daemon,
+  network: SandboxNetwork,
+  make: (network: string) => Promise<Docker.Container>,
+): Promise<Docker.Container | null> {
+  const spare = daemon.spares.take(network)
+  if (spare === null) return null
+  try {
+    const container = await make(spare.mode)
+    if (await spare.keep()) return container
+    await removeContainer(daemon.docker, container.id)
+    return null
+  } catch (error) {
+    spare.drop()
+    throw error
+  }
+}
+
+/** Removes one that was never started and can no longer be: the network that it was to join has ended with its maker. */
+async function lostNetwork({ docker }: Daemon, container: Docker.Container): Promise<boolean> {
+  const info = await askFor('workspace', () => container.inspect())
+  if (info?.State.Status !== 'created' || joined(info.HostConfig.NetworkMode) === null) return false
+  const holder = await inspectNetworkOf(docker, container)
+  if (holder?.State.Running === true) return false
+  await removeContainer(docker, container.id)
+  return true
 }
 
 async function startContainer(

@@ -9,7 +9,7 @@ import { type BlockedHost, readBlockedHosts } from '../egress/blocked.ts'
 import { blockedFile, type Ports, type SandboxNote, type Settings, sandboxFile } from '../egress/files.ts'
 import { exists, giveTo, type Owner } from '../run-directory.ts'
 import { containerName, inside, labels } from './container.ts'
-import { ask, askFor, statusOf } from './daemon.ts'
+import { ask, askFor, removeContainer, statusOf } from './daemon.ts'
 import { restrictedRules } from './firewall.ts'
 import type { Guard } from './guard.ts'
 import { ensureImage } from './image.ts'
@@ -111,7 +111,7 @@ export function createRestrictedNetwork(options: {
   }
 
   async function down(): Promise<void> {
-    await removeProxy(docker, name)
+    await removeContainer(docker, name)
     await rm(join(directory, 'ports.json'), { force: true })
     try {
       await askFor('dispose', () => docker.getNetwork(name).remove())
@@ -215,7 +215,7 @@ export async function removeRestrictedNetwork(docker: Docker, runsDirectory: str
   const mark = join(runsDirectory, '.egress', 'in-use')
   if (!exists(mark)) return false
   const name = `ambient-egress-${shortHash(runsDirectory)}`
-  await removeProxy(docker, name)
+  await removeContainer(docker, name)
   await rm(join(runsDirectory, '.egress', 'ports.json'), { force: true })
   try {
     await askFor('dispose', () => docker.getNetwork(name).remove())
@@ -260,7 +260,7 @@ async function startProxy(plan: {
   const { docker, name, directory, program, settings, image, nodePath, owner } = plan
   const there = await askFor('workspace', () => docker.getContainer(name).inspect())
   if (there?.State.Running !== true || there.Config.Labels['ambient.egress'] !== settings.version) {
-    if (there !== null) await removeProxy(docker, name)
+    if (there !== null) await removeContainer(docker, name)
     await ensureImage(docker, image)
     const file = join(directory, 'settings.json')
     await writeFile(file, JSON.stringify(settings))
@@ -313,14 +313,5 @@ async function readPorts(directory: string): Promise<Ports | null> {
     return JSON.parse(await readFile(join(directory, 'ports.json'), 'utf8')) as Ports
   } catch {
     return null // Not listening yet.
-  }
-}
-
-async function removeProxy(docker: Docker, name: string): Promise<void> {
-  try {
-    await askFor('dispose', () => docker.getContainer(name).remove({ force: true, v: true }))
-  } catch (error) {
-    // 409: another caller is removing it.
-    if (statusOf(error) !== 409) throw error
   }
 }
