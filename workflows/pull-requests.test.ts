@@ -61,6 +61,40 @@ test('a forge that wants to be left alone is asked when it says, or when somebod
   expect(attempts.length).toBeGreaterThanOrEqual(4)
 })
 
+/** The workflow that a run leaves them to, told that a forge wants to be left alone for an hour; and a worker to be run. */
+async function leftToIt() {
+  const ref = { runId: randomUUID(), execution: 1 }
+  const handle = await temporal.client().workflow.start(PULL_REQUESTS_WORKFLOW, {
+    workflowId: pullRequestsWorkflowId(ref),
+    taskQueue: ORCHESTRATOR_QUEUE,
+    args: [{ ...ref, afterSeconds: 3_600 }],
+  })
+  const activities: PullRequestActivities = {
+    findPullRequests: async () => ['app'],
+    openPullRequest: async () => ({ kind: 'settled' }),
+  }
+  return { handle, worker: () => temporal.worker(ORCHESTRATOR_QUEUE, activities) }
+}
+
+test('whoever asks before the wait for a forge has begun is not left to wait', async () => {
+  const { handle, worker } = await leftToIt()
+  await handle.signal(AGAIN_SIGNAL)
+  await (await worker()).runUntil(handle.result())
+  await recordHistory(handle, expect.getState().currentTestName ?? '')
+})
+
+test('whoever asks during the wait for a forge ends it', async () => {
+  const { handle, worker } = await leftToIt()
+  const asked = async () => {
+    const waits = async () => (await handle.fetchHistory()).events?.some((event) => event.timerStartedEventAttributes)
+    await expect.poll(waits).toBe(true)
+    await handle.signal(AGAIN_SIGNAL)
+    await handle.result()
+  }
+  await (await worker()).runUntil(asked)
+  await recordHistory(handle, expect.getState().currentTestName ?? '')
+})
+
 test('a run has them opened before it ends, and only when it has pushed something', async () => {
   const world = await inWorld({ plan: { pullRequests: true } }, async ({ prompt, finished }) => {
     await prompt({ id: 'm1' })

@@ -5,6 +5,7 @@ import {
   condition,
   defineSignal,
   ParentClosePolicy,
+  patched,
   proxyActivities,
   setHandler,
   startChild,
@@ -75,7 +76,11 @@ export async function pullRequests({ runId, afterSeconds }: PullRequestsInput): 
   setHandler(againSignal, () => {
     asked += 1
   })
-  if (afterSeconds !== undefined) await pause(Math.max(FIRST_PAUSE_MS, afterSeconds * 1000), asked)
+  if (afterSeconds !== undefined) {
+    // Whoever has asked before this began has asked since the attempt that failed. Older histories wait all the same.
+    const before = patched('asked-before-the-wait') ? 0 : asked
+    await pause(Math.max(FIRST_PAUSE_MS, afterSeconds * 1000), before)
+  }
   for (let seen = -1; seen !== asked; ) {
     seen = asked
     const paths = await activities.findPullRequests({ runId })

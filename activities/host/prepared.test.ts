@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -357,6 +357,15 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
     expect(await deps.snapshots.list()).toEqual([])
   })
 
+  test('a build whose set-up fills the disk ends at the limit of its host, and leaves nothing', async () => {
+    deps.diskBytes = 20e6
+    const commands = ['head -c 60000000 /dev/zero >all; sleep 987']
+    const outcome = await build({ environment: environment({ setup_commands: commands }) })
+    expect(outcome).toMatchObject({ kind: 'failed', failure: { code: 'disk_limit', phase: 'setup' } })
+    expect(await readdir(join(directory, 'runs'))).not.toContain([...builds.keys()][0])
+    expect(await deps.snapshots.list()).toEqual([])
+  })
+
   test('where the container is described in another way since, the run starts anew from nothing', async () => {
     await built()
     await mkdir(join(repository.path, '.devcontainer'))
@@ -509,6 +518,32 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])('%s', (kind) => {
       await repository.git('rev-parse', 'HEAD'),
       'built',
     ])
+  })
+
+  test('where the branch is gone since the build, a run fails as a cold one does', async () => {
+    const change = { repos: [{ url: repository.url, path: 'project', ref: 'other' }] }
+    await built({ environment: environment(change) })
+    await repository.git('branch', '-D', 'other')
+    await expect(started(change)).rejects.toMatchObject({ failure: { code: 'ref_not_found' } })
+    expect(told[0]).toBe('Set up from the start: only a clone can tell what other of project is.')
+  })
+
+  test('where the sandbox has no git and there are new commits, a run sets itself up and says so', async () => {
+    const path = join(directory, 'bin')
+    await mkdir(path)
+    for (const tool of (await readdir('/usr/bin')).filter((name) => !name.startsWith('git')))
+      await symlink(join('/usr/bin', tool), join(path, tool))
+    const runsDirectory = join(directory, 'runs')
+    const bare = await createDirectHost({ runsDirectory, nodePath: process.execPath, log, path })
+    Object.assign(deps, { host: bare, ...testPrepared(runsDirectory, bare) })
+    await built()
+    await commit('Third')
+    const made = await started()
+    expect(told[0]).toMatch(/^Set up from the start: the image has no git to bring what is new into it/)
+    expect(await setUps(made)).toBe(1)
+    expect(await run('git', ['-C', inRun(made, 'workspace/project'), 'log', '-1', '--format=%s'])).toMatchObject({
+      stdout: 'Third\n',
+    })
   })
 
   test('of several repositories each is brought to what it is now, also one without all of its history', async () => {

@@ -182,34 +182,43 @@ export async function findNews(execution: Execution): Promise<boolean> {
   if (container) {
     return await giveUp(execution, `${container.path}/${container.file}, which its container is made from, has changed`)
   }
-  const changed = files.filter(({ path, file }) => isSetupInput(order.environment, path, file))
-  await tell(execution, 'from', startedFrom(snapshot, moves, changed))
   // How the repositories are is known where nothing has come to them since, and nothing in them was told another place.
   const { files: told, links } = snapshot.mentions
   if (moves.length === 0 && ![...told, ...links].some((path) => path.startsWith('workspace/'))) {
     await adoptBaseline(snapshot, state.paths)
     await writeStart(state.paths, snapshot.start)
   }
-  if (moves.length === 0) await tellWarnings(execution)
+  if (moves.length === 0) await tellStart(execution, snapshot, moves)
   await state.set({
     prepared: moves.length === 0 ? { kind: 'done', snapshot: snapshot.id } : { ...prepared, kind: 'behind', moves },
     cloned: { ...cloned, ...Object.fromEntries(moves.map(({ path, to }) => [path, to])) },
-    ...(changed.length > 0 ? { setupDone: false } : {}),
+    ...(changedInputs(order, moves).length > 0 ? { setupDone: false } : {}),
   })
   if (order.prepared !== null) noteUse(deps, order.prepared.environment_id, snapshot.key)
   deps.log.info({ run: ref.runId, snapshot: snapshot.id, moves: moves.length }, 'a prepared start')
   return true
 }
 
+function changedInputs({ environment }: ExecutionOrder, moves: readonly Move[]): string[] {
+  return moves.flatMap(({ path, files }) =>
+    files.filter((file) => isSetupInput(environment, path, file)).map((file) => `${path}/${file}`),
+  )
+}
+
+/** Once nothing can send the run back to the start. */
+async function tellStart(execution: Execution, snapshot: Snapshot, moves: readonly Move[]): Promise<void> {
+  await tell(execution, 'from', startedFrom(snapshot, moves, changedInputs(execution.order, moves)))
+  await tellWarnings(execution)
+}
+
 function startedFrom(
   { id, created_at: createdAt }: Snapshot,
   moves: readonly Move[],
-  changed: readonly { path: string; file: string }[],
+  changed: readonly string[],
 ): string {
   const fetched = moves.map(({ path, commits }) => `${commits} new ${commits === 1 ? 'commit' : 'commits'} in ${path}`)
   const since = fetched.length > 0 ? `; fetched since: ${fetched.join(', ')}` : ''
-  const names = changed.map(({ path, file }) => `${path}/${file}`)
-  const again = names.length > 0 ? `. It is set up again, for these have changed: ${listed(names)}` : ''
+  const again = changed.length > 0 ? `. It is set up again, for these have changed: ${listed(changed)}` : ''
   return `Started from the prepared environment, built ${ago(createdAt)} (build ${id})${since}${again}.`
 }
 
@@ -238,6 +247,8 @@ export async function catchUp(execution: Execution, sandbox: Sandbox): Promise<b
       id: `catch-up-${ref.execution}`,
       owner: sandbox.owner,
     })
+    const snapshot = await deps.snapshots.ofBuild(prepared.snapshot)
+    if (snapshot !== null) await tellStart(execution, snapshot, prepared.moves)
     if (lost.length > 0) {
       const where = lost.join(', ')
       await tell(
@@ -246,7 +257,6 @@ export async function catchUp(execution: Execution, sandbox: Sandbox): Promise<b
         `It is set up again, for what the set-up had changed in ${where} has changed there too.`,
       )
     }
-    await tellWarnings(execution)
     await state.set({
       prepared: { kind: 'done', snapshot: prepared.snapshot },
       ...(lost.length > 0 ? { setupDone: false } : {}),

@@ -9,7 +9,7 @@ import { collect, tellNotCollected } from './collect.ts'
 import type { HostDeps } from './deps.ts'
 import { dispose } from './dispose.ts'
 import { type Execution, openExecution } from './execution.ts'
-import { FencedError } from './server.ts'
+import { FencedError, ServerRefusal } from './server.ts'
 
 /** A work product that cannot be read this often is given up: a sandbox must not stay for it. */
 const COLLECT_ATTEMPTS = 4
@@ -62,8 +62,9 @@ async function unlessHopeless({ deps, ref, stop }: Execution, work: () => Promis
     await work()
   } catch (error) {
     if (stop.aborted || error instanceof FencedError) throw error
-    // What the agent has left running may be what stands in the way: the next attempt has a sandbox of its own.
-    await deps.host.stop(ref.runId)
+    // What the agent has left running may be what stands in the way: the next attempt has a sandbox of its own. A server
+    // that refuses what it is sent has nothing to do with it.
+    if (!(error instanceof ServerRefusal)) await deps.host.stop(ref.runId)
     if (Context.current().info.attempt < COLLECT_ATTEMPTS) throw error
     deps.log.error({ run: ref.runId, err: error }, 'what the run has done could not be stored; its workspace is kept')
   }

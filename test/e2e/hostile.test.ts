@@ -28,6 +28,8 @@ interface Attack {
   limits?: object
   /** Absent: in a container. */
   pool?: string
+  /** It is a set-up command of the environment, before which no agent is. */
+  isSetUp?: true
 }
 
 /** What the gateway says to credentials that belong to nobody, to a former run, to another one, and to this one. */
@@ -74,6 +76,9 @@ const attacks = (host: { victim: string; ports: string; addresses: string; secre
     },
     'stopper that ends': { script: `echo work >project/work.txt; ${STOPPER} exit 0` },
     'stopper that stays': { script: `echo up; ${STOPPER} sleep 987` },
+    'stopper that sets up': { script: `echo up; ${STOPPER} sleep 987`, isSetUp: true },
+    'fork bomb that sets up': { script: 'bomb() { bomb | bomb & }; bomb; sleep 2; exit 3', isSetUp: true },
+    'full set-up': { script: 'head -c 200000000 /dev/zero >all; sleep 987', limits: DISK, isSetUp: true },
     // What is open is said; a line that says nothing else is a refusal.
     look: {
       script: `
@@ -132,17 +137,22 @@ let memoryBefore: number
 let runs: Record<keyof ReturnType<typeof attacks>, string>
 const joined: JoinedHost[] = []
 
-async function start({ script: attack, limits = {}, pool }: Attack, env = {}): Promise<string> {
+async function start({ script: attack, limits = {}, pool, isSetUp }: Attack, env = {}): Promise<string> {
+  const command = isSetUp ? ['true'] : ['sh', '-c', `cd /workspace 2>/dev/null\n${attack}`]
   return await stack.start({
     prompt: 'Go',
     config: {
-      harness: { type: 'command', command: ['sh', '-c', `cd /workspace 2>/dev/null\n${attack}`] },
+      harness: { type: 'command', command },
       permission_policy: 'allow',
       idle_timeout_minutes: 0,
       ...(pool === undefined ? {} : { worker_host: pool }),
       ...limits,
     },
-    environment: { repos: [{ url: repository.url, path: 'project' }], env },
+    environment: {
+      repos: [{ url: repository.url, path: 'project' }],
+      env,
+      ...(isSetUp && { setup_commands: [attack] }),
+    },
   })
 }
 
@@ -295,6 +305,18 @@ describe('contained', () => {
     await stack.call('POST', `/api/v1/agent/runs/${runId}/cancel`)
     await ended('stopper that stays', 'CANCELLED')
     expect(performance.now() - before).toBeLessThan(20_000)
+  })
+
+  test('set-up commands', async () => {
+    const bomb = await ended('fork bomb that sets up', 'FAILED')
+    expect(bomb.failure).toMatchObject({ code: 'setup_command_failed' })
+    const full = await ended('full set-up', 'FAILED')
+    expect(full.failure).toMatchObject({ code: 'disk_limit', phase: 'setup' })
+
+    const runId = runs['stopper that sets up']
+    await stack.untilEvent(runId, ({ kind, data }) => kind === 'setup' && data.text === 'up')
+    await stack.call('POST', `/api/v1/agent/runs/${runId}/cancel`)
+    await ended('stopper that sets up', 'CANCELLED')
   })
 
   test('a look around: no socket of the daemon, no other run, none of our ports, no model without a credential that is good', async () => {
