@@ -42,6 +42,8 @@ export function cronExpressions(text: string): string[] {
 
 /** The name under which a time zone is known everywhere, also where its newer one is not; null where there is none. */
 export function canonicalTimeZone(name: string): string | null {
+  // Known without Intl's tables, which each process that only starts with the default would wait for.
+  if (name === 'UTC') return name
   // An offset such as +02:00 is one for Intl, and for Temporal it is not.
   if (!/^[A-Za-z]/.test(name)) return null
   try {
