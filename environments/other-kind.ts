@@ -4,6 +4,7 @@ import { dockerAnswers } from './create-host.ts'
 import { aliveRuns, endProcesses } from './direct/stop.ts'
 import { labels } from './docker/container.ts'
 import { containersOf, endContainers } from './docker/end.ts'
+import { removeStrayNetworks } from './docker/spare-networks.ts'
 import type { Host } from './host.ts'
 import { listRunDirectories } from './run-directory.ts'
 
@@ -32,5 +33,6 @@ async function endAllContainers(runsDirectory: string, image: string): Promise<s
   const runs = (await containersOf(holder)).map(({ Labels }) => Labels[labels.run] ?? '')
   const found = [...new Set(runs)].filter((runId) => runId !== '')
   for (const runId of found) await endContainers(holder, runId)
+  await removeStrayNetworks(holder, new Set())
   return found
 }

@@ -248,7 +248,9 @@ export async function catchUp(execution: Execution, sandbox: Sandbox): Promise<b
       owner: sandbox.owner,
     })
     const snapshot = await deps.snapshots.ofBuild(prepared.snapshot)
-    if (snapshot !== null) await tellStart(execution, snapshot, prepared.moves)
+    // It may have been removed in the meantime.
+    if (snapshot === null) await tellWarnings(execution)
+    else await tellStart(execution, snapshot, prepared.moves)
     if (lost.length > 0) {
       const where = lost.join(', ')
       await tell(

@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import Docker from 'dockerode'
 import { pino } from 'pino'
+import { containerName } from './container.ts'
 import { createDockerHost } from './host.ts'
+import { joined } from './network.ts'
 
 const [directory = '', image = '', restart = ''] = process.argv.slice(2)
 const socketPath = join(directory, 'docker.sock')
@@ -22,11 +24,16 @@ try {
     nodePath: process.execPath,
     image: 'ambient-base:latest',
     limits: { memoryMb: 512, cpus: 2, pids: 256 },
+    spareNetworks: 1,
     log: pino({ level: 'silent' }),
     docker,
   })
-  const runId = randomUUID()
+  // In a network that was made ahead, as most are.
+  const [first, runId] = [randomUUID(), randomUUID()]
+  await host.open({ runId: first, generation: 1, image: null, toolkit: null })
+  while ((await docker.listContainers()).length < 2) await pause(50)
   const sandbox = await host.open({ runId, generation: 1, image: null, toolkit: null })
+  const { HostConfig } = await docker.getContainer(containerName(runId, 1)).inspect()
   const script = 'echo begun; until [ -e /workspace/go ]; do sleep 0.1; done; echo ended; exit 5'
   const job = await sandbox.job({ id: 'slow', command: ['/bin/sh', '-c', script], env: {}, cwd: '/' })
   const command = ['/bin/sh', '-c', 'while IFS= read -r line; do echo "got $line"; done']
@@ -37,7 +44,13 @@ try {
   await once(daemon, 'exit')
   daemon = await startDaemon()
 
-  const atOnce = { job: await job.exit(), agent: await agent.exit(), running: await sandbox.isRunning() }
+  const atOnce = {
+    job: await job.exit(),
+    agent: await agent.exit(),
+    running: await sandbox.isRunning(),
+    joined: joined(HostConfig.NetworkMode) !== null,
+    callsFrom: await sandbox.callsFrom(),
+  }
   const said: string[] = []
   if (restart === 'live') {
     await agent.write('after\n')
@@ -50,8 +63,9 @@ try {
     }
   }
   const atLast = await job.exit()
-  await host.remove(runId)
-  process.stdout.write(`${JSON.stringify({ atOnce, said, atLast })}\n`)
+  for (const each of [first, runId]) await host.remove(each)
+  const left = (await docker.listContainers({ all: true })).map(({ State }) => State)
+  process.stdout.write(`${JSON.stringify({ atOnce, said, atLast, left })}\n`)
 } finally {
   daemon.kill('SIGTERM')
   await once(daemon, 'exit')

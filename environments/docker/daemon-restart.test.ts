@@ -33,15 +33,18 @@ describe('when the Docker daemon is restarted', () => {
   }
 
   test('with live-restore, agents and jobs go on, can be written to, and are read to their end', async () => {
-    const { atOnce, said, atLast } = await restarted('live')
-    expect(atOnce).toEqual({ job: null, agent: null, running: true })
+    const { atOnce, said, atLast, left } = await restarted('live')
+    const callsFrom = { kind: 'address', address: expect.stringMatching(/^\d/) }
+    expect(atOnce).toEqual({ job: null, agent: null, running: true, joined: true, callsFrom })
     expect(said).toEqual(['begun', 'ended', 'got before', 'got after'])
     expect(atLast).toEqual({ code: 5, outOfMemory: false })
+    expect(left).toEqual([])
   })
 
   test('without it they are lost with their sandbox, and said to be', async () => {
-    const { atOnce, atLast } = await restarted('plain')
-    expect(atOnce).toMatchObject({ agent: { lost: true }, running: false })
+    const { atOnce, atLast, left } = await restarted('plain')
+    expect(atOnce).toMatchObject({ agent: { lost: true }, running: false, joined: true })
     expect(atLast).toEqual({ code: 137, outOfMemory: false })
+    expect(left).toEqual([])
   })
 })

@@ -19,7 +19,7 @@ import { publicRules } from './firewall.ts'
 import { createGuard } from './guard.ts'
 import { createDockerHost } from './host.ts'
 import { openIptables } from './iptables.ts'
-import { type EgressPolicy, ensureNetwork, networkName, PUBLIC } from './network.ts'
+import { type EgressPolicy, ensureNetwork, inspectNetworkOf, joined, networkName, PUBLIC } from './network.ts'
 
 const run = promisify(execFile)
 const log = pino({ level: 'silent' })
@@ -52,6 +52,9 @@ const NAMESPACE = `ambient-${process.pid}`
 const CABLE = `amb${process.pid}`.slice(0, 14)
 
 const SERVE = `require('http').createServer((q, r) => r.end('outside ' + q.headers.host)).listen(80, () => console.log('up'))`
+
+const ways = ['made for it', 'made ahead'] as const
+type Way = (typeof ways)[number]
 
 /** A policy of the tests' own: its network is theirs alone. */
 const OPENED: EgressPolicy = { mode: 'public', allow: ['10.213.0.0/16'] }
@@ -106,7 +109,7 @@ describe.skipIf(process.getuid?.() !== 0)('the network of sandboxes', () => {
       await run('sh', ['-c', `iptables -F ${chain}; iptables -X ${chain}`])
   })
 
-  async function hostOf(policy: EgressPolicy, name: string = policy.mode): Promise<Host> {
+  async function hostOf(policy: EgressPolicy, name: string = policy.mode, spareNetworks = 0): Promise<Host> {
     const limits = { memoryMb: 512, cpus: 2, pids: 256 }
     const runsDirectory = join(directory, name)
     const host = await createDockerHost({
@@ -116,6 +119,7 @@ describe.skipIf(process.getuid?.() !== 0)('the network of sandboxes', () => {
       limits,
       log,
       egress: policy,
+      spareNetworks,
     })
     hosts.push(host)
     return host
@@ -125,6 +129,23 @@ describe.skipIf(process.getuid?.() !== 0)('the network of sandboxes', () => {
     const runId = randomUUID()
     runs.push([host, runId])
     return host.open({ runId, generation: 1, image: null, toolkit: null, egress: allow && { allow } })
+  }
+
+  /** Two, each in a network of its own, or in one that was made ahead. */
+  async function openTwo(policy: EgressPolicy, way: Way): Promise<[Host, Sandbox, Sandbox]> {
+    const name = way === 'made ahead' ? `${policy.mode}-ahead` : policy.mode
+    const host = await hostOf(policy, name, way === 'made ahead' ? 2 : 0)
+    if (way === 'made ahead') {
+      await open(host)
+      const filters = { label: [`ambient.spare-of=${join(directory, name)}`], status: ['running'] }
+      await expect.poll(() => docker.listContainers({ filters })).toHaveLength(2)
+    }
+    const two: [Sandbox, Sandbox] = [await open(host), await open(host)]
+    for (const { runId } of two) {
+      const { HostConfig } = await docker.getContainer(`ambient-${runId}-1`).inspect()
+      expect(joined(HostConfig.NetworkMode) !== null).toBe(way === 'made ahead')
+    }
+    return [host, ...two]
   }
 
   /** A service of this machine that listens on all of its addresses. */
@@ -154,30 +175,34 @@ describe.skipIf(process.getuid?.() !== 0)('the network of sandboxes', () => {
     )
   }
 
-  test('is closed by default to metadata, private networks and this machine, but for the gateway', async () => {
-    const host = await hostOf(PUBLIC)
-    const [other, gateway] = [await service(), await service()]
-    await host.setGateway(`http://${host.loopback}:${gateway}`)
-    expect(host.egress()).toBe('public')
-    const here = [`${host.loopback}:${other}`, `${MACHINE}:${other}`, `${MACHINE}:${gateway}`]
-    const closed = [...CLOSED, ...here]
-    // The kernel tells each sandbox six refusals at once, and then one a second.
-    const parts = [closed.slice(0, 6), [...closed.slice(6), OUTSIDE, `${host.loopback}:${gateway}`]]
-    const found = await Promise.all(parts.map(async (part) => reached(await open(host), part)))
-    expect(Object.assign({}, ...found)).toEqual({
-      ...Object.fromEntries(closed.map((address) => [address, 'refused'])),
-      [OUTSIDE]: '200',
-      [`${host.loopback}:${gateway}`]: '200',
-    })
-  })
+  test.each(ways)(
+    '%s, is closed by default to metadata, private networks and this machine, but for the gateway',
+    async (way) => {
+      const [host, one, another] = await openTwo(PUBLIC, way)
+      const [other, gateway] = [await service(), await service()]
+      await host.setGateway(`http://${host.loopback}:${gateway}`)
+      expect(host.egress()).toBe('public')
+      const here = [`${host.loopback}:${other}`, `${MACHINE}:${other}`, `${MACHINE}:${gateway}`]
+      const closed = [...CLOSED, ...here]
+      // The kernel tells each sandbox six refusals at once, and then one a second.
+      const found = await Promise.all([
+        reached(one, closed.slice(0, 6)),
+        reached(another, [...closed.slice(6), OUTSIDE, `${host.loopback}:${gateway}`]),
+      ])
+      expect(Object.assign({}, ...found)).toEqual({
+        ...Object.fromEntries(closed.map((address) => [address, 'refused'])),
+        [OUTSIDE]: '200',
+        [`${host.loopback}:${gateway}`]: '200',
+      })
+    },
+  )
 
-  test('has all of that when it is opened; a neighbour stays out of reach', async () => {
-    const host = await hostOf({ mode: 'open', allow: [] })
+  test.each(ways)('%s, has all of that when it is opened; a neighbour stays out of reach', async (way) => {
+    const [host, sandbox, neighbour] = await openTwo({ mode: 'open', allow: [] }, way)
     expect(host.egress()).toBe('open')
     const other = await service()
-    const [sandbox, neighbour] = [await open(host), await open(host)]
-    const info = await docker.getContainer(`ambient-${neighbour.runId}-1`).inspect()
-    const address = Object.values(info.NetworkSettings.Networks)[0]?.IPAddress ?? ''
+    const info = await inspectNetworkOf(docker, docker.getContainer(`ambient-${neighbour.runId}-1`))
+    const address = Object.values(info?.NetworkSettings.Networks ?? {})[0]?.IPAddress ?? ''
     const listening = output(
       neighbour,
       `/opt/ambient/node -e "require('http').createServer((q, r) => r.end()).listen(8080)"`,

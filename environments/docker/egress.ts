@@ -13,9 +13,15 @@ import { askFor } from './daemon.ts'
 import { publicRules } from './firewall.ts'
 import { createGuard } from './guard.ts'
 import { openIptables } from './iptables.ts'
-import { type EgressPolicy, ensureNetwork, networkName, type SandboxNetwork, shortHash } from './network.ts'
+import {
+  type EgressPolicy,
+  ensureNetwork,
+  inspectNetworkOf,
+  networkName,
+  type SandboxNetwork,
+  shortHash,
+} from './network.ts'
 import { createRestrictedNetwork, type Way } from './restricted.ts'
-import { inspectNetworkOf } from './spare-networks.ts'
 
 export interface Egress {
   /** The address of this machine as sandboxes without restrictions of their own see it. */

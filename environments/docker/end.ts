@@ -3,7 +3,7 @@ import type Docker from 'dockerode'
 import { labels, NAME_START } from './container.ts'
 import { type Killer, orKill } from './container-processes.ts'
 import { ask, removeContainer, statusOf } from './daemon.ts'
-import { joined } from './spare-networks.ts'
+import { joined } from './network.ts'
 
 /** Agents end within 120 ms of a SIGTERM and save their state; whoever does not is killed. In seconds, as the daemon counts. */
 const GRACE_S = 2

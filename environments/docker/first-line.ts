@@ -13,6 +13,8 @@ export interface FirstLine {
    * ended, or the daemon was started again, which cuts the line.
    */
   ask(text: string, answer: RegExp, withinMs: number): Promise<RegExpExecArray | null>
+  /** Whether it leads anywhere yet. */
+  isOpen(): boolean
   close(): void
 }
 
@@ -53,6 +55,7 @@ export async function openFirstLine(container: Docker.Container): Promise<FirstL
         clearTimeout(late)
       })
     },
+    isOpen: () => isOpen,
     close() {
       socket.destroy()
     },

@@ -19,13 +19,16 @@ import { type FetchedImages, fetchedImages } from './image-upkeep.ts'
 import { createImages } from './images.ts'
 import { hasJob, startJob } from './jobs.ts'
 import { containerJournal, writeToContainer } from './journal.ts'
-import { type EgressPolicy, PUBLIC, type SandboxNetwork } from './network.ts'
+import { type EgressPolicy, joined, PUBLIC, type SandboxNetwork } from './network.ts'
 import { checkDaemon } from './requirements.ts'
 import { sees } from './sees.ts'
-import { createSpareNetworks, inspectNetworkOf, joined, type SpareNetworks } from './spare-networks.ts'
+import { createSpareNetworks, type SpareNetworks } from './spare-networks.ts'
 
 /** The sandbox's user where the host runs as root; else it is the host's own user, whose files it shares. */
 const AGENT_ID = 1000
+
+/** The runtimes of which one's container can be in the network of another's. */
+const SHARES_NETWORKS = ['runc', 'io.containerd.runc.v2', 'crun']
 
 export interface DockerHostOptions {
   runsDirectory: string
@@ -50,7 +53,7 @@ export interface DockerHostOptions {
 export async function createDockerHost(options: DockerHostOptions): Promise<Host> {
   const docker = options.docker ?? new Docker()
   const owner = sandboxOwner()
-  await checkDaemon(docker, options.runtime, (text) => options.log.warn(text))
+  const { liveRestore, defaultRuntime } = await checkDaemon(docker, options.runtime, (text) => options.log.warn(text))
   const egress = await createEgress({ ...options, docker, owner, policy: options.egress ?? PUBLIC })
   const daemon: Daemon = {
     ...options,
@@ -63,8 +66,13 @@ export async function createDockerHost(options: DockerHostOptions): Promise<Host
     lines: new Map(),
     locks: createRunLocks(),
     images: fetchedImages(docker, options.runsDirectory),
-    // Another runtime may take a network's addresses for its own.
-    spares: createSpareNetworks({ ...options, docker, count: options.runtime ? 0 : (options.spareNetworks ?? 0) }),
+    spares: createSpareNetworks({
+      ...options,
+      docker,
+      liveRestore,
+      // Others, such as gVisor's, take a network's addresses for their own.
+      count: SHARES_NETWORKS.includes(options.runtime ?? defaultRuntime) ? (options.spareNetworks ?? 0) : 0,
+    }),
   }
   const { locks } = daemon
   return {
@@ -190,9 +198,10 @@ async function makeInSpare(
 /** Removes one that was never started and can no longer be: the network that it was to join has ended with its maker. */
 async function lostNetwork({ docker }: Daemon, container: Docker.Container): Promise<boolean> {
   const info = await askFor('workspace', () => container.inspect())
-  if (info?.State.Status !== 'created' || joined(info.HostConfig.NetworkMode) === null) return false
-  const holder = await inspectNetworkOf(docker, container)
-  if (holder?.State.Running === true) return false
+  const holder = joined(info?.HostConfig.NetworkMode)
+  if (info?.State.Status !== 'created' || holder === null) return false
+  const held = await askFor('workspace', () => docker.getContainer(holder).inspect())
+  if (held?.State.Running === true) return false
   await removeContainer(docker, container.id)
   return true
 }
@@ -263,7 +272,11 @@ function sandbox(daemon: Daemon, runId: string, generation: number, { container,
     callsFrom: () => daemon.egress.callsFrom(container),
     async isRunning() {
       const info = await askFor('turn', () => container.inspect())
-      return info?.State.Running === true
+      if (info?.State.Running !== true) return false
+      // One whose network was taken from it is of no use to its agent.
+      const holder = joined(info.HostConfig.NetworkMode)
+      const held = holder === null ? info : await askFor('turn', () => daemon.docker.getContainer(holder).inspect())
+      return held?.State.Running === true
     },
     async image() {
       const info = await askFor('turn', () => container.inspect())

@@ -71,3 +71,23 @@ async function createNetwork(docker: Docker, name: string, internal: boolean): P
     return docker.getNetwork(name).inspect()
   })
 }
+
+const JOINED = 'container:'
+
+/** The NetworkMode of a container that is in the network of another one. */
+export const joining = (container: string): string => `${JOINED}${container}`
+
+/** The container whose network one with this NetworkMode is in; null where it has its own. */
+export function joined(mode: string | undefined): string | null {
+  return mode?.startsWith(JOINED) ? mode.slice(JOINED.length) : null
+}
+
+/** Of the container that has the network this one is in: itself, or the one that it has joined. */
+export async function inspectNetworkOf(
+  docker: Docker,
+  container: Docker.Container,
+): Promise<Docker.ContainerInspectInfo | null> {
+  const info = await askFor('workspace', () => container.inspect())
+  const holder = joined(info?.HostConfig.NetworkMode)
+  return holder === null ? info : askFor('workspace', () => docker.getContainer(holder).inspect())
+}

@@ -2,13 +2,22 @@
 import type Docker from 'dockerode'
 import { ask } from './daemon.ts'
 
+export interface DaemonFacts {
+  /** Whether containers outlive the daemon. */
+  liveRestore: boolean
+  /** The runtime of containers that name none. */
+  defaultRuntime: string
+}
+
 /** @throws when the daemon does not know the runtime. `warn` is told of a missing seccomp profile. */
 export async function checkDaemon(
   docker: Docker,
   runtime: string | undefined,
   warn: (text: string) => void,
-): Promise<void> {
-  const { Runtimes, SecurityOptions } = (await ask('claim', () => docker.info())) as DaemonInfo
+): Promise<DaemonFacts> {
+  const { Runtimes, SecurityOptions, LiveRestoreEnabled, DefaultRuntime } = (await ask('claim', () =>
+    docker.info(),
+  )) as DaemonInfo
   const known = Object.keys(Runtimes ?? {})
   if (runtime !== undefined && !known.includes(runtime)) {
     throw new Error(
@@ -22,10 +31,13 @@ export async function checkDaemon(
       'The Docker daemon filters no system calls (seccomp): agents reach more of this machine’s kernel than they should.',
     )
   }
+  return { liveRestore: LiveRestoreEnabled === true, defaultRuntime: DefaultRuntime ?? '' }
 }
 
 /** The client's types do not know it. */
 interface DaemonInfo {
   Runtimes?: Record<string, unknown>
   SecurityOptions?: string[]
+  LiveRestoreEnabled?: boolean
+  DefaultRuntime?: string
 }

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Docker from 'dockerode'
 import { pino } from 'pino'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Host, Sandbox } from '../host.ts'
 import { createRunDirectory } from '../run-directory.ts'
 import { containerName, containerOptions } from './container.ts'
@@ -23,21 +23,22 @@ let directory: string
 let host: Host
 const runs: string[] = []
 
-beforeAll(async () => {
+// Each has a host of its own: what another has made ahead is not to be counted.
+beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'ambient-spare-'))
-  host = await hostOf(directory, 1)
+  host = await hostOf(1)
 })
 afterEach(async () => {
   for (const runId of runs.splice(0)) await host.remove(runId)
-})
-afterAll(async () => {
-  for (const id of await spares()) await docker.getContainer(id).remove({ force: true })
+  const label = [`ambient.spare-of=${directory}`]
+  for (const { Id } of await docker.listContainers({ all: true, filters: { label } }))
+    await docker.getContainer(Id).remove({ force: true })
   await rm(directory, { recursive: true, force: true })
 })
 
-function hostOf(runsDirectory: string, spareNetworks: number): Promise<Host> {
-  const log = pino({ level: 'silent' })
-  return createDockerHost({ runsDirectory, nodePath: process.execPath, image, limits, log, spareNetworks })
+function hostOf(spareNetworks: number, daemon = docker): Promise<Host> {
+  const common = { nodePath: process.execPath, image, limits, log: pino({ level: 'silent' }), docker: daemon }
+  return createDockerHost({ ...common, runsDirectory: directory, spareNetworks })
 }
 
 async function open(): Promise<Sandbox> {
@@ -47,8 +48,8 @@ async function open(): Promise<Sandbox> {
 }
 
 /** Those that are taken as well. */
-async function spares(runsDirectory = directory): Promise<string[]> {
-  const filters = { label: [`ambient.spare-of=${runsDirectory}`], status: ['running'] }
+async function spares(): Promise<string[]> {
+  const filters = { label: [`ambient.spare-of=${directory}`], status: ['running'] }
   return (await docker.listContainers({ filters })).map(({ Id }) => Id)
 }
 
@@ -58,6 +59,14 @@ async function oneAhead(): Promise<string> {
   await expect.poll(() => spares()).toHaveLength(1)
   return (await spares())[0] ?? ''
 }
+
+/** By whom all containers are an hour older. */
+const anHourLater = Object.create(docker, {
+  listContainers: {
+    value: async (options: object) =>
+      (await docker.listContainers(options)).map((each) => ({ ...each, Created: each.Created - 3_600 })),
+  },
+}) as Docker
 
 const networkOf = async ({ runId }: Sandbox) =>
   (await docker.getContainer(containerName(runId, 1)).inspect()).HostConfig.NetworkMode
@@ -127,22 +136,70 @@ test('a sandbox whose maker died before it started, and its network with it, is 
 })
 
 test('one that nobody has joined ends with its host’s process, and one that is joined does not', async () => {
-  const others = join(directory, 'others')
   const [first, second] = [randomUUID(), randomUUID()]
   const program = join(import.meta.dirname, 'spare-networks.fixture.ts')
-  const other = spawn(process.execPath, [program, others, image, first, second], {
+  const other = spawn(process.execPath, [program, directory, image, first, second], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   await once(other.stdout, 'data')
-  expect(await spares(others)).toHaveLength(2)
+  expect(await spares()).toHaveLength(2)
   other.kill('SIGKILL')
-  const after = await hostOf(others, 0)
-  const sandbox = await after.find(second, 1)
+  const sandbox = await host.find(second, 1)
   const network = await networkOf(sandbox as Sandbox)
-  await expect.poll(() => spares(others)).toEqual([network?.replace('container:', '')])
+  await expect.poll(() => spares()).toEqual([network?.replace('container:', '')])
   expect(await sandbox?.isRunning()).toBe(true)
   expect(await sandbox?.callsFrom()).toMatchObject({ address: expect.stringMatching(/^\d+\.\d+\.\d+\.\d+$/) })
 
-  for (const runId of [first, second]) await after.remove(runId)
-  expect(await spares(others)).toEqual([])
+  for (const runId of [first, second]) await host.remove(runId)
+  expect(await spares()).toEqual([])
+})
+
+test('a sandbox whose network was taken from it counts as lost', async () => {
+  const holder = await oneAhead()
+  const sandbox = await open()
+  expect(await sandbox.isRunning()).toBe(true)
+  await docker.getContainer(holder).remove({ force: true })
+  expect(await sandbox.isRunning()).toBe(false)
+})
+
+test('what is left over of them is removed, and never one that is taken or in use', async () => {
+  const inUse = await oneAhead()
+  await open()
+  await expect.poll(() => spares()).toHaveLength(2)
+  const [ready] = (await spares()).filter((id) => id !== inUse)
+  const leave = (labels: object) =>
+    docker.createContainer({ Image: image, Entrypoint: ['/bin/sleep', '1000'], Labels: { ...labels } })
+  const own = { 'ambient.spare-of': directory }
+  const [neverStarted, unused, others] = [await leave(own), await leave(own), await leave({ 'ambient.spare-of': '/x' })]
+  for (const each of [unused, others]) await each.start()
+  try {
+    await hostOf(1)
+    const isThere = () =>
+      neverStarted.inspect().then(
+        () => true,
+        () => false,
+      )
+    await expect.poll(isThere).toBe(false)
+    expect(await spares()).toContain(unused.id)
+
+    await hostOf(1, anHourLater)
+    await expect.poll(() => spares()).toEqual([inUse])
+    // Another process of this host cannot know that it is ready; this one does without.
+    expect(ready).toBeDefined()
+    expect(await networkOf(await open())).toBe('ambient')
+    expect((await others.inspect()).State.Running).toBe(true)
+  } finally {
+    await others.remove({ force: true })
+  }
+})
+
+test('one that waits for long is there for whoever comes', async () => {
+  host = await hostOf(1, anHourLater)
+  const first = await oneAhead()
+  expect(await networkOf(await open())).toBe(`container:${first}`)
+  // What is left over was looked for before it was made.
+  await expect.poll(() => spares()).toHaveLength(2)
+  const [second] = (await spares()).filter((id) => id !== first)
+  expect(await networkOf(await open())).toBe(`container:${second}`)
+  await expect.poll(() => spares()).toHaveLength(3)
 })

@@ -2,14 +2,16 @@
 // nothing holds each, and the sandbox joins it.
 import type Docker from 'dockerode'
 import type { Logger } from 'pino'
-import { ask, askFor, removeContainer } from './daemon.ts'
-import { type FirstLine, openFirstLine } from './first-line.ts'
-import type { SandboxNetwork } from './network.ts'
+import { ask, removeContainer } from './daemon.ts'
+import { openFirstLine } from './first-line.ts'
+import { joined, joining, type SandboxNetwork } from './network.ts'
 
 /** They are made when no sandbox was for so long: those that are have the machine to themselves. In milliseconds. */
 const QUIET_MS = 1_000
-/** Between its making and the container that joins it lies less; another process of this host may be there yet. In milliseconds. */
+/** Of another process of this host, which may not have ended yet: the age at which one that nobody has joined is left over. In milliseconds. */
 const STRAY_MS = 10 * 60_000
+/** Whoever is in its network may need that to save its state, when the daemon itself ends. In seconds. */
+const STOP_S = 2
 /** An answer takes 2 ms; a stopped machine's comes when it goes on. In milliseconds. */
 const ANSWER_MS = 10_000
 
@@ -40,7 +42,7 @@ export interface SpareNetwork {
 
 interface Spare extends SpareNetwork {
   networkId: string
-  container: string
+  isThere(): boolean
 }
 
 export function createSpareNetworks(options: {
@@ -49,13 +51,19 @@ export function createSpareNetworks(options: {
   image: string
   runsDirectory: string
   count: number
+  /** Whether containers outlive the daemon. Old ones of those daemons remove what is to be removed at its end when they start, though it runs. */
+  liveRestore: boolean
   log: Logger
 }): SpareNetworks {
   const { count, log } = options
   let spares: Spare[] = []
+  /** Those of this process that are not dropped: by their age alone they are never left over. */
+  const made = new Set<string>()
   let timer: NodeJS.Timeout | undefined
   let isFilling = false
-  removeStray(options, []).catch((error: unknown) => log.debug({ err: error }, 'left networks were not looked for'))
+  removeStrayNetworks(options, made).catch((error: unknown) =>
+    log.debug({ err: error }, 'left networks were not looked for'),
+  )
 
   function fillLater(network: SandboxNetwork): void {
     clearTimeout(timer)
@@ -66,12 +74,13 @@ export function createSpareNetworks(options: {
   async function fill(network: SandboxNetwork): Promise<void> {
     if (isFilling) return
     isFilling = true
-    // Of a network that was removed and made again.
-    for (const spare of spares.filter(({ networkId }) => networkId !== network.id)) spare.drop()
-    spares = spares.filter(({ networkId }) => networkId === network.id)
+    keepGood(network)
     try {
-      await removeStray(options, spares)
-      while (spares.length < count) spares.push(await make(options, network))
+      await removeStrayNetworks(options, made)
+      while (spares.length < count) {
+        const spare = await make(options, network, made)
+        spares = [...spares, spare]
+      }
     } catch (error) {
       // The image may not be there; a sandbox's start asks again.
       log.debug({ err: error }, 'no network could be made ahead')
@@ -80,20 +89,29 @@ export function createSpareNetworks(options: {
     }
   }
 
+  /** Drops those that have ended, and those of a network that was removed and made again. */
+  function keepGood(network: SandboxNetwork): void {
+    const isGood = (spare: Spare) => spare.networkId === network.id && spare.isThere()
+    for (const spare of spares) if (!isGood(spare)) spare.drop()
+    spares = spares.filter(isGood)
+  }
+
   return {
     take(network) {
       if (count === 0) return null
       fillLater(network)
-      const index = spares.findIndex(({ networkId }) => networkId === network.id)
-      return spares.splice(index, index === -1 ? 0 : 1)[0] ?? null
+      keepGood(network)
+      return spares.shift() ?? null
     },
   }
 }
 
 async function make(
-  { docker, image, runsDirectory }: { docker: Docker; image: string; runsDirectory: string },
+  plan: { docker: Docker; image: string; runsDirectory: string; liveRestore: boolean },
   { id: networkId, name: network }: SandboxNetwork,
+  made: Set<string>,
 ): Promise<Spare> {
+  const { docker, image, runsDirectory, liveRestore } = plan
   const container = await ask('workspace', () =>
     docker.createContainer({
       Image: image,
@@ -105,8 +123,9 @@ async function make(
       WorkingDir: '/',
       OpenStdin: true,
       StdinOnce: true,
+      StopTimeout: STOP_S,
       HostConfig: {
-        AutoRemove: true,
+        AutoRemove: !liveRestore,
         NetworkMode: network,
         CapDrop: ['ALL'],
         SecurityOpt: ['no-new-privileges'],
@@ -117,53 +136,49 @@ async function make(
       },
     }),
   )
+  const { id } = container
+  made.add(id)
   const line = await ask('workspace', () => openFirstLine(container))
-  await ask('workspace', () => container.start())
-  return { networkId, container: container.id, mode: `${JOINED}${container.id}`, ...holder(line) }
-}
-
-const holder = (line: FirstLine): Pick<SpareNetwork, 'keep' | 'drop'> => ({
-  async keep() {
-    const answer = await line.ask('\n', KEPT, ANSWER_MS)
+  const drop = () => {
     line.close()
-    return answer !== null
-  },
-  drop: () => line.close(),
-})
+    made.delete(id)
+  }
+  try {
+    await ask('workspace', () => container.start())
+  } catch (error) {
+    drop()
+    throw error
+  }
+  return {
+    networkId,
+    mode: joining(id),
+    isThere: line.isOpen,
+    async keep() {
+      const isKept = (await line.ask('\n', KEPT, ANSWER_MS)) !== null
+      if (isKept) line.close()
+      else drop()
+      return isKept
+    },
+    drop,
+  }
+}
 
 /**
- * What nothing else would remove: one whose maker has ended before it was
- * started, and one whose sandbox somebody has removed by hand.
+ * Removes what nothing else does: one that has ended without being removed, one
+ * whose maker has ended before it was started, and one whose sandbox somebody
+ * has removed by hand. `made`: those of this process.
  */
-async function removeStray(
+export async function removeStrayNetworks(
   { docker, runsDirectory }: { docker: Docker; runsDirectory: string },
-  spares: readonly Spare[],
+  made: ReadonlySet<string>,
 ): Promise<void> {
   const filters = { label: [`${OF}=${runsDirectory}`] }
-  const there = await ask('workspace', () => docker.listContainers({ all: true, filters }))
-  const old = there.filter(({ Created }) => Created * 1000 < Date.now() - STRAY_MS)
-  const all = old.length === 0 ? [] : await ask('workspace', () => docker.listContainers({ all: true }))
-  const used = [
-    ...spares.map(({ container }) => container),
-    ...all.map(({ HostConfig }) => joined(HostConfig.NetworkMode)),
-  ]
-  const stray = there.filter((each) => each.State === 'created' || (old.includes(each) && !used.includes(each.Id)))
+  const there = (await ask('workspace', () => docker.listContainers({ all: true, filters }))).filter(
+    ({ Id }) => !made.has(Id),
+  )
+  const isOld = ({ Created }: Docker.ContainerInfo) => Created * 1000 < Date.now() - STRAY_MS
+  const all = there.some(isOld) ? await ask('workspace', () => docker.listContainers({ all: true })) : []
+  const used = new Set(all.map(({ HostConfig }) => joined(HostConfig.NetworkMode)))
+  const stray = there.filter((each) => each.State !== 'running' || (isOld(each) && !used.has(each.Id)))
   for (const { Id } of stray) await removeContainer(docker, Id)
-}
-
-const JOINED = 'container:'
-
-/** The container whose network this one has joined; null where it has one itself. */
-export function joined(mode: string | undefined): string | null {
-  return mode?.startsWith(JOINED) ? mode.slice(JOINED.length) : null
-}
-
-/** Of the container that has the network this one is in: itself, or the one that it has joined. */
-export async function inspectNetworkOf(
-  docker: Docker,
-  container: Docker.Container,
-): Promise<Docker.ContainerInspectInfo | null> {
-  const info = await askFor('workspace', () => container.inspect())
-  const holder = joined(info?.HostConfig.NetworkMode)
-  return holder === null ? info : askFor('workspace', () => docker.getContainer(holder).inspect())
 }

@@ -183,10 +183,12 @@ async function listening(url: string): Promise<void> {
 
 /** Sandboxes that are kept for a follow-up outlive their host. */
 export async function endKeptSandboxes(data: string): Promise<void> {
-  const label = `label=ambient.directory=${join(data, 'runs')}`
-  const { stdout } = await execa('docker', ['ps', '-aq', '--filter', label], { reject: false })
-  const containers = stdout.split('\n').filter((id) => id !== '')
-  if (containers.length > 0) await execa('docker', ['rm', '-f', ...containers])
+  for (const label of ['ambient.directory', 'ambient.spare-of']) {
+    const filter = `label=${label}=${join(data, 'runs')}`
+    const { stdout } = await execa('docker', ['ps', '-aq', '--filter', filter], { reject: false })
+    const containers = stdout.split('\n').filter((id) => id !== '')
+    if (containers.length > 0) await execa('docker', ['rm', '-f', ...containers], { reject: false })
+  }
   const direct = await createDirectHost({
     runsDirectory: join(data, 'runs'),
     nodePath: process.execPath,
