@@ -1,25 +1,26 @@
 // Docker as a host: one container per run and generation, hardened, over directories of this machine.
 import Docker from 'dockerode'
 import type { Logger } from 'pino'
-import { logTail, RunFailureError } from '../../domain/failure.ts'
 import type { Host, Sandbox, SandboxSpec } from '../host.ts'
-import { createRunDirectory, listRunDirectories, type Owner, removeRunDirectory, runPaths } from '../run-directory.ts'
+import { listRunDirectories, type Owner, removeRunDirectory, runPaths } from '../run-directory.ts'
 import { createRunLocks, type RunLocks } from '../run-locks.ts'
 import { serialWriter } from '../serial-writer.ts'
 import { startAgent, startedBy, wasStarted } from './agent.ts'
 import type { BuildSettings } from './build-image.ts'
-import { containerName, containerOptions, inside, type Limits, labels } from './container.ts'
-import { ask, askFor, messageOf, removeContainer, statusOf } from './daemon.ts'
+import { inside, type Limits, labels } from './container.ts'
+import { ask, askFor } from './daemon.ts'
 import { diskUsage } from './disk-usage.ts'
 import { createEgress, type Egress } from './egress.ts'
 import { containersOf, endContainers } from './end.ts'
-import { type FirstLine, openFirstLine } from './first-line.ts'
-import { ensureImage, nameUser, type PasswdCache } from './image.ts'
+import { type Found, findContainer } from './find.ts'
+import type { FirstLine } from './first-line.ts'
+import { ensureImage, type PasswdCache } from './image.ts'
 import { type FetchedImages, fetchedImages } from './image-upkeep.ts'
 import { createImages } from './images.ts'
 import { hasJob, startJob } from './jobs.ts'
 import { containerJournal, writeToContainer } from './journal.ts'
-import { type EgressPolicy, joined, PUBLIC, type SandboxNetwork } from './network.ts'
+import { create, lostNetwork, start } from './make.ts'
+import { type EgressPolicy, joined, PUBLIC } from './network.ts'
 import { checkDaemon } from './requirements.ts'
 import { sees } from './sees.ts'
 import { createSpareNetworks, type SpareNetworks } from './spare-networks.ts'
@@ -148,89 +149,11 @@ async function open(daemon: Daemon, spec: SandboxSpec): Promise<Sandbox> {
     const found = isUsable ? there : await create(daemon, spec, image, net)
     const info = await ask('workspace', () => found.container.inspect())
     // Only a container that never ran is started: one agent process is one container.
-    if (info.State.Status === 'created') await startContainer(daemon, found, info.Image, info.Config.Image)
+    if (info.State.Status === 'created') await start(daemon, found, info.Image, info.Config.Image)
     // Before anything runs in it. Repeated for one that is there: its maker may have died before that.
     if (allow !== null) await daemon.egress.admit(found.container, spec.runId, spec.generation, allow)
     return sandbox(daemon, spec.runId, spec.generation, found)
   })
-}
-
-async function create(daemon: Daemon, spec: SandboxSpec, image: string, net: Net): Promise<Found> {
-  const owner = spec.user ?? daemon.owner
-  const paths = await createRunDirectory(daemon.runsDirectory, spec.runId, owner)
-  const make = async (network: string) => {
-    const plan = { ...daemon, ...spec, way: net.way, network, runtime: daemon.runtime ?? null, image, paths }
-    return ask('workspace', () => daemon.docker.createContainer(containerOptions(plan)))
-  }
-  try {
-    const container =
-      (net.way === null && (await makeInSpare(daemon, net.network, make))) || (await make(net.network.name))
-    const line = await ask('workspace', () => openFirstLine(container))
-    daemon.lines.set(container.id, line)
-    return { container, owner, gateway: net.way?.gateway }
-  } catch (error) {
-    // Another caller was faster; its container is the same.
-    const made = statusOf(error) === 409 ? await findContainer(daemon, spec.runId, spec.generation) : null
-    if (made !== null) return made
-    throw error
-  }
-}
-
-/** @returns null where no network was made ahead, or the one that was is gone. */
-async function makeInSpare(
-  daemon: Daemon,
-  network: SandboxNetwork,
-  make: (network: string) => Promise<Docker.Container>,
-): Promise<Docker.Container | null> {
-  const spare = daemon.spares.take(network)
-  if (spare === null) return null
-  try {
-    const container = await make(spare.mode)
-    if (await spare.keep()) return container
-    await removeContainer(daemon.docker, container.id)
-    return null
-  } catch (error) {
-    spare.drop()
-    throw error
-  }
-}
-
-/** Removes one that was never started and can no longer be: the network that it was to join has ended with its maker. */
-async function lostNetwork({ docker }: Daemon, container: Docker.Container): Promise<boolean> {
-  const info = await askFor('workspace', () => container.inspect())
-  const holder = joined(info?.HostConfig.NetworkMode)
-  if (info?.State.Status !== 'created' || holder === null) return false
-  const held = await askFor('workspace', () => docker.getContainer(holder).inspect())
-  if (held?.State.Running === true) return false
-  await removeContainer(docker, container.id)
-  return true
-}
-
-async function startContainer(
-  daemon: Daemon,
-  { container, owner }: Found,
-  imageId: string,
-  image: string,
-): Promise<void> {
-  await nameUser(container, imageId, owner, inside.home, daemon.passwds)
-  try {
-    await ask('workspace', () => container.start())
-  } catch (error) {
-    const status = statusOf(error)
-    // 304: another caller was faster.
-    if (status === 304) return
-    if (status === null) throw error
-    throw new RunFailureError(
-      {
-        code: 'agent_start_failed',
-        phase: 'workspace',
-        message: `A container of the image ${image} does not start.`,
-        logTail: logTail(messageOf(error)),
-        nextStep: 'The image needs a /bin/sh and the host’s processor architecture.',
-      },
-      { cause: error },
-    )
-  }
 }
 
 function sandbox(daemon: Daemon, runId: string, generation: number, { container, owner, gateway }: Found): Sandbox {
@@ -283,27 +206,6 @@ function sandbox(daemon: Daemon, runId: string, generation: number, { container,
       return info && { name: info.Config.Image, id: info.Image }
     },
   }
-}
-
-interface Found {
-  container: Docker.Container
-  owner: Owner
-  /** Where it finds the model gateway, if not where others do. */
-  gateway: string | undefined
-}
-
-type Net = Awaited<ReturnType<Egress['prepare']>>
-
-/** Ours alone: another host on the same daemon may hold a run of the same name. */
-async function findContainer(daemon: Daemon, runId: string, generation: number): Promise<Found | null> {
-  const info = await askFor('workspace', () => daemon.docker.getContainer(containerName(runId, generation)).inspect())
-  if (info === null || info.Config.Labels[labels.directory] !== daemon.runsDirectory) return null
-  // By its id from here on: a name can pass to another container.
-  const [, uid, gid] = /^(\d+):(\d+)$/.exec(info.Config.Labels[labels.owner] ?? '') ?? []
-  const owner = uid === undefined ? daemon.owner : { uid: Number(uid), gid: Number(gid) }
-  const isRestricted = info.Config.Labels[labels.restricted] === 'yes' && info.State.Running
-  const gateway = isRestricted ? await daemon.egress.restrictedGateway() : undefined
-  return { container: daemon.docker.getContainer(info.Id), owner, gateway }
 }
 
 async function end(daemon: Daemon, runId: string): Promise<void> {
