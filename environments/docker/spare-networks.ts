@@ -8,6 +8,8 @@ import { joined, joining, type SandboxNetwork } from './network.ts'
 
 /** They are made when no sandbox was for so long: those that are have the machine to themselves. In milliseconds. */
 const QUIET_MS = 1_000
+/** A busy daemon's answer may fail for something that is none of this. */
+const TRIES = 3
 /** Of another process of this host, which may not have ended yet: the age at which one that nobody has joined is left over. In milliseconds. */
 const STRAY_MS = 10 * 60_000
 /** Whoever is in its network may need that to save its state, when the daemon itself ends. In seconds. */
@@ -65,13 +67,13 @@ export function createSpareNetworks(options: {
     log.debug({ err: error }, 'left networks were not looked for'),
   )
 
-  function fillLater(network: SandboxNetwork): void {
+  function fillLater(network: SandboxNetwork, tries = TRIES): void {
     clearTimeout(timer)
-    timer = setTimeout(() => fill(network), QUIET_MS)
+    timer = setTimeout(() => fill(network, tries), QUIET_MS)
     timer.unref()
   }
 
-  async function fill(network: SandboxNetwork): Promise<void> {
+  async function fill(network: SandboxNetwork, tries: number): Promise<void> {
     if (isFilling) return
     isFilling = true
     keepGood(network)
@@ -82,8 +84,9 @@ export function createSpareNetworks(options: {
         spares = [...spares, spare]
       }
     } catch (error) {
-      // The image may not be there; a sandbox's start asks again.
+      // The image may not be there; the next sandbox's start asks again.
       log.debug({ err: error }, 'no network could be made ahead')
+      if (tries > 1) fillLater(network, tries - 1)
     } finally {
       isFilling = false
     }
