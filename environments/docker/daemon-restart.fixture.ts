@@ -64,7 +64,12 @@ try {
   }
   const atLast = await job.exit()
   for (const each of [first, runId]) await host.remove(each)
-  const left = (await docker.listContainers({ all: true })).map(({ State }) => State)
+  // The host may have made another network ahead in the meantime.
+  const ofRuns = [joined(HostConfig.NetworkMode), ...[first, runId].map((each) => containerName(each, 1))]
+  const all = await docker.listContainers({ all: true })
+  const left = all.filter(({ Id, Names }) =>
+    [Id, ...Names.map((name) => name.slice(1))].some((id) => ofRuns.includes(id)),
+  )
   process.stdout.write(`${JSON.stringify({ atOnce, said, atLast, left })}\n`)
 } finally {
   daemon.kill('SIGTERM')
