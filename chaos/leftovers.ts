@@ -17,9 +17,14 @@ const SETTLE_MS = 30_000
 
 /** Looked at while everything runs, once all runs are over. `runIds`: those that there should be. */
 export async function leftInAmbient(system: System, runIds: readonly string[]): Promise<Difference[]> {
+  return settled(() => lookAround(system, runIds))
+}
+
+/** What is found at the end of the time that it has to go away, or nothing as soon as that is so. */
+async function settled<T>(look: () => Promise<T[]>): Promise<T[]> {
   const deadline = Date.now() + SETTLE_MS
   for (;;) {
-    const found = await lookAround(system, runIds)
+    const found = await look()
     if (found.length === 0 || Date.now() > deadline) return found
     await new Promise((resolve) => setTimeout(resolve, 1_000))
   }
@@ -48,12 +53,7 @@ async function lookAround(system: System, runIds: readonly string[]): Promise<Di
 /** Looked at once everything was stopped. */
 export async function leftOnMachine(system: System): Promise<Difference[]> {
   const processes = (await Promise.all(system.places.map(({ data }) => processesOf(data)))).flat()
-  const deadline = Date.now() + SETTLE_MS
-  let networks = await sparesOf(system)
-  while (networks.length > 0 && Date.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, 1_000))
-    networks = await sparesOf(system)
-  }
+  const networks = await settled(() => sparesOf(system))
   return [
     ...(processes.length === 0 ? [] : [difference('processes after the end of Ambient', processes)]),
     ...(networks.length === 0 ? [] : [difference('networks made ahead, after the end of Ambient', networks)]),
@@ -113,18 +113,22 @@ async function allRuns({ stack }: System): Promise<string[]> {
 }
 
 async function containersOf({ data }: { data: string }): Promise<string[]> {
-  const label = `label=ambient.directory=${join(data, 'runs')}`
-  const { stdout } = await execa('docker', ['ps', '-aq', '--filter', label], { reject: false })
-  return stdout.split('\n').flatMap((id) => (id === '' ? [] : [`container ${id}`]))
+  const ids = await containerIds('-a', '--filter', `label=ambient.directory=${join(data, 'runs')}`)
+  return ids.map((id) => `container ${id}`)
+}
+
+async function containerIds(...options: string[]): Promise<string[]> {
+  const { stdout } = await execa('docker', ['ps', '-q', ...options], { reject: false })
+  return stdout.split('\n').filter((id) => id !== '')
 }
 
 /** Those that nobody has joined end with their host. One that was not started goes with the next start of the host. */
 async function sparesOf({ places }: System): Promise<string[]> {
-  const found = places.map(async ({ data }) => {
-    const of = ['--filter', `label=ambient.spare-of=${join(data, 'runs')}`, '--filter', 'status=running']
-    return (await execa('docker', ['ps', '-q', ...of], { reject: false })).stdout.split('\n')
-  })
-  return (await Promise.all(found)).flat().filter((id) => id !== '')
+  const running = ['--filter', 'status=running']
+  const found = places.map(({ data }) =>
+    containerIds(...running, '--filter', `label=ambient.spare-of=${join(data, 'runs')}`),
+  )
+  return (await Promise.all(found)).flat()
 }
 
 /** Whatever names this data directory, or works in it. */

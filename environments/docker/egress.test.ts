@@ -19,7 +19,7 @@ import { publicRules } from './firewall.ts'
 import { createGuard } from './guard.ts'
 import { createDockerHost } from './host.ts'
 import { openIptables } from './iptables.ts'
-import { type EgressPolicy, ensureNetwork, inspectNetworkOf, joined, networkName, PUBLIC } from './network.ts'
+import { type EgressPolicy, ensureNetwork, joined, networkHolder, networkName, PUBLIC } from './network.ts'
 
 const run = promisify(execFile)
 const log = pino({ level: 'silent' })
@@ -201,8 +201,9 @@ describe.skipIf(process.getuid?.() !== 0)('the network of sandboxes', () => {
     const [host, sandbox, neighbour] = await openTwo({ mode: 'open', allow: [] }, way)
     expect(host.egress()).toBe('open')
     const other = await service()
-    const info = await inspectNetworkOf(docker, docker.getContainer(`ambient-${neighbour.runId}-1`))
-    const address = Object.values(info?.NetworkSettings.Networks ?? {})[0]?.IPAddress ?? ''
+    const info = await docker.getContainer(`ambient-${neighbour.runId}-1`).inspect()
+    const holder = await networkHolder(docker, info, 'workspace')
+    const address = Object.values(holder?.NetworkSettings.Networks ?? {})[0]?.IPAddress ?? ''
     const listening = output(
       neighbour,
       `/opt/ambient/node -e "require('http').createServer((q, r) => r.end()).listen(8080)"`,

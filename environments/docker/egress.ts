@@ -16,7 +16,7 @@ import { openIptables } from './iptables.ts'
 import {
   type EgressPolicy,
   ensureNetwork,
-  inspectNetworkOf,
+  networkHolder,
   networkName,
   type SandboxNetwork,
   shortHash,
@@ -124,8 +124,9 @@ export async function createEgress(options: {
     async callsFrom(container) {
       const pass = await restricted.passOf(container)
       if (pass !== null) return { kind: 'pass', hash: createHash('sha256').update(pass).digest('hex') }
-      const info = await inspectNetworkOf(docker, container)
-      const addresses = Object.values(info?.NetworkSettings.Networks ?? {}).map((network) => network?.IPAddress)
+      const info = await askFor('workspace', () => container.inspect())
+      const holder = info && (await networkHolder(docker, info, 'workspace'))
+      const addresses = Object.values(holder?.NetworkSettings.Networks ?? {}).map((network) => network?.IPAddress)
       return { kind: 'address', address: addresses.find((address) => address) ?? '' }
     },
     restrictedGateway: async () => (await (way ?? restrictedWay(null))).gateway,

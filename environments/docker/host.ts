@@ -20,7 +20,7 @@ import { createImages } from './images.ts'
 import { hasJob, startJob } from './jobs.ts'
 import { containerJournal, writeToContainer } from './journal.ts'
 import { create, lostNetwork, start } from './make.ts'
-import { type EgressPolicy, joined, PUBLIC } from './network.ts'
+import { type EgressPolicy, networkHolder, PUBLIC } from './network.ts'
 import { checkDaemon } from './requirements.ts'
 import { sees } from './sees.ts'
 import { createSpareNetworks, type SpareNetworks } from './spare-networks.ts'
@@ -197,9 +197,7 @@ function sandbox(daemon: Daemon, runId: string, generation: number, { container,
       const info = await askFor('turn', () => container.inspect())
       if (info?.State.Running !== true) return false
       // One whose network was taken from it is of no use to its agent.
-      const holder = joined(info.HostConfig.NetworkMode)
-      const held = holder === null ? info : await askFor('turn', () => daemon.docker.getContainer(holder).inspect())
-      return held?.State.Running === true
+      return (await networkHolder(daemon.docker, info, 'turn'))?.State.Running === true
     },
     async image() {
       const info = await askFor('turn', () => container.inspect())

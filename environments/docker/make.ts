@@ -9,7 +9,7 @@ import type { Egress } from './egress.ts'
 import { type Finder, type Found, findContainer } from './find.ts'
 import { type FirstLine, openFirstLine } from './first-line.ts'
 import { nameUser, type PasswdCache } from './image.ts'
-import { joined, type SandboxNetwork } from './network.ts'
+import { joined, networkHolder, type SandboxNetwork } from './network.ts'
 import type { SpareNetworks } from './spare-networks.ts'
 
 export interface Maker extends Finder {
@@ -68,10 +68,8 @@ async function makeInSpare(
 /** Removes one that was never started and can no longer be: the network that it was to join has ended with its maker. */
 export async function lostNetwork({ docker }: Maker, container: Docker.Container): Promise<boolean> {
   const info = await askFor('workspace', () => container.inspect())
-  const holder = joined(info?.HostConfig.NetworkMode)
-  if (info?.State.Status !== 'created' || holder === null) return false
-  const held = await askFor('workspace', () => docker.getContainer(holder).inspect())
-  if (held?.State.Running === true) return false
+  if (info?.State.Status !== 'created' || joined(info.HostConfig.NetworkMode) === null) return false
+  if ((await networkHolder(docker, info, 'workspace'))?.State.Running === true) return false
   await removeContainer(docker, container.id)
   return true
 }

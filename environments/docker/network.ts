@@ -1,6 +1,7 @@
 // The networks of sandboxes: on none of them do they reach one another.
 import { createHash } from 'node:crypto'
 import type Docker from 'dockerode'
+import type { Phase } from '../../domain/state.ts'
 import { ask, askFor, statusOf } from './daemon.ts'
 
 /** What sandboxes reach whose environment does not say. */
@@ -82,12 +83,12 @@ export function joined(mode: string | undefined): string | null {
   return mode?.startsWith(JOINED) ? mode.slice(JOINED.length) : null
 }
 
-/** Of the container that has the network this one is in: itself, or the one that it has joined. */
-export async function inspectNetworkOf(
+/** Of the container that has the network this one is in: itself, or the one that it has joined; null where that is gone. */
+export async function networkHolder(
   docker: Docker,
-  container: Docker.Container,
+  info: Docker.ContainerInspectInfo,
+  phase: Phase,
 ): Promise<Docker.ContainerInspectInfo | null> {
-  const info = await askFor('workspace', () => container.inspect())
-  const holder = joined(info?.HostConfig.NetworkMode)
-  return holder === null ? info : askFor('workspace', () => docker.getContainer(holder).inspect())
+  const holder = joined(info.HostConfig.NetworkMode)
+  return holder === null ? info : askFor(phase, () => docker.getContainer(holder).inspect())
 }

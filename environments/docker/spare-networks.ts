@@ -80,6 +80,7 @@ export function createSpareNetworks(options: {
     try {
       await removeStrayNetworks(options, made)
       while (spares.length < count) {
+        // One may be taken meanwhile: the list is looked at when this is there.
         const spare = await make(options, network, made)
         spares = [...spares, spare]
       }

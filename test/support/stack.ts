@@ -187,7 +187,9 @@ export async function endKeptSandboxes(data: string): Promise<void> {
     const filter = `label=${label}=${join(data, 'runs')}`
     const { stdout } = await execa('docker', ['ps', '-aq', '--filter', filter], { reject: false })
     const containers = stdout.split('\n').filter((id) => id !== '')
-    if (containers.length > 0) await execa('docker', ['rm', '-f', ...containers], { reject: false })
+    // Networks that nobody has joined end by themselves in this moment.
+    const reject = label === 'ambient.directory'
+    if (containers.length > 0) await execa('docker', ['rm', '-f', ...containers], { reject })
   }
   const direct = await createDirectHost({
     runsDirectory: join(data, 'runs'),
